@@ -1,0 +1,49 @@
+# make run    installs pinode into .venv, starts three nodes here and deploys an example app
+# make test   every check that must hold, in at most 15 minutes
+# make check  lint, types, house rules and the fast tests
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev
+
+.PHONY: run test check soak bench install dev debian clean
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pinode needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 run"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+run: install
+	@exec $(VENV)/bin/pinode demo
+
+debian:
+	@missing=$$(for p in $(DEBIAN_FOR_TESTS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else echo "the tests need these Debian packages:" $$missing; echo "install them with: sudo apt-get install" $$missing; exit 1; fi; fi
+
+LINT = $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+check: dev
+	$(LINT)
+	$(PY) -m pytest -m 'not multi_host and not browser and not netns' -n 2
+
+test: debian dev
+	$(LINT)
+	$(PY) -m pytest -m 'not multi_host and not browser and not netns' -n 2
+	$(PY) -m pytest -m 'multi_host or browser or netns' --timeout 300
+
+bench: dev
+	$(PY) -m benchmarks.idle
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

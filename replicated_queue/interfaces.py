@@ -1,0 +1,39 @@
+"""What the replicated queue asks of the program it lives in: a state machine to apply to, and a way to its peers."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol
+
+PeerId = int  # 64 bits; pinode writes the same number as 16 hexadecimal digits
+Lane = Literal["votes", "appends"]  # votes and heartbeats never queue behind appends
+
+
+class StateMachine(Protocol):
+    """What the log is about. Every replica gives it the same commands in the same order."""
+
+    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+        """Run one committed command and return its encoded result (an encoded refusal is a result too).
+
+        `index` is the entry's place in the log, `now` cluster time in milliseconds. Pure and deterministic: it never
+        raises for a command that was refused; an exception is a bug and stops the node.
+        """
+        ...
+
+    def digest(self) -> bytes:
+        """Hash of the whole state; equal on all replicas at one applied index."""
+        ...
+
+
+class Transport(Protocol):
+    """Authenticated links to the peers, handed in by the program (pinode: mutual TLS)."""
+
+    def send(self, peer: PeerId, frame: bytes, *, lane: Lane) -> None:
+        """Queue one frame for the peer and return at once; it may be lost, never reordered within a lane."""
+        ...
+
+    async def call(self, peer: PeerId, frame: bytes, *, timeout_seconds: float) -> bytes:
+        """Ask the peer's broker and return its answer. Raises `OSError` or `TimeoutError`."""
+        ...
+
+
+FrameHandler = Callable[[PeerId, bytes], None]
+CallHandler = Callable[[bytes], Awaitable[bytes]]
