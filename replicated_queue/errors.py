@@ -1,0 +1,189 @@
+"""What can go wrong between a client and the replicated queue, each with what to do about it.
+
+Two families. *Refusals* are decided by the state machine from committed state: they are results, equal on every
+replica, and nothing was changed. The others tell how the asking went; `OutcomeUnknown` alone leaves open whether
+something was done.
+"""
+
+
+class QueueError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class Refusal(QueueError):
+    """The queue decided against the request, and nothing was changed."""
+
+
+class NotLeader(QueueError):
+    """This node does not lead the group; `leader` is whom it believes in, if anybody."""
+
+    def __init__(self, leader: int | None = None) -> None:
+        self.leader = leader
+        known = f"node {leader:016x} leads" if leader is not None else "no leader is known yet"
+        super().__init__(
+            f"this node does not lead the group ({known}). Ask the leader, or try again shortly."
+        )
+
+
+class NoQuorum(QueueError):
+    """No leader could be reached in time; nothing was done."""
+
+    def __init__(self, *, waited_seconds: float | None = None) -> None:
+        self.waited_seconds = waited_seconds
+        waited = f" within {waited_seconds:.1f} s" if waited_seconds is not None else ""
+        super().__init__(
+            f"no majority of the nodes could be reached{waited}, so nothing can be changed now and nothing was. "
+            "Bring the missing nodes back, or try again shortly."
+        )
+
+
+class Busy(QueueError):
+    """The leader has as many changes in flight as it may; nothing was done."""
+
+    def __init__(self, retry_after_seconds: float = 0.1) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(f"the queue is busy and did nothing. Try again in {retry_after_seconds:.1f} s.")
+
+
+class OutcomeUnknown(QueueError):
+    """The request was sent and no answer came: it may or may not be done."""
+
+    def __init__(self, what: str = "the request") -> None:
+        self.what = what
+        super().__init__(
+            f"{what} was sent but its answer was lost: it may or may not be done. "
+            "Look at the job before you ask again, or ask again under the same request id."
+        )
+
+
+class NotAuthorized(QueueError):
+    """The token opens nothing here."""
+
+    def __init__(self) -> None:
+        super().__init__("the token was refused. Create one with `pinode tokens:create`.")
+
+
+class MalformedMessage(QueueError):
+    """Bytes that are not a message of this package, or break its bounds."""
+
+    def __init__(self, reason: str = "not a message of the queue") -> None:
+        super().__init__(f"malformed message: {reason}")
+
+
+class UnknownVersion(QueueError):
+    """An entry of a newer version than this program can apply; the node must stop rather than guess."""
+
+    def __init__(self, version: object) -> None:
+        super().__init__(
+            f"an entry has version {version!r}, newer than this program knows. Upgrade this node."
+        )
+
+
+class LeaseLost(Refusal):
+    """The lease ended, and the job may have another holder: whatever was done for it must not count."""
+
+    def __init__(self, *, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"the lease of job {job_id} has ended. Drop this work; the job goes to another worker."
+        )
+
+
+class QueueFull(Refusal):
+    """The bound on jobs or on their bytes is reached."""
+
+    def __init__(self, *, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"the queue is full ({what}). Let workers finish some jobs, or cancel some, then try again."
+        )
+
+
+class JobNotFound(Refusal):
+    """No job of this id: it never was, or it ended too long ago to be remembered."""
+
+    def __init__(self, *, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"there is no job {job_id}. It may have ended long ago; `pinode queue` shows what waits."
+        )
+
+
+class AlreadyDone(Refusal):
+    """The job has ended already; `state` says how."""
+
+    def __init__(self, *, job_id: int, state: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        super().__init__(f"job {job_id} is already {state}. Nothing is left to do for it.")
+
+
+class Duplicate(Refusal):
+    """A job of this dedupe key was done already, within the time such keys are remembered."""
+
+    def __init__(self, *, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"a job of this dedupe key is already done (job {job_id}). Use another key to do it again."
+        )
+
+
+class WrongState(Refusal):
+    """The job is in a state that does not allow this."""
+
+    def __init__(self, *, job_id: int, state: str, wanted: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        self.wanted = wanted
+        super().__init__(f"job {job_id} is {state}, but this needs a job that is {wanted}.")
+
+
+class SessionExpired(Refusal):
+    """The request is too old to know whether it was done before, so it was not done (again)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this client was silent for too long for the queue to know whether the request was done before, so it "
+            "was not done now. Look at the job, then ask again as a new request."
+        )
+
+
+class InvalidTopic(Refusal):
+    """The name breaks the rule for topics."""
+
+    def __init__(self, *, topic: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"{topic[:200]!r} is no name for a topic: 1 to 200 bytes of letters, digits and -+/;.$_(), not beginning "
+            "with '-', for example 'mail'."
+        )
+
+
+class ReservedTopic(Refusal):
+    """Topics that begin with `pinode.` are the platform's own."""
+
+    def __init__(self, *, topic: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"topic {topic!r} is the platform's own. Choose a name that does not begin with 'pinode.'."
+        )
+
+
+class JobTooLarge(Refusal):
+    """The job's data, result or reason is over its bound."""
+
+    def __init__(self, *, what: str, size_bytes: int, bound_bytes: int) -> None:
+        self.what = what
+        self.size_bytes = size_bytes
+        self.bound_bytes = bound_bytes
+        super().__init__(
+            f"{what} has {size_bytes} bytes, more than {bound_bytes}. Store it elsewhere and put its address into the job."
+        )
+
+
+class InvalidRequest(Refusal):
+    """A value of the request is outside what the queue allows."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
