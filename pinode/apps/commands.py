@@ -1,0 +1,157 @@
+"""Everything that can be asked of the registry. One frozen dataclass each; `codec.py` alone makes bytes of them.
+
+A command carries who asks (`actor`, for the record; whether they may is checked before it is proposed, and again in
+`apply` where the answer can change meanwhile). New fields get defaults; none is renamed or reused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pinode.apps.app import SealedConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateApp:
+    """Refused with `AppExists` when the name is taken, `TooManyApps` at the owner's limit."""
+
+    name: str
+    owner: str
+    git_url: str | None = None
+    apps_per_user: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyApp:
+    """Removes the app with its builds, releases and placements; queued build jobs are cancelled."""
+
+    name: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetConfig:
+    """Sets and unsets config vars; makes a new release from the newest good one, if there is one."""
+
+    app: str
+    set_values: Mapping[str, bytes] = field(default_factory=dict)  # sealed
+    unset: tuple[str, ...] = ()
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFormation:
+    """How many dynos of each named type; types not named stay as they are. Refused over `dynos_per_user`."""
+
+    app: str
+    quantities: Mapping[str, int]
+    actor: str
+    dynos_per_user: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestBuild:
+    """Creates the Build and puts its job on `pinode.builds` in the same entry. Result: the build's id.
+
+    A still-queued build of the same app is superseded (cancelled, its job too) and says so.
+    """
+
+    app: str
+    git_url: str
+    ref: str | None
+    subdirectory: str | None
+    actor: str
+    sealed_credentials: bytes | None = None  # of the git URL, sealed under the data key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartBuild:
+    """A worker that holds the job's lease says that it begins. Refused with `LeaseLost` for an old token."""
+
+    build_id: int
+    token: int
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteBuild:
+    """Acks the job and makes the release, both or neither. Refused with `LeaseLost` for an old token."""
+
+    build_id: int
+    token: int
+    commit: str
+    slug_digest: str
+    slug_bytes: int
+    arch: str
+    python: str | None
+    holders: tuple[str, ...]
+    process_types: Mapping[str, str]
+    default_formation: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailBuild:
+    """Acks the job and marks the build failed; the old release keeps serving."""
+
+    build_id: int
+    token: int
+    failure: str
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelBuild:
+    """Ends a queued or running build; the worker's later CompleteBuild is refused."""
+
+    build_id: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldSlug:
+    """`node_id` has verified the slug on its disk (or, with `holds=False`, has lost it)."""
+
+    digest: str
+    node_id: str
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The plan's decision; its number is the entry's index. `replaces` is the placement number it takes over from."""
+
+    app: str
+    version: int
+    process_type: str
+    ordinal: int
+    node_id: str
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplace:
+    """The dyno of this placement is to stop."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeReleaseLive:
+    """The release's dynos answer: routes go to it from now on."""
+
+    app: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailRelease:
+    """The release did not come up: its placements go, the live one stays. `failure` is one line and what to do."""
+
+    app: str
+    version: int
+    failure: str
+
+
+RegistryCommand = (
+    CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
+    | CancelBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease
+)  # fmt: skip
