@@ -1,0 +1,1 @@
+"""pinode: a mini Heroku on a cluster of Raspberry Pis, without a fixed master."""
