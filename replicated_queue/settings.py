@@ -1,0 +1,23 @@
+"""Settings of one replica: times in seconds, sizes in bytes, each with what it costs to change it."""
+
+from dataclasses import dataclass
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSettings:
+    """How a replica keeps time and what it bounds. The same on all replicas of a group."""
+
+    heartbeat_seconds: float = 0.25  # shorter finds a silent leader sooner and costs traffic at idle
+    election_timeout_seconds: float = 1.0  # a follower waits once to twice this long for its leader
+    unreachable_seconds: float = 0.05  # longest wait before a pre-vote when the link to the leader was reset
+    tick_seconds: float = 0.01  # granularity of the two above; nothing wakes up for an empty tick
+    max_entry_bytes: int = 256 * KIBIBYTE
+    max_uncommitted_bytes: int = MEBIBYTE  # above it the leader answers `Busy`
+    max_uncommitted_proposals: int = 256
+    max_append_bytes: int = 128 * KIBIBYTE  # one append message; a single larger entry still goes alone
+    max_inflight_appends: int = 32  # times the line above bounds what a slow follower's link buffers
+    max_apply_bytes: int = 512 * KIBIBYTE  # applied at once before the event loop gets its turn
+    segment_bytes: int = 4 * MEBIBYTE  # of the write-ahead log; each is zeroed before use

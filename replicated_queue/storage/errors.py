@@ -1,0 +1,47 @@
+"""What can go wrong with a replica's disk. None of these is survivable by the process: a promise may be broken."""
+
+from ..errors import QueueError
+
+
+class StorageError(QueueError):
+    """The replica cannot keep what it promises; the process must end rather than go on."""
+
+
+class DirectoryLocked(StorageError):
+    """Another process already works in this directory."""
+
+    def __init__(self, directory: object) -> None:
+        super().__init__(
+            f"{directory} is in use by another running node. Stop that one first, or start with another data directory."
+        )
+
+
+class DiskFailed(StorageError):
+    """A write or a sync failed, so nobody knows what the disk holds (what was cached may already be dropped)."""
+
+    def __init__(self, path: object, reason: object) -> None:
+        super().__init__(
+            f"writing {path} failed ({reason}); the node stops, because it can no longer keep its promises. "
+            "Check the disk (full, read-only, worn out?), then start it again."
+        )
+
+
+class CorruptLog(StorageError):
+    """Bytes that were known to be on the disk are damaged: this replica forgot promises and must not vote."""
+
+    def __init__(self, path: object, *, offset: int, reason: str) -> None:
+        self.offset = offset
+        super().__init__(
+            f"{path} is damaged at byte {offset} ({reason}), before a point that was already safely on the disk. This "
+            "node must not vote any more. Move its log directory away, and let the node join again as a new member; "
+            "if it is the only node, restore a backup."
+        )
+
+
+class NewerLogFormat(StorageError):
+    """The log was written by a newer version of this program."""
+
+    def __init__(self, path: object, *, version: int) -> None:
+        super().__init__(
+            f"{path} has format {version}, which this version does not know. Start the newer version again."
+        )
