@@ -1,0 +1,17 @@
+"""What can go wrong between nodes."""
+
+from pinode.errors import PinodeError, Unreachable
+
+
+class PeerUnreachable(Unreachable, ConnectionError):
+    """The other node was not reached, or the link to it ended before it answered."""
+
+
+class PeerRefused(PinodeError):
+    """The other node was reached and answered with a refusal; `code` is the one it gave."""
+
+
+class MalformedFrame(PinodeError):
+    """Bytes from a peer that are no frame, or break its bounds."""
+
+    code = "malformed"
