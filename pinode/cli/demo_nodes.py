@@ -1,0 +1,176 @@
+"""The demo's nodes: settings with free ports, real `pinode start` processes, and their end."""
+
+import base64
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinode.cli.api_client import ApiClient
+from pinode.cli.invocation import Failure, Invocation
+
+PORT_FIRST, PORT_LAST = 21_000, 60_000
+LISTENERS = ("peer", "web", "apps", "apps_tls", "router")
+DYNO_PORTS = 200  # for each node
+APP_PORTS = 50
+STOP_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class DemoNode:
+    """One node of the demo: its folder, its address and, once started, its process."""
+
+    name: str
+    host: str
+    folder: Path
+    ports: dict[str, int]
+    app_ports: tuple[int, int]
+    dyno_ports: tuple[int, int]
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def web_url(self) -> str:
+        """Where its web UI answers."""
+        return f"https://{self.host}:{self.ports['web']}"
+
+    def client(self) -> ApiClient:
+        """Its API, as administrator."""
+        return ApiClient(self.invocation())
+
+    def invocation(self) -> Invocation:
+        """A command line that names this node."""
+        return Invocation(config=self.folder / "cluster.toml", environment={})
+
+    def start(self) -> None:
+        """Start its process; what it says goes to `node.log` in its folder."""
+        log = (self.folder / "node.log").open("ab")
+        command = [sys.executable, "-m", "pinode", "start", "--config", str(self.folder / "cluster.toml")]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PINODE_")}
+        with log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "\n".join((self.folder / "node.log").read_text(errors="replace").splitlines()[-8:])
+
+
+def free_ports(hosts: Sequence[str], count: int, *, start: int) -> int:
+    """The first port of a run of `count` that nobody listens on, on any of the hosts."""
+    first = start
+    while first + count < PORT_LAST:
+        taken = next((port for port in range(first, first + count) if not _is_free(hosts, port)), None)
+        if taken is None:
+            return first
+        first = taken + 1
+    raise Failure(
+        f"no {count} free ports in a row between {start} and {PORT_LAST}", hint="end what holds them"
+    )
+
+
+def _is_free(hosts: Sequence[str], port: int) -> bool:
+    for host in hosts:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                except OSError:
+                    return False
+    return True
+
+
+def make_nodes(folder: Path, count: int, *, sandboxed: bool) -> list[DemoNode]:
+    """Write `cluster.toml` and the shared key for `count` nodes on 127.0.0.1, 127.0.0.2, …"""
+    hosts = [f"127.0.0.{number}" for number in range(1, count + 1)]
+    start = PORT_FIRST + secrets.randbelow(15_000)
+    fixed = free_ports(hosts, len(LISTENERS) + APP_PORTS, start=start)
+    ports = {name: fixed + place for place, name in enumerate(LISTENERS)}
+    app_ports = (fixed + len(LISTENERS), fixed + len(LISTENERS) + APP_PORTS - 1)
+    dynos = free_ports(["127.0.0.1"], DYNO_PORTS * count, start=app_ports[1] + 1)
+    key = base64.b64encode(secrets.token_bytes(32)) + b"\n"
+    nodes = []
+    for place, host in enumerate(hosts):
+        first = dynos + place * DYNO_PORTS
+        node = DemoNode(
+            f"n{place + 1}", host, folder / f"n{place + 1}", ports, app_ports, (first, first + DYNO_PORTS - 1)
+        )
+        node.folder.mkdir(parents=True, exist_ok=True)
+        key_file = node.folder / "cluster.key"
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(key)
+        join = [f"{other}:{ports['peer']}" for other in hosts if other != host]
+        (node.folder / "cluster.toml").write_text(
+            _settings(node, expect=count, join=join, sandboxed=sandboxed)
+        )
+        nodes.append(node)
+    return nodes
+
+
+def _settings(node: DemoNode, *, expect: int, join: Sequence[str], sandboxed: bool) -> str:
+    listen = "\n".join(f'{name} = "{node.host}:{port}"' for name, port in node.ports.items())
+    quoted = ", ".join(f'"{address}"' for address in join)
+    return f"""\
+[cluster]
+name = "demo"
+expect = {expect}
+join = [{quoted}]
+discovery = "off"
+key_file = "cluster.key"
+
+[node]
+name = "{node.name}"
+data_dir = "data"
+advertise = "{node.host}"
+
+[listen]
+{listen}
+app_ports = "{node.app_ports[0]}-{node.app_ports[1]}"
+dyno_ports = "{node.dyno_ports[0]}-{node.dyno_ports[1]}"
+
+[sandbox]
+required = {str(sandboxed).lower()}
+home_interpreters = true
+"""
+
+
+def stop_nodes(nodes: Sequence[DemoNode]) -> None:
+    """End the nodes, their routers and their dynos; what does not go by itself is killed."""
+    for node in nodes:
+        if node.process and node.process.poll() is None:
+            with contextlib.suppress(Failure):
+                node.client().post("/api/v1/local/stop", {"all": True})
+    deadline = time.monotonic() + STOP_SECONDS
+    for node in nodes:
+        if node.process:
+            try:
+                node.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                node.process.kill()
+                node.process.wait()
+    _end_leftovers([node.folder for node in nodes])
+
+
+def _end_leftovers(folders: Sequence[Path]) -> None:
+    """Kill what still names one of our folders in its command line: routers and dynos of a killed node."""
+    mine = str(os.getpid())
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != mine:
+            with contextlib.suppress(OSError):
+                command = (entry / "cmdline").read_bytes()
+                if any(str(folder).encode() + b"/" in command for folder in folders):
+                    os.kill(int(entry.name), signal.SIGKILL)
