@@ -1,9 +1,11 @@
 """What can go wrong between a client and the replicated queue, each with what to do about it.
 
-Two families. *Refusals* are decided by the state machine from committed state: they are results, equal on every
-replica, and nothing was changed. The others tell how the asking went; `OutcomeUnknown` alone leaves open whether
-something was done.
+Two families. *Refusals* are decided by the state machine from committed state: they are results, equal on
+every replica, and nothing was changed. The others tell how the asking went; `OutcomeUnknown` alone leaves open
+whether something was done.
 """
+
+from collections.abc import Sequence
 
 
 class QueueError(Exception):
@@ -32,8 +34,8 @@ class NoQuorum(QueueError):
         self.waited_seconds = waited_seconds
         waited = f" within {waited_seconds:.1f} s" if waited_seconds is not None else ""
         super().__init__(
-            f"no majority of the nodes could be reached{waited}, so nothing can be changed now and nothing was. "
-            "Bring the missing nodes back, or try again shortly."
+            f"no quorum: no majority of the nodes could be reached{waited}, so nothing can be changed now and "
+            "nothing was. Bring the missing nodes back, or try again shortly."
         )
 
 
@@ -53,6 +55,19 @@ class OutcomeUnknown(QueueError):
         super().__init__(
             f"{what} was sent but its answer was lost: it may or may not be done. "
             "Look at the job before you ask again, or ask again under the same request id."
+        )
+
+
+class NodeUnreachable(QueueError):
+    """None of the nodes a client knows answered; nothing was done."""
+
+    def __init__(self, *, tried: Sequence[str], reason: str = "") -> None:
+        self.tried = tuple(tried)
+        self.reason = reason
+        why = f" ({reason})" if reason else ""
+        super().__init__(
+            f"no node answered at {', '.join(tried)}{why}, and nothing was done. "
+            "Check the addresses, and that one of these nodes runs."
         )
 
 
@@ -143,8 +158,8 @@ class SessionExpired(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "this client was silent for too long for the queue to know whether the request was done before, so it "
-            "was not done now. Look at the job, then ask again as a new request."
+            "this client was silent for too long for the queue to know whether the request was done before, so "
+            "it was not done now. Look at the job, then ask again as a new request."
         )
 
 
@@ -154,8 +169,8 @@ class InvalidTopic(Refusal):
     def __init__(self, *, topic: str) -> None:
         self.topic = topic
         super().__init__(
-            f"{topic[:200]!r} is no name for a topic: 1 to 200 bytes of letters, digits and -+/;.$_(), not beginning "
-            "with '-', for example 'mail'."
+            f"{topic[:200]!r} is no name for a topic: 1 to 200 bytes of letters, digits and -+/;.$_(), "
+            "not beginning with '-', for example 'mail'."
         )
 
 
@@ -177,7 +192,8 @@ class JobTooLarge(Refusal):
         self.size_bytes = size_bytes
         self.bound_bytes = bound_bytes
         super().__init__(
-            f"{what} has {size_bytes} bytes, more than {bound_bytes}. Store it elsewhere and put its address into the job."
+            f"{what} has {size_bytes} bytes, more than {bound_bytes}. "
+            "Store it elsewhere and put its address into the job."
         )
 
 
