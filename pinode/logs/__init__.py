@@ -1,0 +1,1 @@
+"""What dynos print: a bounded file for each dyno on its node, merged over all dynos and nodes when somebody asks."""
