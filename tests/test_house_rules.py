@@ -22,6 +22,8 @@ FLOORS: dict[str, float] = {
     "pinode.scheduler": 3,
     "pinode.dynos": 3,
     "pinode.router": 3,
+    "pinode.live_cluster": 4,
+    "pinode.node_facts": 2,
     "pinode.cluster": 2,
     "pinode.cluster_state": 2,
     "pinode.slugs": 2,

@@ -1,0 +1,230 @@
+"""The real `Cluster`: one node's agreed state and observations, joined from log, gossip and reports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from gossip import Gossip, Member
+from pinode.apps.commands import RegistryCommand
+from pinode.apps.observed import DynoReport, NodeState, NodeView
+from pinode.cluster import PeerCalls
+from pinode.cluster_state import ClusterState, decode_result, encode_command
+from pinode.node_facts import NodeFacts, decode_facts, decode_row
+from pinode.peers.founding import FoundingRecord
+from pinode.peers.links import PeerLinks
+from pinode.people.commands import PeopleCommand
+from pinode.settings import Settings
+from replicated_queue.broker import Broker
+from replicated_queue.service import ReplicaService
+
+CallHandler = Callable[[str, bytes], Awaitable[bytes]]
+StreamHandler = Callable[[str, bytes], AsyncIterator[bytes]]
+
+
+class PeersAndSelf:
+    """`PeerCalls` over the links; a question to this node itself is answered here, without a connection."""
+
+    def __init__(self, links: PeerLinks, *, node_id: str) -> None:
+        self._links = links
+        self._node_id = node_id
+        self._handlers: dict[str, CallHandler] = {}
+        self._streams: dict[str, StreamHandler] = {}
+
+    def serve(self, method: str, handler: CallHandler) -> None:
+        """Answer `method`, whoever asks."""
+        self._handlers[method] = handler
+        self._links.serve(method, handler)
+
+    def serve_stream(self, method: str, handler: StreamHandler) -> None:
+        """Answer `method` with a stream, whoever asks."""
+        self._streams[method] = handler
+        self._links.serve_stream(method, handler)
+
+    async def call(self, node_id: str, method: str, payload: bytes, *, timeout_seconds: float) -> bytes:
+        """Ask one node. Raises `PeerUnreachable`, `PeerRefused` or `TimeoutError`."""
+        if node_id != self._node_id:
+            return await self._links.call(node_id, method, payload, timeout_seconds=timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            return await self._handlers[method](self._node_id, payload)
+
+    def stream(
+        self, node_id: str, method: str, payload: bytes, *, timeout_seconds: float
+    ) -> AsyncIterator[bytes]:
+        """Ask one node for chunks."""
+        if node_id == self._node_id:
+            return self._streams[method](self._node_id, payload)
+        return self._links.stream(node_id, method, payload, timeout_seconds=timeout_seconds)
+
+
+class Changes:
+    """Counts what changed here, and lets tasks wait for the next change."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._next = asyncio.Event()
+
+    def note(self) -> None:
+        """Something agreed or observed is different now."""
+        self.revision += 1
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def after(self, since: int, *, timeout_seconds: float) -> int:
+        """Wait for a revision above `since`, or for the time to pass."""
+        if self.revision <= since:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._next.wait()
+            except TimeoutError:
+                pass
+        return self.revision
+
+
+class LiveCluster:
+    """See `pinode.cluster.Cluster`, whose docstrings are its contract."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        node_id: str,
+        node_name: str,
+        record: FoundingRecord,
+        state: ClusterState,
+        replica: ReplicaService,
+        broker: Broker,
+        gossip: Gossip,
+        peers: PeerCalls,
+        reports: Callable[[], Sequence[DynoReport]],
+        seal: Callable[[str], bytes],
+        reveal: Callable[[bytes], str],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.node_id = node_id
+        self.node_name = node_name
+        self.state = state
+        self.queue = broker
+        self.peers = peers
+        self.seal = seal
+        self.reveal = reveal
+        self.cluster_name = record.name
+        self.cluster_id = record.cluster_id.hex()
+        self.changes = Changes()
+        self._record = record
+        self._replica = replica
+        self._gossip = gossip
+        self._reports = reports
+        self._monotonic = monotonic
+
+    async def execute(
+        self,
+        command: RegistryCommand | PeopleCommand,
+        *,
+        idempotency_key: bytes | None = None,
+        timeout_seconds: float = 10.0,
+    ) -> Any:
+        """Have the command agreed once; its result, when it is applied here too."""
+        domain, data = encode_command(command)
+        result = await self.queue.submit(
+            domain, data, idempotency_key=idempotency_key, timeout_seconds=timeout_seconds
+        )
+        return decode_result(domain, result)
+
+    async def changed(self, since: int, *, timeout_seconds: float = 30.0) -> int:
+        """Wait for a change after `since`."""
+        return await self.changes.after(since, timeout_seconds=timeout_seconds)
+
+    @property
+    def revision(self) -> int:
+        """Counts changes on this node."""
+        return self.changes.revision
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads."""
+        return self._replica.is_leader
+
+    @property
+    def leader_id(self) -> str | None:
+        """Who leads, as far as this node knows."""
+        leader = self._replica.leader_id
+        return None if leader is None or not self.has_quorum else f"{leader:016x}"
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return self._replica.term
+
+    @property
+    def commit_index(self) -> int:
+        """How many entries are agreed, as far as this node knows."""
+        return self._replica.commit_index
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether a majority is in reach."""
+        return self._replica.has_quorum
+
+    @property
+    def view_age_seconds(self) -> float:
+        """Seconds since the last contact with a leader."""
+        return self._replica.seconds_since_leader
+
+    @property
+    def now_ms(self) -> int:
+        """Cluster time."""
+        return self._replica.now_ms
+
+    def nodes(self) -> Sequence[NodeView]:
+        """All registered nodes, by name."""
+        members = {member.node_id: member for member in self._gossip.members()}
+        views = [self._view(known.node_id, members.get(known.node_id)) for known in self._record.members]
+        return sorted(views, key=lambda view: view.name)
+
+    def node(self, node_id: str) -> NodeView | None:
+        """One registered node."""
+        return next((view for view in self.nodes() if view.node_id == node_id), None)
+
+    def reports(self) -> Sequence[DynoReport]:
+        """Newest dyno rows of all nodes."""
+        return self._reports()
+
+    def _view(self, node_id: str, member: Member | None) -> NodeView:
+        known = next(known for known in self._record.members if known.node_id == node_id)
+        facts = decode_facts(member.meta) if member else NodeFacts()
+        stat = self._gossip.stats().get(node_id)
+        row = decode_row(stat.payload) if stat else None
+        state: NodeState = "dead"  # registered, and never heard since this node started
+        if member:
+            state = _STATES[member.state.name]
+        host, port = member.address if member else (known.host, known.peer_port)
+        return NodeView(
+            node_id=node_id,
+            name=known.name,
+            host=host,
+            peer_port=port,
+            web_port=facts.web_port,
+            router_port=facts.router_port,
+            state=state,
+            incarnation=member.incarnation if member else 0,
+            version=facts.version,
+            arch=facts.arch,
+            python=facts.python,
+            roles=facts.roles,
+            started_at_unix=facts.started_at_unix,
+            warnings=facts.warnings,
+            **(
+                {
+                    "stats": row.stats,
+                    "dynos": row.dynos,
+                    "builds": row.builds,
+                    "stats_age_seconds": max(0.0, self._monotonic() - stat.received_at),
+                }
+                if row and stat
+                else {}
+            ),
+        )
+
+
+_STATES: dict[str, NodeState] = {"ALIVE": "alive", "SUSPECT": "suspect", "DEAD": "dead", "LEFT": "left"}

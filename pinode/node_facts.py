@@ -1,0 +1,75 @@
+"""What a node says of itself in gossip: facts (rarely changed) and statistics (often), to bytes and back."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import msgpack
+
+from pinode.apps.observed import NodeStats
+
+VERSION = 1
+MAX_WARNINGS = 3
+WARNING_CHARACTERS = 80  # so that the facts fit gossip's bound for a member's meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What changes only when the node is started anew, or when it notices that something is wrong with it."""
+
+    web_port: int = 0
+    router_port: int = 0
+    version: str = ""
+    arch: str = ""
+    python: str = ""
+    roles: tuple[str, ...] = ()
+    started_at_unix: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRow:
+    """A node's statistics and how much it does at the moment."""
+
+    stats: NodeStats
+    dynos: int = 0
+    builds: int = 0
+
+
+def encode_facts(facts: NodeFacts) -> bytes:
+    """Bytes for gossip's `meta`; warnings beyond what fits are cut."""
+    short = [warning[:WARNING_CHARACTERS] for warning in facts.warnings[:MAX_WARNINGS]]
+    return bytes(msgpack.packb([VERSION, {**asdict(facts), "warnings": short}]))
+
+
+def decode_facts(data: bytes) -> NodeFacts:
+    """Read another node's facts; fields of a newer version are skipped, an unreadable one gives the defaults."""
+    values = _fields_of(data)
+    known = {name: values[name] for name in (field.name for field in fields(NodeFacts)) if name in values}
+    for name in ("roles", "warnings"):
+        known[name] = tuple(str(item) for item in known.get(name, ()))
+    return NodeFacts(**known)
+
+
+def encode_row(row: NodeRow) -> bytes:
+    """Bytes for gossip's statistics row."""
+    values = {
+        name: round(value, 1) if isinstance(value, float) else value for name, value in asdict(row.stats).items()
+    }
+    return bytes(msgpack.packb([VERSION, {**values, "dynos": row.dynos, "builds": row.builds}]))
+
+
+def decode_row(data: bytes) -> NodeRow:
+    """Read another node's row, as tolerant as `decode_facts`."""
+    values = _fields_of(data)
+    known = {name: values[name] for name in (field.name for field in fields(NodeStats)) if name in values}
+    return NodeRow(
+        stats=NodeStats(**known), dynos=int(values.get("dynos", 0)), builds=int(values.get("builds", 0))
+    )
+
+
+def _fields_of(data: bytes) -> dict[str, Any]:
+    try:
+        _, values = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,187 @@
+"""Several little hosts on this machine: each its own network, hostname, mounts and processes, on one switch.
+
+Needs root and Debian's iproute2, nftables and util-linux. No address of the network exists outside its namespaces,
+so nothing that is sent in it can leave the machine.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SERIAL = itertools.count()
+_INIT = r"""
+import os, signal, socket, subprocess, sys
+name, data, at = sys.argv[1:4]
+socket.sethostname(name)
+subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
+os.makedirs(at, exist_ok=True)
+subprocess.run(["mount", "--bind", data, at], check=True)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.write(1, b"ready\n"); os.close(1)
+while True: signal.pause()
+"""
+
+
+def _run(*argv: str, stdin: str | None = None, may_fail: bool = False) -> str:
+    done = subprocess.run(argv, input=stdin, text=True, capture_output=True)
+    if done.returncode and not may_fail:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def in_network_of(namespace: str) -> Iterator[None]:
+    """This thread is in the network namespace inside the block; sockets made there stay there."""
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if _LIBC.setns(there, 0x40000000):
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            _LIBC.setns(here, 0x40000000)
+    finally:
+        os.close(here)
+        os.close(there)
+
+
+class Host:
+    """One host: `ip`, a private data directory `data` (seen from the test as `outside`), processes."""
+
+    def __init__(self, network: "Network", number: int) -> None:
+        self.network, self.number = network, number
+        self.name = f"n{number}"
+        self.namespace = f"{network.id}-{self.name}"
+        self.ip = f"10.77.0.{number}"
+        self.data = Path("/var/lib/pinode")
+        self.outside = network.folder / self.name
+        self._front: subprocess.Popen[bytes] | None = None
+
+    def power_on(self) -> None:
+        """Boot: files as they were, no process but an init."""
+        self.outside.mkdir(parents=True, exist_ok=True)
+        self._front = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--uts", "--pid", "--fork",
+             "--kill-child=KILL", sys.executable, "-I", "-S", "-c", _INIT, self.name, str(self.outside), str(self.data)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._front.stdout
+        assert self._front.stdout.readline() == b"ready\n", f"{self.name} did not come up"
+        self._front.stdout.close()
+        children = Path(f"/proc/{self._front.pid}/task/{self._front.pid}/children").read_text()
+        self._init = int(children.split()[0])
+
+    def power_off(self) -> None:
+        """As if the plug was pulled: every process of the host is killed at once."""
+        if self._front:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGKILL)
+            self._front.wait(10)
+            self._front = None
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """The words, to be run inside of this host."""
+        return ["nsenter", "-t", str(self._init), "--net", "--uts", "--mount", "--pid", "--", *words]
+
+    def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        """A process inside of this host."""
+        return subprocess.Popen(self.command(words), **options)
+
+    def run(self, words: Sequence[str], *, seconds: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run to the end inside of this host; output captured as text."""
+        return subprocess.run(self.command(words), timeout=seconds, capture_output=True, text=True, **options)
+
+    def connect(self, ip: str, port: int, *, seconds: float = 3.0) -> socket.socket:
+        """A TCP connection out of this host's network, usable by the test."""
+        with in_network_of(self.namespace):
+            connection = socket.socket()
+        connection.settimeout(seconds)
+        try:
+            connection.connect((ip, port))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Network:
+    """`count` hosts n1, n2, … on one switch, as a context manager that leaves nothing behind."""
+
+    def __init__(self, count: int) -> None:
+        self.id = f"pnt{os.getpid()}x{next(_SERIAL)}"
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.id}-"))
+        self._switch = f"{self.id}-sw"
+        self.hosts: dict[int, Host] = {}
+        atexit.register(self.close)
+        try:
+            _run("ip", "netns", "add", self._switch)
+            setup = "link add br0 type bridge mcast_snooping 0 stp_state 0\nlink set br0 up\nlink set lo up\n"
+            _run("ip", "-n", self._switch, "-b", "-", stdin=setup)
+            for number in range(1, count + 1):
+                self._add(number)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Network":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getitem__(self, number: int) -> Host:
+        return self.hosts[number]
+
+    def _add(self, number: int) -> None:
+        host = self.hosts[number] = Host(self, number)
+        _run("ip", "netns", "add", host.namespace)
+        cable = f"link add p{number} type veth peer name eth0 netns {host.namespace}\nlink set p{number} master br0 up\n"
+        _run("ip", "-n", self._switch, "-b", "-", stdin=cable)
+        address = f"link set lo up\naddr add {host.ip}/24 brd + dev eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n"
+        _run("ip", "-n", host.namespace, "-b", "-", stdin=address)
+        host.power_on()
+
+    def partition(self, *groups: Sequence[int]) -> None:
+        """Only hosts of one group reach each other; a host named in no group is alone. Takes effect at once."""
+        group_of = {number: place for place, group in enumerate(groups) for number in group}
+        cut = [
+            f'"p{a}" . "p{b}"'
+            for a, b in itertools.permutations(self.hosts, 2)
+            if a not in group_of or group_of[a] != group_of.get(b)
+        ]
+        self._rules(f"iifname . oifname {{ {', '.join(cut)} }} drop" if cut else "")
+
+    def heal(self) -> None:
+        """Everybody reaches everybody."""
+        self._rules("")
+
+    def _rules(self, rule: str) -> None:
+        text = (
+            "table bridge cluster\ndelete table bridge cluster\ntable bridge cluster {\n"
+            f"chain forward {{ type filter hook forward priority 0; policy accept;\n{rule}\n}}\n}}\n"
+        )
+        with in_network_of(self._switch):
+            _run("nft", "-f", "-", stdin=text)
+
+    def close(self) -> None:
+        """Kill and remove everything."""
+        atexit.unregister(self.close)
+        for host in self.hosts.values():
+            host.power_off()
+            _run("ip", "netns", "del", host.namespace, may_fail=True)
+        self.hosts.clear()
+        _run("ip", "netns", "del", self._switch, may_fail=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
