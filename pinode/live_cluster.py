@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from replicated_queue.broker import Broker
+
 from gossip import Gossip, Member
 from pinode.apps.commands import RegistryCommand
 from pinode.apps.observed import DynoReport, NodeState, NodeView
@@ -14,7 +16,6 @@ from pinode.peers.founding import FoundingRecord
 from pinode.peers.links import PeerLinks
 from pinode.people.commands import PeopleCommand
 from pinode.settings import Settings
-from replicated_queue.broker import Broker
 from replicated_queue.service import ReplicaService
 
 CallHandler = Callable[[str, bytes], Awaitable[bytes]]

@@ -53,7 +53,8 @@ def decode_facts(data: bytes) -> NodeFacts:
 def encode_row(row: NodeRow) -> bytes:
     """Bytes for gossip's statistics row."""
     values = {
-        name: round(value, 1) if isinstance(value, float) else value for name, value in asdict(row.stats).items()
+        name: round(value, 1) if isinstance(value, float) else value
+        for name, value in asdict(row.stats).items()
     }
     return bytes(msgpack.packb([VERSION, {**values, "dynos": row.dynos, "builds": row.builds}]))
 

@@ -37,13 +37,7 @@ FLOORS: dict[str, float] = {
     "pinode.errors": 0,
 }
 SAME_FLOOR = {0, 1, 2}  # on these floors a room may use its neighbours; cycles are looked for all the same
-CORES = (
-    "gossip/messages.py gossip/codec.py gossip/member.py gossip/swim.py gossip/lifeguard.py gossip/dissemination.py "
-    "gossip/stats.py gossip/anti_entropy.py replicated_queue/raft/*.py replicated_queue/queue/*.py "
-    "replicated_queue/sessions.py replicated_queue/codec.py replicated_queue/replica.py builders/procfile.py "
-    "pinode/apps/*.py pinode/people/*.py pinode/cluster_state.py pinode/scheduler/plan.py pinode/dynos/dyno.py "
-    "pinode/router/route_table.py"
-).split()
+CORES = ["gossip/messages.py", "gossip/codec.py", "gossip/member.py", "gossip/swim.py", "gossip/lifeguard.py", "gossip/dissemination.py", "gossip/stats.py", "gossip/anti_entropy.py", "replicated_queue/raft/*.py", "replicated_queue/queue/*.py", "replicated_queue/sessions.py", "replicated_queue/codec.py", "replicated_queue/replica.py", "builders/procfile.py", "pinode/apps/*.py", "pinode/people/*.py", "pinode/cluster_state.py", "pinode/scheduler/plan.py", "pinode/dynos/dyno.py", "pinode/router/route_table.py"]
 CORE_MAY_NOT = {
     "asyncio", "time", "socket", "os", "subprocess", "threading", "logging", "random", "pathlib", "ssl", "aiohttp",
     "psutil", "secrets", "uuid", "signal", "shutil", "tempfile",
@@ -129,7 +123,9 @@ def test_no_import_cycles() -> None:
         # `from package import module` names both; only the longest name that is a module counts.
         named = imports_of(path) & modules.keys()
         edges[module] = {
-            name for name in named if name != module and not any(other.startswith(name + ".") for other in named)
+            name
+            for name in named
+            if name != module and not any(other.startswith(name + ".") for other in named)
         }
     state: dict[str, int] = {}
     stack: list[str] = []
@@ -164,9 +160,15 @@ def test_cores_have_no_io_no_clock_no_task_no_logging() -> None:
                     # `from random import Random` is how chance is handed in; `random.random()` is not.
                     names = [] if [a.name for a in node.names] == ["Random"] else [node.module or ""]
                 wrong += [
-                    f"{path.relative_to(ROOT)}: {name}" for name in names if name.split(".")[0] in CORE_MAY_NOT
+                    f"{path.relative_to(ROOT)}: {name}"
+                    for name in names
+                    if name.split(".")[0] in CORE_MAY_NOT
                 ]
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("open", "print"):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id in ("open", "print")
+                ):
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.func.id}()")
 
     assert not wrong, "\n".join(wrong)
@@ -190,7 +192,9 @@ def test_files_and_functions_are_small() -> None:
 def test_names_say_what_a_thing_is() -> None:
     wrong = []
     for path in sources(*PACKAGES):
-        wrong += [str(path) for part in path.relative_to(ROOT).with_suffix("").parts if BAD_NAMES.search(part)]
+        wrong += [
+            str(path) for part in path.relative_to(ROOT).with_suffix("").parts if BAD_NAMES.search(part)
+        ]
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef) and re.search(r"(Manager|Processor|Helper|Util)s?$", node.name):
                 wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")

@@ -100,7 +100,9 @@ class Host:
         """A process inside of this host."""
         return subprocess.Popen(self.command(words), **options)
 
-    def run(self, words: Sequence[str], *, seconds: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, words: Sequence[str], *, seconds: float = 60, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run to the end inside of this host; output captured as text."""
         return subprocess.run(self.command(words), timeout=seconds, capture_output=True, text=True, **options)
 
