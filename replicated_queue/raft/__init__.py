@@ -1,4 +1,5 @@
-"""The consensus algorithm, pure: messages and time go in, a `Ready` of what to persist, send and apply comes out.
+"""The consensus algorithm, pure: messages and ticks go in, and a `Ready` of what to do comes out.
 
-Named after the Raft paper (§) and, for messages, roles and progress states, after the field's reference implementation.
+Names follow the Raft paper (its sections are cited as §) and, for messages, roles and progress states, the
+reference implementation.
 """

@@ -1,0 +1,131 @@
+"""The log as one replica sees it: entries in memory, and how far they are committed and handed out."""
+
+from collections.abc import Sequence
+
+from .messages import Entry, EntryId
+
+UNLIMITED = 1 << 62
+SMALL_ENTRY_BYTES = 16
+
+
+class LogDiverged(AssertionError):
+    """A committed entry would have to change: a bug, or a peer whose disk lost what it promised.
+
+    The process must end here; going on would spread the damage.
+    """
+
+
+class RaftLog:
+    """Entries after `base`, the newest entry that is not kept; a snapshot will move it."""
+
+    def __init__(self, *, base: EntryId | None = None, entries: Sequence[Entry] = ()) -> None:
+        base = base or EntryId(0, 0)
+        self.base = base
+        self.commit_index = base.index
+        self.handed_index = base.index + len(entries)  # given to the disk; may still be on its way there
+        self.applying_index = base.index  # given to the state machine
+        self._entries: list[Entry] = list(entries)
+
+    @property
+    def last_index(self) -> int:
+        return self.base.index + len(self._entries)
+
+    @property
+    def last(self) -> EntryId:
+        """Term and index of the newest entry."""
+        return EntryId(self._entries[-1].term, self.last_index) if self._entries else self.base
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at `index`; 0 beyond the end, None where it is not known any more."""
+        if index > self.last_index:
+            return 0
+        if index > self.base.index:
+            return self._entries[index - self.base.index - 1].term
+        return self.base.term if index == self.base.index else None
+
+    def is_up_to_date(self, other: EntryId) -> bool:
+        """Whether a log that ends in `other` holds all that this one may (§5.4.1): first terms, then length."""
+        return other >= self.last
+
+    def entries_from(self, index: int, *, max_bytes: int = UNLIMITED, end: int | None = None) -> list[Entry]:
+        """Entries from `index` to `end` (inclusive) of at most `max_bytes` of data, but at least one."""
+        start = index - self.base.index - 1
+        stop = (self.last_index if end is None else end) - self.base.index
+        if max_bytes >= UNLIMITED:
+            return self._entries[start:stop]
+        # A slice of the whole rest of a long log would be copied for each append to a slow follower.
+        found = self._entries[start : min(stop, start + 1 + max_bytes // SMALL_ENTRY_BYTES)]
+        size = 0
+        for count, entry in enumerate(found):
+            size += len(entry.data)
+            if size > max_bytes and count:
+                return found[:count]
+        return found
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append entries of our own leadership."""
+        self._entries.extend(entries)
+
+    def maybe_append(self, previous: EntryId, entries: Sequence[Entry]) -> int | None:
+        """Take a leader's entries; return the last index they vouch for, None where `previous` does not match.
+
+        Truncates only where a term really differs: a late, short append says nothing about what follows (§5.3).
+        """
+        if self.term_at(previous.index) != previous.term or previous.index > self.last_index:
+            return None
+        vouched = previous.index + len(entries)
+        for position, entry in enumerate(entries):
+            if entry.index > self.last_index or self.term_at(entry.index) != entry.term:
+                self._replace_from(entry.index, entries[position:])
+                break
+        return vouched
+
+    def _replace_from(self, index: int, entries: Sequence[Entry]) -> None:
+        if index <= self.commit_index:
+            raise LogDiverged(
+                f"entry {index} is committed and would be replaced by one of term {entries[0].term}: {self!r}"
+            )
+        del self._entries[index - self.base.index - 1 :]
+        self.handed_index = min(self.handed_index, index - 1)
+        self._entries.extend(entries)
+
+    def find_conflict(self, index: int, term: int) -> EntryId:
+        """The newest place up to `index` whose term is at most `term`: where two logs may still agree."""
+        while True:
+            ours = self.term_at(index)
+            if ours is None:
+                return EntryId(0, index)
+            if ours <= term and index <= self.last_index:
+                return EntryId(ours, index)
+            index -= 1
+
+    def commit_to(self, index: int) -> None:
+        """Everything up to `index` is committed; never backwards."""
+        if index <= self.commit_index:
+            return
+        if index > self.last_index:
+            raise LogDiverged(
+                f"entry {index} is committed, but this log ends before it: {self!r}. "
+                "Was its disk lost or set back?"
+            )
+        self.commit_index = index
+
+    def take_unhanded(self) -> list[Entry]:
+        """Entries that the disk has not been given yet; it has been by then."""
+        found = self.entries_from(self.handed_index + 1)
+        self.handed_index = self.last_index
+        return found
+
+    def take_committed(self, *, max_bytes: int) -> list[Entry]:
+        """The next committed entries for the state machine."""
+        if self.applying_index == self.commit_index:
+            return []
+        found = self.entries_from(self.applying_index + 1, max_bytes=max_bytes, end=self.commit_index)
+        self.applying_index += len(found)
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"RaftLog(base={self.base}, last={self.last}, commit={self.commit_index}, "
+            f"handed={self.handed_index}, applying={self.applying_index})"
+        )
