@@ -1,8 +1,8 @@
 """What can go wrong between a client and the replicated queue, each with what to do about it.
 
 Two families. *Refusals* are decided by the state machine from committed state: they are results, equal on
-every replica, and nothing was changed. The others tell how the asking went; `OutcomeUnknown` alone leaves open
-whether something was done.
+every replica, and nothing was changed. The others tell how the asking went; `OutcomeUnknown` alone leaves
+open whether something was done.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ class NoQuorum(QueueError):
         self.waited_seconds = waited_seconds
         waited = f" within {waited_seconds:.1f} s" if waited_seconds is not None else ""
         super().__init__(
-            f"no quorum: no majority of the nodes could be reached{waited}, so nothing can be changed now and "
-            "nothing was. Bring the missing nodes back, or try again shortly."
+            f"no quorum: no majority of the nodes could be reached{waited}, so nothing can be changed now "
+            "and nothing was. Bring the missing nodes back, or try again shortly."
         )
 
 
@@ -158,8 +158,8 @@ class SessionExpired(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "this client was silent for too long for the queue to know whether the request was done before, so "
-            "it was not done now. Look at the job, then ask again as a new request."
+            "this client was silent for too long for the queue to know whether the request was done before, "
+            "so it was not done now. Look at the job, then ask again as a new request."
         )
 
 

@@ -1,0 +1,159 @@
+"""What can be asked of the queue through the log, and what it answers.
+
+`platform` says that the asker is pinode itself: only then topics that begin with `pinode.` exist. Extending a
+lease is no command: it lives in the leader's memory and never enters the log.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+LOW_PRIORITY: Final = 3
+DEFAULT_LEASE_MS: Final = 60_000
+DEFAULT_MAX_ATTEMPTS: Final = 5
+MAX_JOBS_PER_COMMAND: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Add one job."""
+
+    topic: str
+    data: bytes
+    priority: int = LOW_PRIORITY
+    delay_ms: int = 0
+    lease_ms: int = DEFAULT_LEASE_MS
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    dedupe_key: str | None = None
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutMany:
+    """Add several jobs in one entry: all of them or none."""
+
+    puts: tuple[Put, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Lease up to `count` jobs, the most urgent of all named topics first."""
+
+    topics: tuple[str, ...]
+    worker: str = ""
+    lease_ms: int | None = None  # None: what the put asked for
+    count: int = 1
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The job is done; its result is kept for a while."""
+
+    job_id: int
+    token: int
+    result: bytes = b""
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AckMany:
+    """Several jobs are done: pairs of job id and token, each judged for itself."""
+
+    leases: tuple[tuple[int, int], ...]
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The attempt failed: ready again after a delay, or buried after the last attempt."""
+
+    job_id: int
+    token: int
+    delay_ms: int = 0
+    reason: str = ""
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Set the job aside until somebody kicks or cancels it."""
+
+    job_id: int
+    token: int
+    reason: str = ""
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kick:
+    """Make up to `bound` buried jobs of a topic ready; if none is buried, delayed ones."""
+
+    topic: str
+    bound: int
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KickJob:
+    """Make one buried or delayed job ready."""
+
+    job_id: int
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Remove a job. One that is leased only with its token or by force."""
+
+    job_id: int
+    token: int | None = None
+    force: bool = False
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireLease:
+    """This lease has run out (proposed by the leader alone); nothing happens if the job has moved on."""
+
+    job_id: int
+    token: int
+
+
+Command = Put | PutMany | Reserve | Ack | AckMany | Nack | Bury | Kick | KickJob | Cancel | ExpireLease
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Ids of the jobs of a put, in its order; with a dedupe key that of the job that was there already."""
+
+    job_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Which jobs were leased under which token; the leader adds their data, so that nobody keeps it twice."""
+
+    token: int
+    job_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It is done, and there is nothing more to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """All but these jobs are done: of these the lease was lost, or they were gone."""
+
+    lost: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kicked:
+    """How many jobs were made ready."""
+
+    count: int
+
+
+Result = Created | Reserved | Done | Acked | Kicked

@@ -1,0 +1,209 @@
+"""One job: the states it can be in, what moves it between them, and what is known of it.
+
+`docs/job_states.md` draws `TRANSITIONS`; a test compares the two.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from replicated_queue.errors import InvalidRequest, InvalidTopic, JobTooLarge, ReservedTopic
+
+State = Literal["delayed", "ready", "leased", "buried", "succeeded", "cancelled"]
+DELAYED: Final = "delayed"
+READY: Final = "ready"
+LEASED: Final = "leased"
+BURIED: Final = "buried"
+SUCCEEDED: Final = "succeeded"
+CANCELLED: Final = "cancelled"
+
+# (state before, what happens, state after); a put comes from nowhere.
+TRANSITIONS: Final[frozenset[tuple[str, str, str]]] = frozenset(
+    {
+        ("new", "put", READY),
+        ("new", "put", DELAYED),
+        (DELAYED, "due", READY),
+        (DELAYED, "kick", READY),
+        (DELAYED, "cancel", CANCELLED),
+        (READY, "reserve", LEASED),
+        (READY, "cancel", CANCELLED),
+        (LEASED, "ack", SUCCEEDED),
+        (LEASED, "nack", READY),
+        (LEASED, "nack", DELAYED),
+        (LEASED, "nack", BURIED),
+        (LEASED, "expire", READY),
+        (LEASED, "expire", BURIED),
+        (LEASED, "bury", BURIED),
+        (LEASED, "cancel", CANCELLED),
+        (BURIED, "kick", READY),
+        (BURIED, "cancel", CANCELLED),
+        (BURIED, "drop", CANCELLED),
+    }
+)
+
+PRIORITIES: Final = {"EMERGENCY": 0, "HIGH": 1, "MEDIUM": 2, "LOW": 3}
+LOWEST_PRIORITY: Final = 2**32 - 1
+MAX_DATA_BYTES: Final = 65_536
+MAX_TEXT_BYTES: Final = 200  # topic, worker, reason, dedupe key
+MAX_LEASE_MS: Final = (2**32 - 1) * 1000  # beanstalkd's largest, in seconds
+MIN_LEASE_MS: Final = 100
+MAX_REASONS: Final = 5  # the newest are kept
+PLATFORM_PREFIX: Final = "pinode."
+TOPIC_PATTERN: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its worker gets it. `token` is the lease's fencing token: higher for each later holder."""
+
+    id: int
+    topic: str
+    data: bytes
+    priority: int
+    attempts: int  # this one included
+    token: int
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it is shown to people; of a finished one only what is remembered."""
+
+    id: int
+    topic: str
+    state: str
+    priority: int
+    attempts: int
+    max_attempts: int
+    nacks: int
+    timeouts: int
+    created_ms: int  # cluster time
+    due_ms: int  # cluster time, of a delayed job
+    worker: str  # the last one that held it
+    reasons: tuple[str, ...]
+    data: bytes
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStats:
+    """How many jobs of a topic are in which state now, and what happened since the topic was last empty."""
+
+    ready: int
+    delayed: int
+    leased: int
+    buried: int
+    total_put: int = 0
+    total_succeeded: int = 0
+    oldest_ready_ms: int = 0  # age of the job that is next, in cluster time
+
+
+class JobRecord:
+    """A job that is not finished, as the state machine keeps it."""
+
+    __slots__ = (
+        "attempts",
+        "created_ms",
+        "data",
+        "dedupe_key",
+        "due_ms",
+        "granted_ms",
+        "id",
+        "lease_ms",
+        "max_attempts",
+        "nacks",
+        "priority",
+        "reasons",
+        "state",
+        "timeouts",
+        "token",
+        "topic",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        job_id: int,
+        topic: str,
+        data: bytes,
+        priority: int,
+        lease_ms: int,
+        max_attempts: int,
+        dedupe_key: str | None,
+        created_ms: int,
+    ) -> None:
+        self.id = job_id
+        self.topic = topic
+        self.data = data
+        self.priority = priority
+        self.lease_ms = lease_ms  # asked for by the put
+        self.max_attempts = max_attempts  # 0: no bound
+        self.dedupe_key = dedupe_key
+        self.created_ms = created_ms
+        self.state: str = "new"
+        self.attempts = 0  # counted at reserve; a kick begins anew
+        self.nacks = 0
+        self.timeouts = 0
+        self.due_ms = 0
+        self.token = 0  # log index of the reserve, 0 while nobody holds it
+        self.granted_ms = 0  # length of the lease that is held
+        self.worker = ""
+        self.reasons: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What the job counts towards the bound on the queue's bytes."""
+        return len(self.data) + len(self.dedupe_key or "")
+
+    def row(self) -> tuple[object, ...]:
+        """Everything that must be equal on all replicas."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def view(self) -> JobView:
+        """What people may see of it; the token is its holder's alone."""
+        return JobView(
+            id=self.id,
+            topic=self.topic,
+            state=self.state,
+            priority=self.priority,
+            attempts=self.attempts,
+            max_attempts=self.max_attempts,
+            nacks=self.nacks,
+            timeouts=self.timeouts,
+            created_ms=self.created_ms,
+            due_ms=self.due_ms,
+            worker=self.worker,
+            reasons=self.reasons,
+            data=self.data,
+            result=b"",
+        )
+
+
+def check_topic(topic: str, *, platform: bool) -> None:
+    """Refuse a name that is no topic (beanstalkd's rule), or that is not for the asker."""
+    if TOPIC_PATTERN.fullmatch(topic) is None:
+        raise InvalidTopic(topic=topic)
+    if not platform and topic.startswith(PLATFORM_PREFIX):
+        raise ReservedTopic(topic=topic)
+
+
+def check_bytes(what: str, value: bytes) -> None:
+    """Refuse data or a result over its bound."""
+    if len(value) > MAX_DATA_BYTES:
+        raise JobTooLarge(what=what, size_bytes=len(value), bound_bytes=MAX_DATA_BYTES)
+
+
+def check_text(what: str, value: str) -> None:
+    """Refuse a worker's name, a reason or a key over its bound."""
+    try:
+        size_bytes = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{what} is no valid Unicode text.") from None
+    if size_bytes > MAX_TEXT_BYTES:
+        raise JobTooLarge(what=what, size_bytes=size_bytes, bound_bytes=MAX_TEXT_BYTES)
+
+
+def check_number(what: str, value: int, *, low: int, high: int) -> None:
+    """Refuse a number outside its bounds."""
+    if not low <= value <= high:
+        raise InvalidRequest(f"{what} is {value}, but must be from {low} to {high}.")

@@ -1,0 +1,100 @@
+"""What the queue refuses before it looks at its state: names, sizes and numbers outside their bounds."""
+
+from dataclasses import dataclass
+
+from replicated_queue.errors import InvalidRequest
+from replicated_queue.queue.commands import (
+    MAX_JOBS_PER_COMMAND,
+    Ack,
+    AckMany,
+    Bury,
+    Command,
+    Kick,
+    Nack,
+    Put,
+    PutMany,
+    Reserve,
+)
+from replicated_queue.queue.job import (
+    LOWEST_PRIORITY,
+    MAX_LEASE_MS,
+    MIN_LEASE_MS,
+    check_bytes,
+    check_number,
+    check_text,
+    check_topic,
+)
+
+MEBIBYTE = 1024 * 1024
+DAY_MS = 24 * 3600 * 1000
+MAX_TOPICS_PER_RESERVE = 100
+MAX_ATTEMPTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimits:
+    """Bounds of the whole queue. The same on all replicas: they decide results."""
+
+    max_jobs: int = 100_000
+    max_bytes: int = 32 * MEBIBYTE  # job data and dedupe keys
+    max_buried: int = 10_000  # the oldest is dropped and counted
+    max_finished: int = 10_000
+    max_finished_bytes: int = 4 * MEBIBYTE  # their results
+    dedupe_window_ms: int = DAY_MS  # how long a key is remembered after its job succeeded
+    platform_share: float = 0.1  # of jobs and bytes, kept free for the platform's own
+
+
+def check_command(command: Command) -> None:
+    """Raise the `Refusal` that fits what is wrong with `command`, whatever the state."""
+    match command:
+        case Put():
+            _check_put(command)
+        case PutMany():
+            _check_count("put_many", len(command.puts))
+            for put in command.puts:
+                _check_put(put)
+        case Reserve():
+            _check_reserve(command)
+        case Ack():
+            check_bytes("the result", command.result)
+        case AckMany():
+            _check_count("ack_many", len(command.leases))
+        case Nack():
+            check_text("the reason", command.reason)
+            check_number("the delay in ms", command.delay_ms, low=0, high=MAX_LEASE_MS)
+        case Bury():
+            check_text("the reason", command.reason)
+        case Kick():
+            check_topic(command.topic, platform=command.platform)
+            check_number("the bound of a kick", command.bound, low=0, high=2**32 - 1)
+        case _:
+            pass  # the others name a job and nothing else
+
+
+def _check_put(put: Put) -> None:
+    check_topic(put.topic, platform=put.platform)
+    check_bytes("the job's data", put.data)
+    check_number("the priority", put.priority, low=0, high=LOWEST_PRIORITY)
+    check_number("the delay in ms", put.delay_ms, low=0, high=MAX_LEASE_MS)
+    check_number("the lease in ms", put.lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
+    check_number("max_attempts", put.max_attempts, low=0, high=MAX_ATTEMPTS)
+    if put.dedupe_key is not None:
+        check_text("the dedupe key", put.dedupe_key)
+
+
+def _check_reserve(command: Reserve) -> None:
+    check_text("the worker's name", command.worker)
+    check_number("the number of jobs", command.count, low=1, high=MAX_JOBS_PER_COMMAND)
+    if command.lease_ms is not None:
+        check_number("the lease in ms", command.lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
+    if not 1 <= len(command.topics) <= MAX_TOPICS_PER_RESERVE:
+        raise InvalidRequest(
+            f"a reserve names {len(command.topics)} topics, but must name 1 to {MAX_TOPICS_PER_RESERVE}."
+        )
+    for topic in command.topics:
+        check_topic(topic, platform=command.platform)
+
+
+def _check_count(what: str, count: int) -> None:
+    if not 1 <= count <= MAX_JOBS_PER_COMMAND:
+        raise InvalidRequest(f"{what} was given {count} jobs, but takes 1 to {MAX_JOBS_PER_COMMAND}.")

@@ -1,0 +1,46 @@
+"""Reading the queue as this replica has it now: counts, one job, a page of jobs. Nothing is changed."""
+
+from itertools import islice
+
+from replicated_queue.errors import JobNotFound
+from replicated_queue.queue.job import PLATFORM_PREFIX, JobView, TopicStats, check_topic
+from replicated_queue.queue.priority_queue import PriorityQueue
+
+MAX_PAGE = 1_000
+EMPTY_STATS = TopicStats(ready=0, delayed=0, leased=0, buried=0)
+
+
+def topic_stats(queue: PriorityQueue, topic: str, *, now: int, platform: bool) -> TopicStats:
+    """Counts of one topic; one without jobs counts zero."""
+    check_topic(topic, platform=platform)
+    line = queue.topics.get(topic)
+    return line.stats(now) if line is not None else EMPTY_STATS
+
+
+def all_stats(queue: PriorityQueue, *, now: int, platform: bool) -> dict[str, TopicStats]:
+    """Counts of every topic that has jobs, by name."""
+    names = sorted(name for name in queue.topics if platform or not name.startswith(PLATFORM_PREFIX))
+    return {name: queue.topics[name].stats(now) for name in names}
+
+
+def peek_job(queue: PriorityQueue, job_id: int, *, platform: bool) -> JobView:
+    """One job, also one that finished lately. Raises `JobNotFound`."""
+    job = queue.jobs.get(job_id) or queue.finished.get(job_id)
+    if job is None or (not platform and job.topic.startswith(PLATFORM_PREFIX)):
+        raise JobNotFound(job_id=job_id)
+    return job.view()
+
+
+def page_of_jobs(
+    queue: PriorityQueue, topic: str, *, state: str | None, after: int, limit: int, platform: bool
+) -> list[JobView]:
+    """Jobs of a topic with ids above `after`, ascending; of one state or of all states but the finished."""
+    check_topic(topic, platform=platform)
+    limit = max(1, min(limit, MAX_PAGE))
+    source = queue.finished.all() if state in ("succeeded", "cancelled") else queue.jobs.values()
+    found = (
+        job
+        for job in source
+        if job.id > after and job.topic == topic and (state is None or job.state == state)
+    )
+    return [job.view() for job in islice(found, limit)]
