@@ -1,0 +1,146 @@
+"""Three hosts on a switch of their own; one is cut off. What must go on goes on, what must not is refused."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.multi_host.network import Host, Network
+from tests.multi_host.three_nodes import TINY_APP, make_repository
+
+pytestmark = [pytest.mark.multi_host, pytest.mark.netns]
+
+SERVE_GIT = (
+    "import sys, threading\nfrom pathlib import Path\nfrom pinode.cli.demo_source import served\n"
+    "with served(Path(sys.argv[1]), host=sys.argv[2]) as url:\n    print(url, flush=True)\n    threading.Event().wait()\n"
+)
+
+
+class Pis:
+    """Three hosts, each running `pinode start` with the two files that `pinode init` wrote."""
+
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.network, self.folder = network, folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def pinode(self, host: Host, *words: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """A command on a host."""
+        return host.run([sys.executable, "-m", "pinode", *words], seconds=seconds, cwd=self.folder)
+
+    def json(self, host: Host, *words: str) -> Any:
+        """Its answer."""
+        done = self.pinode(host, *words, "--json")
+        if done.returncode:
+            raise OSError(f"{words}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def start(self, host: Host) -> None:
+        """`pinode start`; its log lies in the host's data directory."""
+        log = (host.outside / "node.log").open("ab")
+        with log:
+            words = [sys.executable, "-m", "pinode", "start"]
+            self.processes.append(
+                host.start(words, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            )
+
+    def until(self, ask: Any, *, seconds: float, what: str) -> Any:
+        """The first true answer."""
+        deadline = time.monotonic() + seconds
+        reason: object = None
+        while time.monotonic() < deadline:
+            try:
+                answer = ask()
+                if answer:
+                    return answer
+                reason = answer
+            except (OSError, http.client.HTTPException, LookupError, subprocess.TimeoutExpired) as error:
+                reason = error
+            time.sleep(0.1)
+        logs = "\n".join(
+            (host.outside / "node.log").read_text()[-1500:] for host in self.network.hosts.values()
+        )
+        raise AssertionError(f"not within {seconds} s: {what} ({reason})\n{logs}")
+
+    def get(self, host: Host, port: int) -> tuple[int, str]:
+        """Ask the app at its port on that host, from that host."""
+        connection = http.client.HTTPConnection(host.ip, port, timeout=10)
+        connection.sock = host.connect(host.ip, port)
+        try:
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def app_processes(self, host: Host) -> int:
+        """How many processes of the app run on the host."""
+        return len(host.run(["pgrep", "-xf", "python app.py"]).stdout.split())
+
+
+@pytest.fixture
+def pis(tmp_path: Path) -> Iterator[Pis]:
+    if os.geteuid():
+        pytest.fail("network namespaces need root: sudo make test")
+    with Network(3) as network:
+        cluster = Pis(network, tmp_path)
+        first = network[1]
+        join = [word for host in network.hosts.values() for word in ("--join", host.ip)]
+        assert cluster.pinode(first, "init", "--expect", "3", *join).returncode == 0
+        for host in network.hosts.values():
+            cluster.start(host)
+        cluster.until(lambda: cluster.json(first, "status")["cluster"]["leader"], seconds=40, what="a leader")
+        make_repository(tmp_path / "git" / "tiny", TINY_APP)
+        yield cluster
+
+
+def test_a_host_is_cut_off_and_comes_back(pis: Pis) -> None:
+    hosts = list(pis.network.hosts.values())
+    server = hosts[0].start(
+        [sys.executable, "-c", SERVE_GIT, str(pis.folder / "git"), hosts[0].ip], stdout=subprocess.PIPE
+    )
+    assert server.stdout
+    url = f"{server.stdout.readline().decode().strip()}/tiny"
+    assert pis.pinode(hosts[1], "apps:create", "shop", "--git", url).returncode == 0
+    deployed = pis.pinode(hosts[1], "deploy", "-a", "shop")
+    assert deployed.returncode == 0, deployed.stderr
+    port = int(deployed.stdout.strip().rstrip("/").rpartition(":")[2])
+    home = pis.json(hosts[0], "ps", "-a", "shop")["items"][0]["node"]
+    lonely = next(host for host in hosts if host.name == home)
+    others = [host for host in hosts if host is not lonely]
+
+    pis.network.partition([host.number for host in others])
+    cut_at = time.monotonic()
+
+    def moved() -> bool:
+        answers = [pis.get(host, port) for host in others]
+        return all(status == 200 and home not in body for status, body in answers)
+
+    pis.until(moved, seconds=20, what="the app answers elsewhere")
+    assert time.monotonic() - cut_at < 20
+    assert pis.json(others[0], "status")["cluster"]["has_quorum"]
+    assert {node["name"]: node["state"] for node in pis.json(others[0], "status")["nodes"]}[home] == "dead"
+    pis.until(
+        lambda: not pis.json(lonely, "status")["cluster"]["has_quorum"],
+        seconds=10,
+        what="it knows it is alone",
+    )
+    status = pis.pinode(lonely, "status")
+    assert "no quorum" in status.stdout.lower()
+    assert pis.get(lonely, port) == (200, f"shop {home} v1")
+    refused = pis.pinode(lonely, "deploy", "-a", "shop")
+    assert refused.returncode == 7
+    assert "quorum" in refused.stderr or "majority" in refused.stderr
+
+    pis.network.heal()
+
+    pis.until(lambda: pis.json(lonely, "status")["cluster"]["has_quorum"], seconds=30, what="it is back")
+    pis.until(lambda: sum(map(pis.app_processes, hosts)) == 1, seconds=60, what="one dyno remains")
+    for host in hosts:
+        pis.until(lambda host=host: pis.get(host, port)[0] == 200, seconds=20, what=f"{host.name} answers")
