@@ -1,10 +1,15 @@
 """Waiting for a state of real processes: never a sleep that hopes, always a condition with a deadline."""
 
 import asyncio
+import http.client
 import inspect
+import subprocess
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+from pinode.cli.invocation import Failure
 
 T = TypeVar("T")
 POLL_SECONDS = 0.02
@@ -39,3 +44,23 @@ async def eventually(
             await asyncio.wait_for(tick.wait(), POLL_SECONDS)
         except TimeoutError:
             pass
+
+
+def until(
+    condition: Callable[[], T], *, within_seconds: float, saying: str, describe: Callable[[], str] = str
+) -> T:
+    """Like `eventually`, for tests of whole processes that have no event loop; `describe` adds what is known."""
+    deadline = time.monotonic() + within_seconds
+    pause = threading.Event()
+    reason: object = None
+    while True:
+        try:
+            answer = condition()
+            if answer:
+                return answer
+            reason = answer
+        except (Failure, OSError, LookupError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
+            reason = error
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {within_seconds} s: {saying} ({reason!r})\n{describe()}")
+        pause.wait(POLL_SECONDS)

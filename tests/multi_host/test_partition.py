@@ -14,6 +14,7 @@ import pytest
 
 from tests.multi_host.network import Host, Network
 from tests.multi_host.three_nodes import TINY_APP, make_repository
+from tests.waiting import until
 
 pytestmark = [pytest.mark.multi_host, pytest.mark.netns]
 
@@ -52,21 +53,12 @@ class Pis:
 
     def until(self, ask: Any, *, seconds: float, what: str) -> Any:
         """The first true answer."""
-        deadline = time.monotonic() + seconds
-        reason: object = None
-        while time.monotonic() < deadline:
-            try:
-                answer = ask()
-                if answer:
-                    return answer
-                reason = answer
-            except (OSError, http.client.HTTPException, LookupError, subprocess.TimeoutExpired) as error:
-                reason = error
-            time.sleep(0.1)
-        logs = "\n".join(
+        return until(ask, within_seconds=seconds, saying=what, describe=self._logs)
+
+    def _logs(self) -> str:
+        return "\n".join(
             (host.outside / "node.log").read_text()[-1500:] for host in self.network.hosts.values()
         )
-        raise AssertionError(f"not within {seconds} s: {what} ({reason})\n{logs}")
 
     def get(self, host: Host, port: int) -> tuple[int, str]:
         """Ask the app at its port on that host, from that host."""

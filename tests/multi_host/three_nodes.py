@@ -7,15 +7,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pinode.cli.build_commands import wait_for_release
 from pinode.cli.demo_nodes import DemoNode, make_nodes, stop_nodes
-from pinode.cli.invocation import Failure
 from pinode.cli.target import app_path
+from tests.waiting import until
 
 PASSWORD = "correct horse battery"
 
@@ -84,19 +83,10 @@ class Nodes:
 
     def until(self, ask: Any, *, seconds: float, what: str) -> Any:
         """The first true answer of `ask`."""
-        deadline = time.monotonic() + seconds
-        reason: object = None
-        while time.monotonic() < deadline:
-            try:
-                answer = ask()
-                if answer:
-                    return answer
-                reason = answer
-            except (Failure, OSError, http.client.HTTPException, LookupError) as error:
-                reason = error
-            time.sleep(0.05)
-        logs = "\n".join(f"--- {node.name}\n{node.last_words()}" for node in self.nodes)
-        raise AssertionError(f"not within {seconds} s: {what} ({reason})\n{logs}")
+        return until(ask, within_seconds=seconds, saying=what, describe=self._logs)
+
+    def _logs(self) -> str:
+        return "\n".join(f"--- {node.name}\n{node.last_words()}" for node in self.nodes)
 
     def status(self, node: DemoNode) -> dict[str, Any]:
         """What `pinode status --json` says there."""
