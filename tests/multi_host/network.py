@@ -82,19 +82,19 @@ class Host:
         assert self._front.stdout.readline() == b"ready\n", f"{self.name} did not come up"
         self._front.stdout.close()
         children = Path(f"/proc/{self._front.pid}/task/{self._front.pid}/children").read_text()
-        self._init = int(children.split()[0])
+        self.init_pid = int(children.split()[0])
 
     def power_off(self) -> None:
         """As if the plug was pulled: every process of the host is killed at once."""
         if self._front:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._init, signal.SIGKILL)
+                os.kill(self.init_pid, signal.SIGKILL)
             self._front.wait(10)
             self._front = None
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The words, to be run inside of this host."""
-        return ["nsenter", "-t", str(self._init), "--net", "--uts", "--mount", "--pid", "--", *words]
+        return ["nsenter", "-t", str(self.init_pid), "--net", "--uts", "--mount", "--pid", "--", *words]
 
     def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """A process inside of this host."""
