@@ -1,0 +1,230 @@
+"""Commands, results, refusals and views to msgpack and back. The only place of the queue that knows bytes.
+
+Every message is an array that begins with its kind. A newer program may append fields: an older one skips
+them, and missing ones have the defaults of their class. Kinds are never reused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Final, cast
+
+import msgpack
+
+from replicated_queue import errors
+from replicated_queue.errors import MalformedMessage, QueueError, Refusal, UnknownVersion
+from replicated_queue.queue.commands import (
+    Ack,
+    Acked,
+    AckMany,
+    Bury,
+    Cancel,
+    Command,
+    Created,
+    Done,
+    ExpireLease,
+    Kick,
+    Kicked,
+    KickJob,
+    Nack,
+    Put,
+    PutMany,
+    Reserve,
+    Reserved,
+    Result,
+)
+from replicated_queue.queue.job import Job, JobView, TopicStats
+from replicated_queue.queue.priority_queue import PriorityQueue
+
+_TEXT: Final = (str,)
+_BYTES: Final = (bytes,)
+_NUMBER: Final = (int,)
+_FLAG: Final = (bool,)
+_SOME_NUMBER: Final = (int, type(None))
+_PUT_FIELDS: Final = (
+    _TEXT,
+    _BYTES,
+    _NUMBER,
+    _NUMBER,
+    _NUMBER,
+    _NUMBER,
+    (str, type(None)),
+    _FLAG,
+)
+_REFUSED: Final = 0
+_SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
+    1: (Put, _PUT_FIELDS),
+    2: (PutMany, ((list,),)),
+    3: (Reserve, ((list,), _TEXT, _SOME_NUMBER, _NUMBER, _FLAG)),
+    4: (Ack, (_NUMBER, _NUMBER, _BYTES, _FLAG)),
+    5: (AckMany, ((list,), _FLAG)),
+    6: (Nack, (_NUMBER, _NUMBER, _NUMBER, _TEXT, _FLAG)),
+    7: (Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG)),
+    8: (Kick, (_TEXT, _NUMBER, _FLAG)),
+    9: (KickJob, (_NUMBER, _FLAG)),
+    10: (Cancel, (_NUMBER, _SOME_NUMBER, _FLAG, _FLAG)),
+    11: (ExpireLease, (_NUMBER, _NUMBER)),
+    65: (Created, ((list,),)),
+    66: (Reserved, (_NUMBER, (list,))),
+    67: (Done, ()),
+    68: (Acked, ((list,),)),
+    69: (Kicked, (_NUMBER,)),
+}
+_FIRST_RESULT: Final = 64
+_KINDS: Final = {shape[0]: kind for kind, shape in _SHAPES.items()}
+_NAMES: Final = {shape[0]: tuple(field.name for field in fields(shape[0])) for shape in _SHAPES.values()}
+# What travels of an error: its class by number, and the arguments it is made from. Never renumbered.
+_ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
+    1: (errors.LeaseLost, ("job_id",)),
+    2: (errors.QueueFull, ("what",)),
+    3: (errors.JobNotFound, ("job_id",)),
+    4: (errors.AlreadyDone, ("job_id", "state")),
+    5: (errors.Duplicate, ("job_id",)),
+    6: (errors.WrongState, ("job_id", "state", "wanted")),
+    7: (errors.SessionExpired, ()),
+    8: (errors.InvalidTopic, ("topic",)),
+    9: (errors.ReservedTopic, ("topic",)),
+    10: (errors.JobTooLarge, ("what", "size_bytes", "bound_bytes")),
+    11: (errors.InvalidRequest, ("reason",)),
+    32: (errors.NotLeader, ("leader",)),
+    33: (errors.NoQuorum, ("waited_seconds",)),
+    34: (errors.Busy, ("retry_after_seconds",)),
+    35: (errors.OutcomeUnknown, ("what",)),
+    36: (errors.NotAuthorized, ()),
+    37: (errors.MalformedMessage, ("reason",)),
+}
+_ERROR_CODES: Final = {shape[0]: code for code, shape in _ERRORS.items()}
+
+
+def pack(value: object) -> bytes:
+    """Msgpack of plain values (a number beyond 64 bits is refused as a malformed message)."""
+    try:
+        return cast(bytes, msgpack.packb(value))
+    except (ValueError, OverflowError, TypeError) as error:
+        raise MalformedMessage(str(error)) from error
+
+
+def unpack(data: bytes) -> list[Any]:
+    """One array from untrusted bytes. Raises `MalformedMessage`."""
+    try:
+        value = msgpack.unpackb(data)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise MalformedMessage(f"no msgpack: {error}") from error
+    if type(value) is not list or not value:
+        raise MalformedMessage("not an array")
+    return value
+
+
+def encode_command(command: Command) -> bytes:
+    """The bytes that enter the log, inside an envelope."""
+    return _encode(command)
+
+
+def decode_command(data: bytes) -> Command:
+    """Raises `MalformedMessage`, or `UnknownVersion` for a kind of a newer program."""
+    return cast(Command, _decode(unpack(data), results=False))
+
+
+def encode_result(result: Result | Refusal) -> bytes:
+    """What `apply` answers; a refusal is an answer too."""
+    if isinstance(result, QueueError):
+        return pack([_REFUSED, *error_fields(result)])
+    return _encode(result)
+
+
+def decode_result(data: bytes) -> Result:
+    """The result, or raises the refusal that stands in its place."""
+    values = unpack(data)
+    if values[0] == _REFUSED:
+        raise error_from_fields(values[1:])
+    return cast(Result, _decode(values, results=True))
+
+
+def apply_encoded(queue: PriorityQueue, command: bytes, *, index: int, now: int) -> bytes:
+    """Run one encoded command on `queue` and encode what came of it: the rim of a state machine.
+
+    A kind this program does not know stops the node (`UnknownVersion`): to skip it would let replicas
+    diverge.
+    """
+    try:
+        return _encode(queue.apply(decode_command(command), index=index, now=now))
+    except Refusal as refusal:
+        return encode_result(refusal)
+    except MalformedMessage as malformed:
+        return pack([_REFUSED, *error_fields(malformed)])
+
+
+def error_fields(error: QueueError) -> list[Any]:
+    """An error as plain values; one of an unlisted class travels as its text."""
+    code = _ERROR_CODES.get(type(error))
+    if code is None:
+        return [_ERROR_CODES[errors.InvalidRequest], str(error)]
+    values = [getattr(error, name) for name in _ERRORS[code][1]]
+    return [code, *(value[:500] if isinstance(value, str) else value for value in values)]
+
+
+def error_from_fields(values: Sequence[Any]) -> QueueError:
+    """The error that `error_fields` took apart; one of a newer program as a plain `QueueError`."""
+    if not values or values[0] not in _ERRORS:
+        return QueueError(f"the queue refused this for a reason newer than this program: {list(values)!r}")
+    kind, names = _ERRORS[values[0]]
+    try:
+        return kind(**dict(zip(names, values[1:], strict=False)))
+    except (TypeError, ValueError) as error:
+        return MalformedMessage(f"{kind.__name__}: {error}")
+
+
+def job_fields(job: Job | JobView | TopicStats) -> list[Any]:
+    """A view as plain values."""
+    return [getattr(job, field.name) for field in fields(job)]
+
+
+def _encode(message: Any) -> bytes:
+    kind = type(message)
+    values: list[Any] = [_KINDS[kind]]
+    for name in _NAMES[kind]:
+        values.append(getattr(message, name))
+    if kind is PutMany:
+        values[1] = [[getattr(put, name) for name in _NAMES[Put]] for put in message.puts]
+    return pack(values)
+
+
+def _decode(values: list[Any], *, results: bool) -> object:
+    shape = _SHAPES.get(values[0]) if type(values[0]) is int else None
+    if shape is None:
+        raise UnknownVersion(values[0])
+    if (values[0] > _FIRST_RESULT) != results:
+        raise MalformedMessage(f"kind {values[0]} in the wrong place")
+    return build_message(shape[0], shape[1], values[1:])
+
+
+def build_message(kind: type, types: tuple[tuple[type, ...], ...], values: list[Any]) -> object:
+    """An instance of `kind` from untrusted values. Raises `MalformedMessage`."""
+    values = values[: len(types)]
+    for index, value in enumerate(values):
+        if type(value) not in types[index]:
+            raise MalformedMessage(f"{kind.__name__}: field {index} is a {type(value).__name__}")
+        if type(value) is list:
+            values[index] = _tuple_of(kind, value)
+    try:
+        return kind(*values)
+    except TypeError as error:
+        raise MalformedMessage(f"{kind.__name__}: {error}") from error
+
+
+def _tuple_of(kind: type, values: list[Any]) -> tuple[Any, ...]:
+    """The elements of the one list that a message of this kind has."""
+    if kind is PutMany:
+        return tuple(build_message(Put, _PUT_FIELDS, _of_type(kind, put, list)) for put in values)
+    if kind is AckMany:
+        pairs = [tuple(_of_type(kind, pair, list)) for pair in values]
+        if any(len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int for pair in pairs):
+            raise MalformedMessage("AckMany: not pairs of numbers")
+        return tuple(pairs)
+    wanted = str if kind is Reserve else int
+    return tuple(_of_type(kind, value, wanted) for value in values)
+
+
+def _of_type(kind: type, value: Any, wanted: type) -> Any:
+    if type(value) is not wanted:
+        raise MalformedMessage(f"{kind.__name__}: a {type(value).__name__} in its list")
+    return value

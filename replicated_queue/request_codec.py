@@ -1,0 +1,234 @@
+"""Envelopes, and the frames between clients, brokers and the leader, to msgpack and back.
+
+Every envelope and every frame but the client's requests begins with a version; a frame of a newer one is
+refused, and fields appended by a newer program are skipped.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final, cast
+
+from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
+from replicated_queue.queue.codec import (
+    build_message,
+    error_from_fields,
+    job_fields,
+    pack,
+    unpack,
+)
+from replicated_queue.queue.job import Job, JobView, TopicStats
+from replicated_queue.requests import (
+    Ask,
+    ExtendLease,
+    ForgetWaiter,
+    Hello,
+    LeaderRequest,
+    ReadJob,
+    ReadJobs,
+    ReadStats,
+    Request,
+    ReserveJobs,
+    Submit,
+    Withdraw,
+)
+from replicated_queue.sessions import CLIENT_ID_BYTES, MAX_SLOTS, Envelope
+
+VERSION: Final = 1
+MAX_FRAME_BYTES: Final = 2 * 1024 * 1024
+MAX_ENVELOPE_BYTES: Final = 256 * 1024
+LENGTH: Final = struct.Struct(">I")  # before every frame of a client and to it
+_OPTIONAL_NUMBER: Final = (int, type(None))
+_OPTIONAL_TEXT: Final = (str, type(None))
+_SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
+    1: (Submit, ((bytes,),)),
+    2: (ReserveJobs, ((bytes,), (int,), (bool,))),
+    3: (ExtendLease, ((int,), (int,), _OPTIONAL_NUMBER, (bool,))),
+    4: (ForgetWaiter, ((bytes,), (int,), (int,))),
+    5: (ReadStats, (_OPTIONAL_TEXT, (bool,))),
+    6: (ReadJob, ((int,), (bool,))),
+    7: (ReadJobs, ((str,), _OPTIONAL_TEXT, (int,), (int,), (bool,))),
+    8: (Withdraw, ()),
+}
+_REASONS: Final = [field.name for field in fields(JobView)].index("reasons")
+_NAMES: Final = {kind: tuple(field.name for field in fields(kind)) for kind, _ in _SHAPES.values()}
+_KINDS: Final = {shape[0]: kind for kind, shape in _SHAPES.items()}
+_ENVELOPE_TYPES: Final = (
+    (str,),
+    (bytes,),
+    (bytes, type(None)),
+    (int,),
+    (int,),
+    (int,),
+    (bool,),
+)
+Outcome = bytes | QueueError
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """The bytes of a log entry."""
+    data = pack(
+        [
+            VERSION,
+            envelope.domain,
+            envelope.command,
+            envelope.client_id,
+            envelope.slot,
+            envelope.sequence,
+            envelope.since,
+            envelope.single_shot,
+        ]
+    )
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise MalformedMessage(f"an entry of {len(data)} bytes, more than {MAX_ENVELOPE_BYTES}")
+    return data
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Raises `MalformedMessage`, or `UnknownVersion` for an entry that a newer program wrote."""
+    values = _versioned(data)
+    envelope = cast(Envelope, build_message(Envelope, _ENVELOPE_TYPES, values))
+    client_id = envelope.client_id
+    if client_id is not None and len(client_id) != CLIENT_ID_BYTES:
+        raise MalformedMessage(f"a client id of {len(client_id)} bytes")
+    if not 0 <= envelope.slot < MAX_SLOTS:
+        raise MalformedMessage(f"slot {envelope.slot}")
+    return envelope
+
+
+def encode_requests(requests: Iterable[LeaderRequest]) -> bytes:
+    """A frame from one broker to another."""
+    return pack([VERSION, *map(_request_fields, requests)])
+
+
+def decode_requests(frame: bytes) -> list[LeaderRequest]:
+    """What another broker asks of this one."""
+    requests = [_request(values) for values in _versioned(frame)]
+    if not all(isinstance(request, LeaderRequest) for request in requests):
+        raise MalformedMessage("a question that is not for the leader")
+    return cast(list[LeaderRequest], requests)
+
+
+def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:
+    """The answer to such a frame: one outcome for each request, in its order."""
+    return pack([VERSION, *map(_outcome_fields, outcomes)])
+
+
+def decode_outcomes(frame: bytes, *, count: int) -> list[Outcome]:
+    """As many outcomes as requests were sent, or `MalformedMessage`."""
+    values = _versioned(frame)
+    if len(values) != count:
+        raise MalformedMessage(f"{len(values)} outcomes for {count} requests")
+    return [_outcome(row) for row in values]
+
+
+def encode_hello(hello: Hello) -> bytes:
+    return pack([VERSION, hello.token, hello.client_id])
+
+
+def decode_hello(frame: bytes) -> Hello:
+    """The first frame of a client."""
+    hello = cast(Hello, build_message(Hello, ((bytes,), (bytes,)), _versioned(frame)))
+    if len(hello.client_id) != CLIENT_ID_BYTES:
+        raise MalformedMessage(f"a client id of {len(hello.client_id)} bytes")
+    return hello
+
+
+def encode_welcome(applied_index: int | QueueError) -> bytes:
+    """The answer to a hello: how far this node is, or why the client may not come in."""
+    if isinstance(applied_index, QueueError):
+        return pack([VERSION, *_outcome_fields(applied_index)])
+    return pack([VERSION, 0, applied_index])
+
+
+def decode_welcome(frame: bytes) -> int:
+    """The node's applied index. Raises what it refused the client with."""
+    values = _versioned(frame)
+    if len(values) < 2 or values[0] != 0 or type(values[1]) is not int:
+        raise error_from_fields(values)
+    return values[1]
+
+
+def encode_ask(number: int, timeout_ms: int, request: Request) -> bytes:
+    return pack([number, timeout_ms, _request_fields(request)])
+
+
+def decode_ask(frame: bytes) -> Ask:
+    """One request of a client."""
+    values = unpack(frame)
+    if len(values) < 3 or type(values[0]) is not int or type(values[1]) is not int:
+        raise MalformedMessage("no request")
+    return Ask(values[0], values[1], _request(values[2]))
+
+
+def encode_response(number: int, applied_index: int, outcome: Outcome) -> bytes:
+    return pack([number, applied_index, *_outcome_fields(outcome)])
+
+
+def decode_response(frame: bytes) -> tuple[int, int, Outcome]:
+    """(number of the request, applied index of the node, outcome)."""
+    values = unpack(frame)
+    if len(values) < 3 or type(values[0]) is not int or type(values[1]) is not int:
+        raise MalformedMessage("no response")
+    return values[0], values[1], _outcome(values[2:])
+
+
+def encode_jobs(jobs: Iterable[Job]) -> bytes:
+    """What a reserve delivers."""
+    return pack([0, *map(job_fields, jobs)])
+
+
+def decode_jobs(data: bytes) -> list[Job]:
+    return [Job(*row) for row in unpack(data)[1:]]
+
+
+def encode_views(views: Sequence[JobView]) -> bytes:
+    return pack([0, *map(job_fields, views)])
+
+
+def decode_views(data: bytes) -> list[JobView]:
+    rows = unpack(data)[1:]
+    for row in rows:
+        row[_REASONS] = tuple(row[_REASONS])
+    return [JobView(*row) for row in rows]
+
+
+def encode_stats(stats: Mapping[str, TopicStats]) -> bytes:
+    return pack([0, *([topic, *job_fields(row)] for topic, row in stats.items())])
+
+
+def decode_stats(data: bytes) -> dict[str, TopicStats]:
+    return {row[0]: TopicStats(*row[1:]) for row in unpack(data)[1:]}
+
+
+def _versioned(data: bytes) -> list[Any]:
+    values = unpack(data)
+    if values[0] != VERSION:
+        raise UnknownVersion(values[0])
+    return values[1:]
+
+
+def _request_fields(request: Request) -> list[Any]:
+    kind = type(request)
+    return [_KINDS[kind], *(getattr(request, name) for name in _NAMES[kind])]
+
+
+def _request(values: Any) -> Request:
+    if type(values) is not list or not values or type(values[0]) is not int or values[0] not in _SHAPES:
+        raise MalformedMessage("a request of no known kind")
+    kind, types = _SHAPES[values[0]]
+    return cast(Request, build_message(kind, types, values[1:]))
+
+
+def _outcome_values(outcome: Outcome) -> list[Any]:
+    return error_values(outcome) if isinstance(outcome, QueueError) else [0, outcome]
+
+
+def _outcome(values: Any) -> Outcome:
+    if type(values) is not list or not values:
+        raise MalformedMessage("no outcome")
+    if values[0] != 0:
+        return error_from_values(values)
+    if len(values) < 2 or type(values[1]) is not bytes:
+        raise MalformedMessage("an outcome without bytes")
+    return values[1]
