@@ -220,15 +220,15 @@ def _request(values: Any) -> Request:
     return cast(Request, build_message(kind, types, values[1:]))
 
 
-def _outcome_values(outcome: Outcome) -> list[Any]:
-    return error_values(outcome) if isinstance(outcome, QueueError) else [0, outcome]
+def _outcome_fields(outcome: Outcome) -> list[Any]:
+    return error_fields(outcome) if isinstance(outcome, QueueError) else [0, outcome]
 
 
 def _outcome(values: Any) -> Outcome:
     if type(values) is not list or not values:
         raise MalformedMessage("no outcome")
     if values[0] != 0:
-        return error_from_values(values)
+        return error_from_fields(values)
     if len(values) < 2 or type(values[1]) is not bytes:
         raise MalformedMessage("an outcome without bytes")
     return values[1]
