@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pinode.errors import SettingsError
+from pinode.peers.durable_files import write_durably
 
 KEY_BYTES = 32
 
@@ -25,28 +25,12 @@ def new_cluster_key() -> ClusterKey:
 
 
 def write_cluster_key(path: Path, key: ClusterKey) -> None:
-    """Write the key so that it survives a power cut and only its owner reads it; never over another."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, base64.b64encode(key.secret) + b"\n")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a file's name as durable as its content."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Write the key, readable by its owner alone. Raises `FileExistsError` rather than write over another."""
+    write_durably(path, base64.b64encode(key.secret) + b"\n", mode=0o600, replace=False)
 
 
 def read_cluster_key(path: Path) -> ClusterKey:
-    """Read the key. Raises `FileNotFoundError`, or `SettingsError` when the file is not a key or open to others."""
+    """Read the key. Raises `FileNotFoundError`; `SettingsError` when it is no key or others can read it."""
     if path.stat().st_mode & 0o077:
         raise SettingsError(
             f"the cluster key {path} can be read by other users", hint=f"Close it: chmod 600 {path}"
