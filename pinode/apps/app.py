@@ -12,7 +12,9 @@ CONFIG_BYTES = 64 * 1024  # all names and values of one app together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedConfig:
-    """Config vars of an app at one moment, each value sealed under the cluster's data key (see docs/security.md)."""
+    """Config vars of an app at one moment, each value sealed under the cluster's data key (see
+    docs/security.md).
+    """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -28,7 +30,8 @@ class App:
     owner: str  # user name
     port_index: int  # the app answers at app_ports.first + port_index on every node
     created_at_ms: int  # cluster time
-    git_url: str | None = None
+    git_url: str | None = None  # of the newest build; without credentials
+    sealed_credentials: bytes | None = field(default=None, repr=False)  # of `git_url`, under the data key
     formation: Mapping[str, int] = field(default_factory=dict)
     config: SealedConfig = field(default_factory=SealedConfig)
     last_version: int = 0  # of its releases; 0: none yet

@@ -1,7 +1,7 @@
 """A build: from a git URL to a slug, done by one node under one lease."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 BuildState = Literal["queued", "building", "succeeded", "failed", "cancelled"]
 BUILD_TOPIC = "pinode.builds"
@@ -27,6 +27,13 @@ class Build:
     commit: str | None = None
     version: int | None = None  # of the release it became
     failure: str | None = None  # one line and what to do
+    # Of the git URL, under the data key; gone when the build has ended.
+    sealed_credentials: bytes | None = field(default=None, repr=False)
+
+    @property
+    def is_finished(self) -> bool:
+        """It succeeded, failed or was cancelled: nothing about it changes any more."""
+        return self.state not in ("queued", "building")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +45,23 @@ class Slug:
     arch: str
     python: str | None = None
     holders: tuple[str, ...] = ()  # node ids, sorted
+
+
+class BuildJobs(Protocol):
+    """The jobs on `BUILD_TOPIC` behind the builds; changed in the same log entry as the registry."""
+
+    def put(self, build_id: int, *, index: int, now: int) -> int:
+        """Queue a job for the build and return the job's id. Raises `BuildQueueFull`."""
+        ...
+
+    def check_lease(self, job_id: int, token: int, *, build_id: int) -> None:
+        """Raises `LeaseLost` unless the job is leased under `token`."""
+        ...
+
+    def ack(self, job_id: int, token: int, *, index: int, now: int) -> None:
+        """The job is done; its lease was checked before."""
+        ...
+
+    def cancel(self, job_id: int, *, index: int, now: int) -> None:
+        """End the job whatever its state; one that has ended stays as it is."""
+        ...

@@ -1,23 +1,27 @@
-"""Everything that can be asked of the registry. One frozen dataclass each; `codec.py` alone makes bytes of them.
+"""Everything that can be asked of the registry.
 
-A command carries who asks (`actor`, for the record; whether they may is checked before it is proposed, and again in
-`apply` where the answer can change meanwhile). New fields get defaults; none is renamed or reused.
+One frozen dataclass each; `codec.py` alone makes bytes of them.
+
+A command carries who asks (`actor`, for the record; whether they may is checked before it is proposed, and
+again in `apply` where the answer can change meanwhile). New fields get defaults; none is renamed or reused.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pinode.apps.app import SealedConfig
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateApp:
-    """Refused with `AppExists` when the name is taken, `TooManyApps` at the owner's limit."""
+    """Refused with `AppExists` when the name is taken, `TooManyApps` at the owner's limit.
+
+    Result: its port index.
+    """
 
     name: str
     owner: str
     git_url: str | None = None
     apps_per_user: int = 20
+    app_ports: int = 1000  # how many ports `[listen] app_ports` has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class CompleteBuild:
     holders: tuple[str, ...]
     process_types: Mapping[str, str]
     default_formation: Mapping[str, int] = field(default_factory=dict)
+    dynos_per_user: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +122,10 @@ class HoldSlug:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The plan's decision; its number is the entry's index. `replaces` is the placement number it takes over from."""
+    """The plan's decision; its number is the entry's index.
+
+    `replaces` is the placement number it takes over from.
+    """
 
     app: str
     version: int
@@ -144,7 +152,10 @@ class MakeReleaseLive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailRelease:
-    """The release did not come up: its placements go, the live one stays. `failure` is one line and what to do."""
+    """The release did not come up: its placements go, the live one stays.
+
+    `failure` is one line and what to do.
+    """
 
     app: str
     version: int

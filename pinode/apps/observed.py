@@ -11,8 +11,8 @@ NodeState = Literal["alive", "suspect", "dead", "left"]
 class DynoReport:
     """One row of a node about one of its dynos; named by the placement it carries out.
 
-    crashed: ended, will be started again at the end of its back-off; failed: given up (crash loop, or the release
-    never listened); `detail` then is one line for people, with what to do.
+    crashed: ended, will be started again at the end of its back-off; failed: given up (crash loop, or the
+    release never listened); `detail` then is one line for people, with what to do.
     """
 
     placement: int
@@ -31,7 +31,10 @@ class DynoReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStats:
-    """The `stats` of `pinode status`, as one node measured them itself; `age_seconds` is added by whoever shows them."""
+    """The `stats` of `pinode status`, as one node measured them itself.
+
+    `age_seconds` is added by whoever shows them.
+    """
 
     cpu_percent: float = 0.0
     load_1m: float = 0.0

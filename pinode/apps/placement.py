@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """`number` is the log index of the decision: a later one outranks an earlier one, and a dyno carries its number."""
+    """`number` is the log index of the decision.
+
+    A later one outranks an earlier one, and a dyno carries its number.
+    """
 
     number: int
     app: str

@@ -11,7 +11,10 @@ ReleaseState = Literal["pending", "live", "superseded", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Version `version` of an app. Pending until its dynos answer, then live; the one before is superseded."""
+    """Version `version` of an app.
+
+    Pending until its dynos answer, then live; the one before is superseded.
+    """
 
     app: str
     version: int

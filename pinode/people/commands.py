@@ -7,9 +7,10 @@ from pinode.people.user import Role
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Register:
-    """Creates a user. The first one needs the setup code's hash and becomes administrator; after that registration
+    """Creates a user.
 
-    is closed unless `created_by` is an administrator. Refused: `UserExists`, `WrongSetupCode`, `RegistrationClosed`.
+    The first one needs the setup code's hash and becomes administrator; after that registration is closed
+    unless `created_by` is an administrator. Refused: `UserExists`, `WrongSetupCode`, `RegistrationClosed`.
     """
 
     name: str

@@ -1,0 +1,224 @@
+"""What builds go through: queued, building, and one of the three ends.
+
+Of one app at most one build runs and at most one waits. A build that is asked for while another runs has no
+job yet: it gets one in the very entry in which the running one ends, so that two builds of one app never
+run at once.
+"""
+
+from dataclasses import replace
+
+from pinode.apps.app import App
+from pinode.apps.build import Build, BuildJobs, Slug
+from pinode.apps.checks import (
+    RELEASE_TYPE,
+    check_process_types,
+    check_quantities,
+    check_slug,
+    check_texts,
+    one_line,
+)
+from pinode.apps.commands import CancelBuild, CompleteBuild, FailBuild, RequestBuild, StartBuild
+from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, LeaseLost
+from pinode.apps.release_changes import add_release, add_slug
+from pinode.apps.tables import Tables
+
+BUILDS_KEPT = 50  # of an app
+BURIED = (
+    "the node that built it died or stopped answering, {attempts} times. "
+    "Deploy again; `pinode builds:output` shows how far it came."
+)
+
+
+class BuildChanges:
+    """Applies what concerns builds to the tables, and keeps their jobs in step."""
+
+    def __init__(self, tables: Tables, jobs: BuildJobs) -> None:
+        self._tables = tables
+        self._jobs = jobs
+
+    def request(self, command: RequestBuild, *, index: int, now: int) -> int:
+        """The build's id. One that still waits is superseded."""
+        app = self._tables.app(command.app)
+        check_texts(
+            git_url=command.git_url, ref=command.ref, subdirectory=command.subdirectory, actor=command.actor
+        )
+        self._tables.check_room()
+        open_builds = self._open_builds(app.name)
+        is_running = any(build.state == "building" for build in open_builds)
+        # The only step that may still be refused comes before the first change.
+        job_id = None if is_running else self._jobs.put(index, index=index, now=now)
+        for build in open_builds:
+            if build.state == "queued":
+                self._end(build, "cancelled", failure=f"superseded by build {index}.", index=index, now=now)
+        same_url = command.git_url == app.git_url
+        credentials = command.sealed_credentials or (app.sealed_credentials if same_url else None)
+        build = Build(
+            id=index,
+            app=app.name,
+            git_url=command.git_url,
+            ref=command.ref,
+            subdirectory=command.subdirectory,
+            created_by=command.actor,
+            created_at_ms=now,
+            job_id=job_id,
+            sealed_credentials=credentials,
+        )
+        self._tables.put_build(build)
+        self._tables.change_app(app.name, git_url=command.git_url, sealed_credentials=credentials)
+        self._forget_old(app.name)
+        return index
+
+    def start(self, command: StartBuild, *, now: int) -> None:
+        """A worker begins. Raises `BuildNotFound`, `BuildFinished` or `LeaseLost`."""
+        build = self._leased(command.build_id, command.token)
+        self._tables.put_build(
+            replace(
+                build, state="building", token=command.token, node_id=command.node_id[:100], started_at_ms=now
+            ),
+        )
+
+    def complete(self, command: CompleteBuild, *, index: int, now: int) -> int:
+        """Ack the job and make the release, both or neither; the release's version."""
+        build = self._leased(command.build_id, command.token)
+        app = self._tables.app(build.app)
+        check_process_types(command.process_types)
+        check_quantities(command.default_formation)
+        check_slug(command.slug_digest, command.slug_bytes, command.holders)
+        check_texts(commit=command.commit, arch=command.arch, python=command.python)
+        slug = Slug(
+            digest=command.slug_digest,
+            slug_bytes=command.slug_bytes,
+            arch=command.arch,
+            python=command.python,
+            holders=command.holders,
+        )
+        add_slug(self._tables, slug)
+        app = self._add_process_types(app, command)
+        release = add_release(
+            self._tables,
+            app,
+            slug_digest=command.slug_digest,
+            process_types=dict(sorted(command.process_types.items())),
+            created_by=build.created_by,
+            description=f"Deploy {command.commit[:8]}",
+            commit=command.commit,
+            build_id=build.id,
+            now=now,
+        )
+        self._jobs.ack(build.job_id or 0, command.token, index=index, now=now)
+        done = replace(build, commit=command.commit, version=release.version)
+        self._end(done, "succeeded", index=index, now=now)
+        self._let_next_run(app.name, index=index, now=now)
+        return release.version
+
+    def fail(self, command: FailBuild, *, index: int, now: int) -> None:
+        """Ack the job; the old release keeps serving."""
+        build = self._leased(command.build_id, command.token)
+        check_texts(commit=command.commit)
+        self._jobs.ack(build.job_id or 0, command.token, index=index, now=now)
+        failed = replace(build, commit=command.commit)
+        self._end(failed, "failed", failure=one_line(command.failure), index=index, now=now)
+        self._let_next_run(build.app, index=index, now=now)
+
+    def cancel(self, command: CancelBuild, *, index: int, now: int) -> None:
+        """End a build that waits or runs; what its worker still sends is refused."""
+        build = self._open(command.build_id)
+        self._end(
+            build, "cancelled", failure=one_line(f"cancelled by {command.actor}."), index=index, now=now
+        )
+        self._let_next_run(build.app, index=index, now=now)
+
+    def cancel_all(self, app: str, *, index: int, now: int) -> None:
+        """The app goes: its jobs end and its builds are forgotten."""
+        for build in self._tables.builds_of(app):
+            if build.job_id is not None and not build.is_finished:
+                self._jobs.cancel(build.job_id, index=index, now=now)
+            self._tables.drop_build(build.id)
+
+    def job_changed(self, job_id: int, *, state: str, attempts: int, index: int, now: int) -> None:
+        """The queue did something to a build's job by itself.
+
+        Its lease ended, it was buried, somebody removed it.
+        """
+        build = self._tables.build_of_job(job_id)
+        if build is None or state == "leased":
+            return
+        if state in ("ready", "delayed"):
+            if build.state == "building":
+                self._requeue(build, index=index, now=now)
+            return
+        failure = "its job was removed from the queue. Deploy again."
+        if state == "buried":
+            failure = BURIED.format(attempts=attempts)
+        self._end(build, "failed", failure=failure, index=index, now=now, end_job=False)
+        self._let_next_run(build.app, index=index, now=now)
+
+    def _requeue(self, build: Build, *, index: int, now: int) -> None:
+        waits_again = replace(build, state="queued", node_id=None, started_at_ms=None)
+        self._tables.put_build(waits_again)
+        newer = [other for other in self._open_builds(build.app) if other.id > build.id]
+        if newer:
+            failure = f"superseded by build {newer[-1].id}."
+            self._end(waits_again, "cancelled", failure=failure, index=index, now=now)
+            self._let_next_run(build.app, index=index, now=now)
+
+    def _let_next_run(self, app: str, *, index: int, now: int) -> None:
+        for build in self._open_builds(app):
+            if build.job_id is None:
+                try:
+                    job_id = self._jobs.put(build.id, index=index, now=now)
+                except BuildQueueFull as full:
+                    self._end(build, "failed", failure=full.message, index=index, now=now)
+                else:
+                    self._tables.put_build(replace(build, job_id=job_id))
+
+    def _end(
+        self,
+        build: Build,
+        state: str,
+        *,
+        index: int,
+        now: int,
+        failure: str | None = None,
+        end_job: bool = True,
+    ) -> None:
+        if end_job and build.job_id is not None:
+            self._jobs.cancel(build.job_id, index=index, now=now)
+        ended = replace(build, state=state, failure=failure, finished_at_ms=now, sealed_credentials=None)  # type: ignore[arg-type]
+        self._tables.put_build(ended)
+
+    def _leased(self, build_id: int, token: int) -> Build:
+        build = self._open(build_id)
+        if build.job_id is None or token < build.token:
+            raise LeaseLost(build_id=build_id)
+        self._jobs.check_lease(build.job_id, token, build_id=build_id)
+        return build
+
+    def _open(self, build_id: int) -> Build:
+        build = self._tables.builds.get(build_id)
+        if build is None:
+            raise BuildNotFound(build_id=build_id)
+        if build.is_finished:
+            raise BuildFinished(build_id=build_id, state=build.state)
+        return build
+
+    def _open_builds(self, app: str) -> list[Build]:
+        return [build for build in self._tables.unfinished_builds() if build.app == app]
+
+    def _add_process_types(self, app: App, command: CompleteBuild) -> App:
+        """Types never seen get what the app wishes, else one `web`, within what its owner may have."""
+        formation = dict(app.formation)
+        room = max(0, command.dynos_per_user - self._tables.dynos_of_owner(app.owner))
+        for name in sorted(command.process_types, key=lambda name: (name != "web", name)):
+            if name in formation or name == RELEASE_TYPE:
+                continue
+            wanted = command.default_formation.get(name, 1 if name == "web" else 0)
+            formation[name] = min(wanted, room)
+            room -= formation[name]
+        return self._tables.change_app(app.name, formation=dict(sorted(formation.items())))
+
+    def _forget_old(self, app: str) -> None:
+        finished = [build for build in self._tables.builds_of(app) if build.is_finished]
+        spare = len(self._tables.builds_of(app)) - BUILDS_KEPT
+        for build in finished[: max(0, spare)]:
+            self._tables.drop_build(build.id)

@@ -1,0 +1,158 @@
+"""The registry: all that is agreed about apps, changed by commands in log order and read by everybody."""
+
+from typing import assert_never
+
+from pinode.apps.app import App
+from pinode.apps.app_changes import create, destroy, set_config, set_formation
+from pinode.apps.build import Build, BuildJobs, Slug
+from pinode.apps.build_changes import BuildChanges
+from pinode.apps.commands import (
+    CancelBuild,
+    CompleteBuild,
+    CreateApp,
+    DestroyApp,
+    FailBuild,
+    FailRelease,
+    HoldSlug,
+    MakeReleaseLive,
+    Place,
+    RegistryCommand,
+    RequestBuild,
+    SetConfig,
+    SetFormation,
+    StartBuild,
+    Unplace,
+)
+from pinode.apps.placement import Placement
+from pinode.apps.release import Release
+from pinode.apps.release_changes import fail_release, hold_slug, make_live, place, unplace
+from pinode.apps.tables import Tables
+
+
+class Registry:
+    """Equal on every node that applied the same entries. Reads are local and never wait."""
+
+    def __init__(self, jobs: BuildJobs) -> None:
+        self._tables = Tables()
+        self._builds = BuildChanges(self._tables, jobs)
+
+    def apply(self, command: RegistryCommand, *, index: int, now: int) -> int | None:
+        """Run one committed command; its result is a number (named at the command) or nothing.
+
+        Raises a `RegistryError` when the command is refused; the state is then as before.
+        """
+        match command:
+            case CreateApp():
+                return create(self._tables, command, now=now)
+            case SetConfig():
+                return set_config(self._tables, command, now=now)
+            case SetFormation():
+                set_formation(self._tables, command)
+            case DestroyApp():
+                self._destroy(command, index=index, now=now)
+            case RequestBuild():
+                return self._builds.request(command, index=index, now=now)
+            case CompleteBuild():
+                return self._builds.complete(command, index=index, now=now)
+            case StartBuild():
+                self._builds.start(command, now=now)
+            case FailBuild():
+                self._builds.fail(command, index=index, now=now)
+            case CancelBuild():
+                self._builds.cancel(command, index=index, now=now)
+            case Place():
+                return place(self._tables, command, index=index)
+            case Unplace():
+                unplace(self._tables, command)
+            case MakeReleaseLive():
+                make_live(self._tables, command)
+            case FailRelease():
+                fail_release(self._tables, command)
+            case HoldSlug():
+                hold_slug(self._tables, command)
+            case _:
+                assert_never(command)
+        return None
+
+    def job_changed(self, job_id: int, *, state: str, attempts: int, index: int, now: int) -> None:
+        """Tell a build that the queue moved its job: `state` is the job's new one."""
+        self._builds.job_changed(job_id, state=state, attempts=attempts, index=index, now=now)
+
+    def build_of_job(self, job_id: int) -> Build | None:
+        """The unfinished build behind a job."""
+        return self._tables.build_of_job(job_id)
+
+    def apps(self) -> tuple[App, ...]:
+        """All apps, by name."""
+        return tuple(self._tables.apps)
+
+    def app(self, name: str) -> App | None:
+        """The app of this name."""
+        return self._tables.apps.get(name)
+
+    def builds(self, app: str) -> tuple[Build, ...]:
+        """Those that are kept of one app, newest first."""
+        return tuple(reversed(self._tables.builds_of(app)))
+
+    def build(self, build_id: int) -> Build | None:
+        """The build of this id, of any app."""
+        return self._tables.builds.get(build_id)
+
+    def unfinished_builds(self) -> tuple[Build, ...]:
+        """Queued and running ones of all apps, oldest first."""
+        return tuple(self._tables.unfinished_builds())
+
+    def releases(self, app: str) -> tuple[Release, ...]:
+        """Those that are kept of one app, newest first."""
+        return tuple(reversed(self._tables.releases_of(app)))
+
+    def release(self, app: str, version: int) -> Release | None:
+        """One release."""
+        return self._tables.releases.get((app, version))
+
+    def live_release(self, app: str) -> Release | None:
+        """The one that serves."""
+        return next((release for release in self.releases(app) if release.state == "live"), None)
+
+    def pending_release(self, app: str) -> Release | None:
+        """The one that is coming up."""
+        return next((release for release in self.releases(app) if release.state == "pending"), None)
+
+    def newest_release(self, app: str) -> Release | None:
+        """The one with the highest version, whatever became of it."""
+        return next(iter(self.releases(app)), None)
+
+    def placements(self) -> tuple[Placement, ...]:
+        """All of them, by number."""
+        return tuple(self._tables.placements)
+
+    def placements_of(self, app: str) -> tuple[Placement, ...]:
+        """Of one app, by process type, ordinal and number."""
+        found = self._tables.placements_of(app)
+        return tuple(sorted(found, key=lambda one: (one.process_type, one.ordinal, one.number)))
+
+    def placements_on(self, node_id: str) -> tuple[Placement, ...]:
+        """On one node, by number."""
+        return tuple(placement for placement in self._tables.placements if placement.node_id == node_id)
+
+    def slugs(self) -> tuple[Slug, ...]:
+        """All that releases refer to, by digest."""
+        return tuple(self._tables.slugs)
+
+    def slug(self, digest: str) -> Slug | None:
+        """The slug of this digest, if a release refers to it."""
+        return self._tables.slugs.get(digest)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all of it takes; bounded."""
+        return self._tables.size_bytes
+
+    def digest(self) -> bytes:
+        """Hash of the whole registry."""
+        return self._tables.digest()
+
+    def _destroy(self, command: DestroyApp, *, index: int, now: int) -> None:
+        app = self._tables.app(command.name)
+        self._builds.cancel_all(app.name, index=index, now=now)
+        destroy(self._tables, app.name)

@@ -1,0 +1,196 @@
+"""What releases, placements and slugs go through: pending beside live, live, superseded, failed.
+
+An app has at most one live and at most one pending release, and the pending one is the newer. Placements
+exist only for releases that are kept; those of a release that will never serve go in the same entry in
+which that is decided.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pinode.apps.app import App
+from pinode.apps.build import Slug
+from pinode.apps.checks import RELEASE_TYPE, check_text, one_line
+from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Place, Unplace
+from pinode.apps.errors import (
+    AlreadyPlaced,
+    InvalidValue,
+    PlacementNotFound,
+    ProcessTypeNotFound,
+    ReleaseNotPending,
+    SlugNotFound,
+)
+from pinode.apps.placement import Placement
+from pinode.apps.release import Release
+from pinode.apps.tables import Tables
+
+RELEASES_KEPT = 20  # of an app, besides the live and the pending one
+
+
+def newest_good(tables: Tables, app: str) -> Release | None:
+    """The release that a change of config builds on: pending, else live, else the newest.
+
+    The newest may have failed for want of the very config var that is set now.
+    """
+    releases = tables.releases_of(app)
+    for state in ("pending", "live"):
+        for release in releases:
+            if release.state == state:
+                return release
+    return releases[-1] if releases else None
+
+
+def add_release(
+    tables: Tables,
+    app: App,
+    *,
+    slug_digest: str,
+    process_types: Mapping[str, str],
+    created_by: str,
+    description: str,
+    commit: str | None,
+    build_id: int | None,
+    now: int,
+) -> Release:
+    """The next release of the app, pending, with the app's config as it is.
+
+    An older pending one is superseded.
+    """
+    for older in tables.releases_of(app.name):
+        if older.state == "pending":
+            tables.releases.put((app.name, older.version), replace(older, state="superseded"))
+            drop_placements(tables, app.name, older.version)
+    release = Release(
+        app=app.name,
+        version=app.last_version + 1,
+        slug_digest=slug_digest,
+        config=app.config,
+        process_types=process_types,
+        created_by=created_by,
+        created_at_ms=now,
+        description=description,
+        commit=commit,
+        build_id=build_id,
+    )
+    tables.releases.put((app.name, release.version), release)
+    tables.change_app(app.name, last_version=release.version)
+    _forget_old_releases(tables, app.name)
+    return release
+
+
+def make_live(tables: Tables, command: MakeReleaseLive) -> None:
+    """Raises `ReleaseNotPending`, but not for the release that is live already."""
+    release = tables.release(command.app, command.version)
+    if release.state == "live":
+        return
+    _check_pending(release)
+    for other in tables.releases_of(command.app):
+        if other.state == "live":
+            tables.releases.put((other.app, other.version), replace(other, state="superseded"))
+    tables.releases.put((release.app, release.version), replace(release, state="live"))
+    tables.change_app(command.app, live_version=command.version)
+    _forget_old_releases(tables, command.app)
+
+
+def fail_release(tables: Tables, command: FailRelease) -> None:
+    """Raises `ReleaseNotPending`; a live release does not fail, its dynos do."""
+    release = tables.release(command.app, command.version)
+    _check_pending(release)
+    failed = replace(release, state="failed", failure=one_line(command.failure))
+    tables.releases.put((release.app, release.version), failed)
+    drop_placements(tables, command.app, command.version)
+
+
+def place(tables: Tables, command: Place, *, index: int) -> int:
+    """Its number. Raises `AlreadyPlaced` when the dyno has another placement than the one to be replaced."""
+    release = tables.release(command.app, command.version)
+    if release.state not in ("pending", "live"):
+        raise ReleaseNotPending(app=release.app, version=release.version, state=release.state)
+    if command.process_type not in release.process_types or command.process_type == RELEASE_TYPE:
+        known = ", ".join(sorted(release.process_types))
+        raise ProcessTypeNotFound(app=command.app, process_type=command.process_type, known=known)
+    if command.ordinal < 1:
+        raise InvalidValue(what=f"ordinal {command.ordinal}", rule="must be 1 or more")
+    check_text("the node", command.node_id, chars=100)
+    tables.check_room()
+    present = _placement_for(tables, command)
+    if command.replaces is not None and (present is None or present.number != command.replaces):
+        raise PlacementNotFound(number=command.replaces)
+    if present is not None and command.replaces is None:
+        raise AlreadyPlaced(app=command.app, dyno=present.dyno, number=present.number)
+    if present is not None:
+        tables.placements.drop(present.number)
+    placement = Placement(
+        number=index,
+        app=command.app,
+        version=command.version,
+        process_type=command.process_type,
+        ordinal=command.ordinal,
+        node_id=command.node_id,
+    )
+    tables.placements.put(index, placement)
+    return index
+
+
+def unplace(tables: Tables, command: Unplace) -> None:
+    """Raises `PlacementNotFound`."""
+    if command.number not in tables.placements:
+        raise PlacementNotFound(number=command.number)
+    tables.placements.drop(command.number)
+
+
+def drop_placements(tables: Tables, app: str, version: int | None = None) -> None:
+    """Remove the placements of a release, or of all."""
+    for placement in tables.placements_of(app):
+        if version in (None, placement.version):
+            tables.placements.drop(placement.number)
+
+
+def hold_slug(tables: Tables, command: HoldSlug) -> None:
+    """Raises `SlugNotFound`: then nobody needs the slug any more."""
+    slug = tables.slugs.get(command.digest)
+    if slug is None:
+        raise SlugNotFound(digest=command.digest[:64])
+    check_text("the node", command.node_id, chars=100)
+    holders = set(slug.holders) | {command.node_id}
+    if not command.holds:
+        holders.remove(command.node_id)
+    tables.slugs.put(slug.digest, replace(slug, holders=tuple(sorted(holders))))
+
+
+def add_slug(tables: Tables, slug: Slug) -> None:
+    """Remember a slug, or further holders of one that is known."""
+    known = tables.slugs.get(slug.digest)
+    holders = set(slug.holders) | set(known.holders if known else ())
+    tables.slugs.put(slug.digest, replace(slug, holders=tuple(sorted(holders))))
+
+
+def forget_unused_slugs(tables: Tables) -> None:
+    """Remove the slugs that no release refers to."""
+    used = {release.slug_digest for release in tables.releases}
+    for slug in tables.slugs:
+        if slug.digest not in used:
+            tables.slugs.drop(slug.digest)
+
+
+def _check_pending(release: Release) -> None:
+    if release.state != "pending":
+        raise ReleaseNotPending(app=release.app, version=release.version, state=release.state)
+
+
+def _placement_for(tables: Tables, command: Place) -> Placement | None:
+    wanted = (command.version, command.process_type, command.ordinal)
+    for placement in tables.placements_of(command.app):
+        if (placement.version, placement.process_type, placement.ordinal) == wanted:
+            return placement
+    return None
+
+
+def _forget_old_releases(tables: Tables, app: str) -> None:
+    """Keep the newest of those that ended, and whatever still has placements."""
+    placed = {placement.version for placement in tables.placements_of(app)}
+    ended = [release for release in tables.releases_of(app) if release.state not in ("pending", "live")]
+    for release in ended[:-RELEASES_KEPT]:
+        if release.version not in placed:
+            tables.releases.drop((app, release.version))
+    forget_unused_slugs(tables)

@@ -1,0 +1,150 @@
+"""The registry's records, by their keys, with the bytes they take."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from pinode.apps.app import App
+from pinode.apps.build import Build, Slug
+from pinode.apps.errors import AppNotFound, RegistryFull, ReleaseNotFound
+from pinode.apps.placement import Placement
+from pinode.apps.records import pack, size_of, to_plain
+from pinode.apps.release import Release
+
+REGISTRY_BYTES = 16 * 1024 * 1024
+K = TypeVar("K", str, int, tuple[str, int])
+V = TypeVar("V")
+
+
+class Table(Generic[K, V]):
+    """Records of one kind. Iterates in the order of keys, which is the same on every replica."""
+
+    def __init__(self) -> None:
+        self._rows: dict[K, V] = {}
+        self._sizes: dict[K, int] = {}
+        self.size_bytes = 0
+
+    def put(self, key: K, row: V) -> None:
+        """Add the record, or put it in place of the one that is there."""
+        size_bytes = size_of(row)
+        self.size_bytes += size_bytes - self._sizes.get(key, 0)
+        self._rows[key] = row
+        self._sizes[key] = size_bytes
+
+    def drop(self, key: K) -> None:
+        """Remove a record that is there."""
+        del self._rows[key]
+        self.size_bytes -= self._sizes.pop(key)
+
+    def get(self, key: K) -> V | None:
+        """The record, if there is one."""
+        return self._rows.get(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[V]:
+        return iter([self._rows[key] for key in sorted(self._rows)])
+
+
+class Tables:
+    """All that is agreed about apps. Questions that more than one change asks are answered here."""
+
+    def __init__(self) -> None:
+        self.apps: Table[str, App] = Table()
+        self.builds: Table[int, Build] = Table()
+        self.releases: Table[tuple[str, int], Release] = Table()
+        self.placements: Table[int, Placement] = Table()
+        self.slugs: Table[str, Slug] = Table()
+        self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
+        self._builds_of_jobs: dict[int, Build] = {}
+
+    def app(self, name: str) -> App:
+        """Raises `AppNotFound`."""
+        app = self.apps.get(name)
+        if app is None:
+            raise AppNotFound(app=name)
+        return app
+
+    def release(self, app: str, version: int) -> Release:
+        """Raises `AppNotFound` or `ReleaseNotFound`."""
+        release = self.releases.get((self.app(app).name, version))
+        if release is None:
+            raise ReleaseNotFound(app=app, version=version)
+        return release
+
+    def builds_of(self, app: str) -> list[Build]:
+        """Oldest first."""
+        return [build for build in self.builds if build.app == app]
+
+    def put_build(self, build: Build) -> None:
+        """Add or change a build."""
+        self._close(build.id)
+        self.builds.put(build.id, build)
+        if not build.is_finished:
+            self._open_builds[build.id] = build
+            if build.job_id is not None:
+                self._builds_of_jobs[build.job_id] = build
+
+    def drop_build(self, build_id: int) -> None:
+        """Forget a build."""
+        self._close(build_id)
+        self.builds.drop(build_id)
+
+    def unfinished_builds(self) -> list[Build]:
+        """Of all apps, oldest first."""
+        return [self._open_builds[build_id] for build_id in sorted(self._open_builds)]
+
+    def build_of_job(self, job_id: int) -> Build | None:
+        """The unfinished build behind a job."""
+        return self._builds_of_jobs.get(job_id)
+
+    def releases_of(self, app: str) -> list[Release]:
+        """Oldest first."""
+        return [release for release in self.releases if release.app == app]
+
+    def placements_of(self, app: str) -> list[Placement]:
+        """By number."""
+        return [placement for placement in self.placements if placement.app == app]
+
+    def dynos_of_owner(self, owner: str) -> int:
+        """How many dynos the formations of all the owner's apps want."""
+        return sum(sum(app.formation.values()) for app in self.apps if app.owner == owner)
+
+    def change_app(self, app: str, **fields: object) -> App:
+        """Put the app back with some fields changed."""
+        changed = replace(self.app(app), **fields)  # type: ignore[arg-type]
+        self.apps.put(app, changed)
+        return changed
+
+    @property
+    def size_bytes(self) -> int:
+        """What all records take, encoded."""
+        tables = (self.apps, self.builds, self.releases, self.placements, self.slugs)
+        return sum(table.size_bytes for table in tables)
+
+    def check_room(self) -> None:
+        """Raises `RegistryFull` at the bound.
+
+        What only finishes or removes something is never refused by it.
+        """
+        if self.size_bytes >= REGISTRY_BYTES:
+            raise RegistryFull(bound_bytes=REGISTRY_BYTES)
+
+    def _close(self, build_id: int) -> None:
+        build = self._open_builds.pop(build_id, None)
+        if build is not None and build.job_id is not None:
+            del self._builds_of_jobs[build.job_id]
+
+    def digest(self) -> bytes:
+        """Hash over all records in the order of their keys."""
+        hashed = hashlib.sha256()
+        for table in (self.apps, self.builds, self.releases, self.placements, self.slugs):
+            hashed.update(pack(len(table)))
+            for row in table:
+                hashed.update(pack(to_plain(row)))
+        return hashed.digest()

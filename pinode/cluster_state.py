@@ -1,0 +1,189 @@
+"""What all nodes agree on: the queue, the registry of apps, and people, as one state machine over one log.
+
+One entry may change several of them: a build is requested together with its job, and its job is acked
+together with the release that came of it. Requests are done once (see `replicated_queue.sessions`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pinode.apps import codec as apps_codec
+from pinode.apps.build import BUILD_TOPIC
+from pinode.apps.commands import RegistryCommand
+from pinode.apps.errors import BuildQueueFull, LeaseLost, MalformedCommand, Refused
+from pinode.apps.registry import Registry
+from pinode.people import codec as people_codec
+from pinode.people.commands import PeopleCommand
+from pinode.people.people import People
+from replicated_queue import errors as queue_errors
+from replicated_queue.errors import MalformedMessage, Refusal, UnknownVersion
+from replicated_queue.queue import codec as queue_codec
+from replicated_queue.queue.commands import (
+    Ack,
+    AckMany,
+    Bury,
+    Cancel,
+    Command,
+    Created,
+    ExpireLease,
+    Kick,
+    KickJob,
+    Nack,
+    Put,
+)
+from replicated_queue.queue.job import JobRecord
+from replicated_queue.queue.priority_queue import PriorityQueue
+from replicated_queue.request_codec import decode_envelope
+from replicated_queue.sessions import Sessions
+
+QUEUE, REGISTRY, PEOPLE = "queue", "registry", "people"  # domains
+BUILD_LEASE_MS = 30_000
+BUILD_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredNode:
+    """A member of the cluster, by the address it was founded or joined with."""
+
+    node_id: str
+    name: str
+    host: str
+    peer_port: int
+
+
+class ClusterState:
+    """The `StateMachine` of pinode. Everything may be read by everybody; only `apply` changes it."""
+
+    def __init__(self, *, nodes: Sequence[RegisteredNode] = (), setup_code_hash: bytes = b"") -> None:
+        self.queue = PriorityQueue()
+        self.registry = Registry(_JobsOfBuilds(self.queue))
+        self.people = People(setup_code_hash=setup_code_hash)
+        self.sessions = Sessions()
+        self.registered_nodes = tuple(sorted(nodes, key=lambda node: node.node_id))
+
+    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+        """Run one committed entry; `replicated_queue.sessions.open_answer` opens the answer."""
+
+        def run(domain: str, encoded: bytes) -> bytes:
+            match domain:
+                case "queue":
+                    return self._apply_to_queue(encoded, index=index, now=now)
+                case "registry":
+                    return self._apply_to_registry(encoded, index=index, now=now)
+                case "people":
+                    return self._apply_to_people(encoded, index=index, now=now)
+                case _:
+                    raise UnknownVersion(domain)
+
+        return self.sessions.apply(decode_envelope(command), index=index, now=now, run=run)
+
+    def digest(self) -> bytes:
+        """Hash of everything; equal on all nodes at one applied index."""
+        hashed = hashlib.sha256()
+        for part in (self.queue, self.registry, self.people, self.sessions):
+            hashed.update(part.digest())
+        return hashed.digest()
+
+    def _apply_to_queue(self, encoded: bytes, *, index: int, now: int) -> bytes:
+        try:
+            command = queue_codec.decode_command(encoded)
+            result = self.queue.apply(command, index=index, now=now)
+        except Refusal as refusal:
+            return queue_codec.encode_result(refusal)
+        except MalformedMessage as malformed:
+            return queue_codec.encode_result(queue_errors.InvalidRequest(str(malformed)))
+        self._follow(command, index=index, now=now)
+        return queue_codec.encode_result(result)
+
+    def _apply_to_registry(self, encoded: bytes, *, index: int, now: int) -> bytes:
+        try:
+            result = self.registry.apply(apps_codec.decode_command(encoded), index=index, now=now)
+        except Refused as refusal:
+            return apps_codec.encode_refusal(refusal)
+        return apps_codec.encode_result(result)
+
+    def _apply_to_people(self, encoded: bytes, *, index: int, now: int) -> bytes:
+        try:
+            self.people.apply(people_codec.decode_command(encoded), index=index, now=now)
+        except Refused as refusal:
+            return apps_codec.encode_refusal(refusal)
+        return apps_codec.encode_result(None)
+
+    def _follow(self, command: Command, *, index: int, now: int) -> None:
+        """Tell the builds whose jobs the queue has moved by itself."""
+        match command:
+            case ExpireLease() | Nack() | Bury() | Ack() | Cancel() | KickJob():
+                self._follow_job(command.job_id, index=index, now=now)
+            case AckMany():
+                for job_id, _ in command.leases:
+                    self._follow_job(job_id, index=index, now=now)
+            case Kick(topic=topic) if topic == BUILD_TOPIC:
+                for build in self.registry.unfinished_builds():
+                    if build.job_id is not None:
+                        self._follow_job(build.job_id, index=index, now=now)
+            case _:
+                pass  # puts and reserves change no build: a worker says itself when it begins
+
+    def _follow_job(self, job_id: int, *, index: int, now: int) -> None:
+        if self.registry.build_of_job(job_id) is None:
+            return
+        job: JobRecord | None = self.queue.jobs.get(job_id)
+        state, attempts = (job.state, job.attempts) if job is not None else ("gone", 0)
+        self.registry.job_changed(job_id, state=state, attempts=attempts, index=index, now=now)
+
+
+class _JobsOfBuilds:
+    """`BuildJobs` on the queue of the same state machine."""
+
+    def __init__(self, queue: PriorityQueue) -> None:
+        self._queue = queue
+
+    def put(self, build_id: int, *, index: int, now: int) -> int:
+        job = Put(
+            topic=BUILD_TOPIC,
+            data=str(build_id).encode(),
+            lease_ms=BUILD_LEASE_MS,
+            max_attempts=BUILD_ATTEMPTS,
+            platform=True,
+        )
+        try:
+            created = self._queue.apply(job, index=index, now=now)
+        except queue_errors.QueueFull as full:
+            raise BuildQueueFull(reason=str(full)) from full
+        assert isinstance(created, Created), created
+        return created.job_ids[0]
+
+    def check_lease(self, job_id: int, token: int, *, build_id: int) -> None:
+        try:
+            self._queue.check_lease(job_id, token)
+        except Refusal as lost:
+            raise LeaseLost(build_id=build_id) from lost
+
+    def ack(self, job_id: int, token: int, *, index: int, now: int) -> None:
+        self._queue.apply(Ack(job_id, token, platform=True), index=index, now=now)
+
+    def cancel(self, job_id: int, *, index: int, now: int) -> None:
+        if job_id in self._queue.jobs:
+            self._queue.apply(Cancel(job_id, force=True, platform=True), index=index, now=now)
+
+
+def encode_command(command: RegistryCommand | PeopleCommand) -> tuple[str, bytes]:
+    """Domain and bytes of a command, to be proposed. Raises `MalformedCommand` for what no bytes can say."""
+    if isinstance(command, RegistryCommand):
+        return REGISTRY, apps_codec.encode_command(command)
+    return PEOPLE, people_codec.encode_command(command)
+
+
+def decode_result(domain: str, result: bytes) -> Any:
+    """What `apply` answered to a command of this domain; raises its refusal as it was raised there."""
+    match domain:
+        case "registry":
+            return apps_codec.decode_outcome(result)
+        case "people":
+            return people_codec.decode_outcome(result)
+        case "queue":
+            return queue_codec.decode_result(result)
+        case _:
+            raise MalformedCommand(reason=f"no domain {domain!r}")

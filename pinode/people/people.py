@@ -1,0 +1,152 @@
+"""People as agreed: users and their sessions, changed by commands in log order."""
+
+import hashlib
+import hmac
+import re
+from typing import assert_never
+
+from pinode.apps.records import pack, to_plain
+from pinode.people.commands import EndSession, PeopleCommand, Register, StartSession
+from pinode.people.errors import (
+    InvalidPerson,
+    RegistrationClosed,
+    SessionUnknown,
+    TooManyUsers,
+    UserExists,
+    UserNotFound,
+    WrongSetupCode,
+)
+from pinode.people.user import USER_NAME, Session, User
+
+USERS = 1_000
+SESSIONS = 1_024
+SESSIONS_OF_A_USER = 128  # so that nobody can log all others out
+LIFETIME_MS_MAX = 400 * 24 * 3600 * 1000
+HASH_BYTES = 512
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,189}")
+_LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+
+
+class People:
+    """Users and sessions. The first user needs the setup code and becomes administrator."""
+
+    def __init__(self, *, setup_code_hash: bytes) -> None:
+        self._setup_code_hash = setup_code_hash
+        self._users: dict[str, User] = {}
+        self._sessions: dict[bytes, Session] = {}  # by token hash; oldest first
+
+    def apply(self, command: PeopleCommand, *, index: int, now: int) -> None:
+        """Run one committed command.
+
+        Raises a `PeopleError` when it is refused; the state is then as before.
+        """
+        match command:
+            case Register():
+                self._register(command, now=now)
+            case StartSession():
+                self._start_session(command, now=now)
+            case EndSession():
+                self._end_session(command)
+            case _:
+                assert_never(command)
+
+    def users(self) -> tuple[User, ...]:
+        """All users, by name."""
+        return tuple(self._users[name] for name in sorted(self._users))
+
+    def user(self, name: str) -> User | None:
+        """The user of this name."""
+        return self._users.get(name)
+
+    @property
+    def has_users(self) -> bool:
+        """Whether somebody used the setup code already."""
+        return bool(self._users)
+
+    def session(self, token_hash: bytes, now: int) -> Session | None:
+        """The login behind a token, unless it has ended by cluster time `now`."""
+        session = self._sessions.get(token_hash)
+        return session if session is not None and now < session.expires_at_ms else None
+
+    def sessions_of(self, user: str) -> tuple[Session, ...]:
+        """Logins of one user, oldest first; also those that have run out but were not swept yet."""
+        return tuple(session for session in self._sessions.values() if session.user == user)
+
+    def digest(self) -> bytes:
+        """Hash of users and sessions."""
+        hashed = hashlib.sha256(self._setup_code_hash)
+        for user in self.users():
+            hashed.update(pack(to_plain(user)))
+        for session in self._sessions.values():
+            hashed.update(pack(to_plain(session)))
+        return hashed.digest()
+
+    def _register(self, command: Register, *, now: int) -> None:
+        self._check_may_register(command)
+        if not USER_NAME.fullmatch(command.name):
+            raise InvalidPerson(
+                what=f"{command.name[:100]!r} is no name for a user:",
+                rule="1 to 32 characters a-z, 0-9, '_' and '-', beginning with a letter, for example 'ada'",
+            )
+        if command.email is not None and not _EMAIL.fullmatch(command.email):
+            raise InvalidPerson(what=f"{command.email[:100]!r}", rule="is no e-mail address")
+        if not 0 < len(command.password_hash) <= HASH_BYTES:
+            raise InvalidPerson(what="the password's hash", rule=f"must have 1 to {HASH_BYTES} bytes")
+        if command.name in self._users:
+            raise UserExists(name=command.name)
+        if len(self._users) >= USERS:
+            raise TooManyUsers(bound=USERS)
+        self._users[command.name] = User(
+            name=command.name,
+            password_hash=command.password_hash,
+            role=command.role if self._users else "admin",
+            created_at_ms=now,
+            email=command.email,
+        )
+
+    def _check_may_register(self, command: Register) -> None:
+        if not self._users:
+            given = command.setup_code_hash or b""
+            if not hmac.compare_digest(given, self._setup_code_hash):
+                raise WrongSetupCode
+            return
+        creator = self._users.get(command.created_by or "")
+        if creator is None or creator.role != "admin":
+            raise RegistrationClosed
+
+    def _start_session(self, command: StartSession, *, now: int) -> None:
+        if command.user not in self._users:
+            raise UserNotFound(name=command.user)
+        if len(command.token_hash) != hashlib.sha256().digest_size:
+            raise InvalidPerson(what="the token's hash", rule="must be a sha256")
+        if not 0 < command.lifetime_ms <= LIFETIME_MS_MAX:
+            raise InvalidPerson(what="the lifetime of a login", rule="must be above 0 and at most 400 days")
+        if command.label is not None and not _LABEL.fullmatch(command.label):
+            raise InvalidPerson(
+                what="the label", rule="must have 1 to 100 characters without control characters"
+            )
+        self._sweep(now)
+        self._sessions.pop(command.token_hash, None)
+        mine = self.sessions_of(command.user)
+        if len(mine) >= SESSIONS_OF_A_USER:
+            del self._sessions[mine[0].token_hash]
+        if len(self._sessions) >= SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[command.token_hash] = Session(
+            token_hash=command.token_hash,
+            user=command.user,
+            created_at_ms=now,
+            expires_at_ms=now + command.lifetime_ms,
+            label=command.label,
+        )
+
+    def _end_session(self, command: EndSession) -> None:
+        if command.token_hash not in self._sessions:
+            raise SessionUnknown
+        del self._sessions[command.token_hash]
+
+    def _sweep(self, now: int) -> None:
+        """Forget what ran out; done where a new one begins, so that nothing periodic enters the log."""
+        for session in list(self._sessions.values()):
+            if session.expires_at_ms <= now:
+                del self._sessions[session.token_hash]
