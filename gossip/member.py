@@ -8,6 +8,7 @@ Address = tuple[str, int]  # IP address (never a name: sending must not resolve)
 
 MAX_NAME_BYTES = 128
 MAX_META_BYTES = 400
+MAX_ROW_BYTES = 400  # of a statistics row
 
 
 class MemberState(IntEnum):
@@ -35,3 +36,18 @@ class Member:
     incarnation: int  # starts at 0 with every run; raised to refute, or to tell a new address or meta
     state: MemberState
     meta: bytes = b""  # opaque here; <= MAX_META_BYTES
+
+
+def supersedes(claim: Member, held: Member) -> bool:
+    """Whether `claim` beats `held` (SWIM §4.2): by run, then incarnation, then state, and by nothing else."""
+    return (claim.run_id, claim.incarnation, claim.state) > (held.run_id, held.incarnation, held.state)
+
+
+def merge(one: Member, other: Member) -> Member:
+    """The claim of the two that stands; in any order and any number of times the result is the same."""
+    return other if supersedes(other, one) else one
+
+
+def is_same_claim(one: Member, other: Member) -> bool:
+    """Whether both say the same about the same incarnation, whoever said it."""
+    return (one.run_id, one.incarnation, one.state) == (other.run_id, other.incarnation, other.state)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GossipSettings:
-    """Defaults: with 3 to 16 members a killed one is known everywhere within 5 s, one silent for 2 s is never dead."""
+    """Defaults: with 3 to 16 members a kill is known everywhere in 5 s; one silent for 2 s is never dead."""
 
     probe_interval_seconds: float = 1.0  # one probe each; larger: cheaper and slower to notice
     probe_timeout_seconds: float = 0.4  # for the direct answer, the ping being repeated once at half of it
