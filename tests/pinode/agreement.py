@@ -1,0 +1,121 @@
+"""A cluster's agreed state under test: commands go through bytes and back, as they do in the log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pinode.apps.build import BUILD_TOPIC
+from pinode.apps.commands import CompleteBuild, CreateApp, RegistryCommand, RequestBuild, StartBuild
+from pinode.apps.registry import Registry
+from pinode.cluster_state import ClusterState, decode_result, encode_command
+from pinode.people.commands import PeopleCommand
+from pinode.people.people import People
+from replicated_queue.queue import codec as queue_codec
+from replicated_queue.queue import commands as queue_commands
+from replicated_queue.queue.priority_queue import PriorityQueue
+from replicated_queue.request_codec import encode_envelope
+from replicated_queue.sessions import Envelope, open_answer
+
+SETUP_CODE_HASH = b"setup"
+GIT_URL = "https://example.org/hello.git"
+
+
+class Agreement:
+    """One replica and its log."""
+
+    def __init__(self) -> None:
+        self.state = ClusterState(setup_code_hash=SETUP_CODE_HASH)
+        self.log: list[tuple[bytes, int]] = []
+        self.now = 1_000
+
+    @property
+    def registry(self) -> Registry:
+        return self.state.registry
+
+    @property
+    def people(self) -> People:
+        return self.state.people
+
+    @property
+    def queue(self) -> PriorityQueue:
+        return self.state.queue
+
+    @property
+    def index(self) -> int:
+        return len(self.log)
+
+    def do(self, command: RegistryCommand | PeopleCommand) -> Any:
+        """Agree on a command and return its result, or raise its refusal."""
+        domain, encoded = encode_command(command)
+        return decode_result(domain, self.propose(Envelope(domain, encoded)))
+
+    def do_on_queue(self, command: queue_commands.Command) -> Any:
+        return decode_result("queue", self.propose(Envelope("queue", queue_codec.encode_command(command))))
+
+    def propose(self, envelope: Envelope) -> bytes:
+        entry = encode_envelope(envelope)
+        self.log.append((entry, self.now))
+        return open_answer(self.state.apply(entry, index=self.index, now=self.now))
+
+    def replay(self) -> ClusterState:
+        """Another replica that applies the same log."""
+        other = ClusterState(setup_code_hash=SETUP_CODE_HASH)
+        for index, (entry, now) in enumerate(self.log, 1):
+            other.apply(entry, index=index, now=now)
+        return other
+
+    def create(self, name: str = "blog", owner: str = "ada") -> None:
+        self.do(CreateApp(name=name, owner=owner))
+
+    def request(self, app: str = "blog", git_url: str = GIT_URL) -> int:
+        return int(self.do(RequestBuild(app=app, git_url=git_url, ref=None, subdirectory=None, actor="ada")))
+
+    def take_job(self, worker: str = "a") -> tuple[int, int]:
+        """Reserve the next build; its build id (0: there is none) and the lease's token."""
+        taken = self.do_on_queue(queue_commands.Reserve((BUILD_TOPIC,), worker=worker, platform=True))
+        if not taken.job_ids:
+            return 0, taken.token
+        return int(self.queue.jobs[taken.job_ids[0]].data), taken.token
+
+    def start(self, node_id: str = "a") -> tuple[int, int]:
+        """Reserve and start the next build; its id and token."""
+        build_id, token = self.take_job(node_id)
+        self.do(StartBuild(build_id=build_id, token=token, node_id=node_id))
+        return build_id, token
+
+    def expire(self, build_id: int, token: int) -> None:
+        build = self.registry.build(build_id)
+        assert build is not None
+        self.do_on_queue(queue_commands.ExpireLease(build.job_id or 0, token))
+
+    def complete(self, build_id: int, token: int, **fields: Any) -> int:
+        return int(self.do(completion(build_id, token, **fields)))
+
+    def deploy(self, app: str = "blog", **fields: Any) -> int:
+        """A build from request to release; its version."""
+        self.request(app)
+        build_id, token = self.start()
+        return self.complete(build_id, token, **fields)
+
+
+def completion(
+    build_id: int,
+    token: int,
+    *,
+    slug: str = "1",
+    process_types: Mapping[str, str] | None = None,
+    holders: tuple[str, ...] = ("a", "b"),
+    arch: str = "aarch64",
+    default_formation: Mapping[str, int] | None = None,
+) -> CompleteBuild:
+    return CompleteBuild(
+        build_id=build_id,
+        token=token,
+        commit="c0ffee" * 6,
+        slug_digest=slug * 64,
+        slug_bytes=1_000,
+        arch=arch,
+        python="3.11",
+        holders=holders,
+        process_types=process_types or {"web": "gunicorn app:app"},
+        default_formation=default_formation or {},
+    )
