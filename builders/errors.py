@@ -50,7 +50,9 @@ class StepFailed(BuildError):
 
 
 class BoundHit(BuildError):
-    """Something took more than it may; `bound` names what: wall, silence, output, clone, disk, memory, slug."""
+    """Something took more than it may; `bound` names what: wall, silence, output, clone, disk, memory,
+    slug.
+    """
 
     code = "bound_hit"
 

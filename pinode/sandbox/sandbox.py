@@ -1,5 +1,6 @@
 """Starting a child inside its walls: what this system offers, and what is handed to the new process."""
 
+import logging
 import os
 import shutil
 import stat
@@ -25,6 +26,8 @@ STAGE = "/mnt"  # covered in the outer mount namespace only, see stage_arguments
 PROBE_SECONDS = 10
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
@@ -43,7 +46,9 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What to hand to `subprocess.Popen` or `asyncio.create_subprocess_exec`, with `start_new_session=True`."""
+    """What to hand to `subprocess.Popen` or `asyncio.create_subprocess_exec`, with
+    `start_new_session=True`.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
@@ -140,7 +145,13 @@ def _without_walls(spec: SandboxSpec, tools: Tools) -> Prepared:
                 return bind.source + path[len(bind.target.rstrip("/")) :]
         return path
 
-    return Prepared(unsandboxed_command(spec, tools), spec.env, (), seen(spec.cwd), spec.uid)
+    user = spec.uid
+    if user is not None and _staged(spec):
+        # Only walls could show it what lies in a home directory; whoever allowed to do without them gets this
+        # too.
+        logger.warning("child runs as root, without sandbox command=%s", spec.command[0])
+        user = None
+    return Prepared(unsandboxed_command(spec, tools), spec.env, (), seen(spec.cwd), user)
 
 
 def _memory_file(content: bytes) -> int:

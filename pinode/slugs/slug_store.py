@@ -1,4 +1,6 @@
-"""The slugs on this node's disk, each under the sha256 of its bytes; no slug is ever seen that is not whole."""
+"""The slugs on this node's disk, each under the sha256 of its bytes; no slug is ever seen that is not
+whole.
+"""
 
 import asyncio
 import hashlib
@@ -35,7 +37,9 @@ class StoredSlug:
 
 
 class SlugStore:
-    """A directory of slugs. Blocking work is done in threads; every method may be called from the event loop."""
+    """A directory of slugs. Blocking work is done in threads; every method may be called from the event
+    loop.
+    """
 
     def __init__(self, directory: Path, *, most_bytes: int) -> None:
         """`most_bytes` bounds one slug, packed; unpacked it may be eight times as large."""

@@ -1,0 +1,162 @@
+"""`python -m builders [REQUEST]`: one build, as one program.
+
+The request is JSON on standard input or in a file; the log goes to standard output; `slug.tar.gz` and
+`result.json` into the request's output folder. Exit status 0: a slug was built; 1: none, and the result says
+why.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from builders.archive import pack
+from builders.builder import BuildContext, Builder, ProcfileBuilder
+from builders.codec import REQUEST_BYTES, decode_request, encode_outcome
+from builders.command import Command, CommandBounds, run
+from builders.errors import BoundHit, BuildError, NoBuilderFound, StepFailed
+from builders.git_url import check_git_url
+from builders.log import BuildLog
+from builders.procfile import PROCFILE_BYTES, parse_procfile
+from builders.python import PythonBuilder
+from builders.request import MIB, RESULT_FILE, SLUG_FILE, BuildFailure, BuildRequest, BuildResult, Outcome
+from builders.source import Source, fetch_source
+
+BUILDERS: tuple[Builder, ...] = (PythonBuilder(), ProcfileBuilder())  # the most specific first
+
+
+class _Build:
+    """One build, from request to outcome."""
+
+    def __init__(self, request: BuildRequest, log: BuildLog) -> None:
+        self._request = request
+        self._log = log
+        self._commit: str | None = None
+
+    async def run(self) -> Outcome:
+        bounds = self._request.bounds
+        try:
+            async with asyncio.timeout(bounds.wall_seconds):
+                return await self._make()
+        except TimeoutError:
+            return self._failed(BoundHit("wall", f"the build took longer than {bounds.wall_seconds:g} s"))
+        except BuildError as error:
+            return self._failed(error)
+
+    async def _make(self) -> BuildResult:
+        for name in ("home", "tmp"):
+            (Path(self._request.work) / name).mkdir(exist_ok=True)
+        source = await asyncio.to_thread(fetch_source, self._request, self._log)
+        self._commit = source.commit
+        return await self._make_slug(source)
+
+    async def _make_slug(self, source: Source) -> BuildResult:
+        app = Path(self._request.app)
+        builder = _builder_for(app, self._request)
+        self._log.step(f"{builder.name.capitalize()} app detected")
+        procfile = _read_procfile(app)
+        built = await builder.build(
+            BuildContext(request=self._request, app=app, log=self._log, run=self._step, procfile=procfile)
+        )
+        types = dict(procfile or built.process_types)
+        if not types:
+            raise BuildError(
+                "nothing says what to run: no Procfile, and no Flask, FastAPI or Django app was recognised",
+                hint="Write a file named Procfile with a line such as `web: gunicorn app:app`",
+            )
+        if built.inferred:
+            self._log.step(f"No Procfile: found {built.inferred}")
+        for note in built.notes:
+            self._log.problem(note)
+        self._log.step("Packing the slug")
+        target = Path(self._request.output) / SLUG_FILE
+        packed = await asyncio.to_thread(pack, app, target, most_bytes=self._request.bounds.slug_bytes)
+        self._log.line(f"{packed.packed_bytes / MIB:.1f} MiB, sha256 {packed.sha256}")
+        return BuildResult(
+            commit=source.commit,
+            slug_sha256=packed.sha256,
+            slug_bytes=packed.packed_bytes,
+            builder=builder.name,
+            process_types=types,
+            python=built.python,
+            interpreter=built.interpreter,
+            inferred=built.inferred,
+            notes=(*source.notes, *built.notes),
+        )
+
+    async def _step(self, step: str, argv: list[str], env: Mapping[str, str]) -> None:
+        bounds = self._request.bounds
+        within = CommandBounds(
+            wall_seconds=bounds.wall_seconds,
+            silence_seconds=bounds.silence_seconds,
+            output_bytes=bounds.output_bytes,
+        )
+        command = Command(argv=argv, env=env, cwd=self._request.app, bounds=within)
+        try:
+            code = await run(command, on_line=self._log.line)
+        except BoundHit as hit:
+            raise BoundHit(hit.bound, f"{step} was ended: {hit.message}", hint=hit.hint) from hit
+        if code != 0:
+            raise StepFailed(f"{step} failed with exit status {code}", hint="The lines above say why")
+
+    def _failed(self, error: BuildError) -> BuildFailure:
+        message, hint = self._log.masked(error.message), self._log.masked(error.hint)
+        self._log.problem(message)
+        if hint:
+            self._log.problem(hint)
+        bound = error.bound if isinstance(error, BoundHit) else None
+        return BuildFailure(code=error.code, message=message, hint=hint, commit=self._commit, bound=bound)
+
+
+def _builder_for(app: Path, request: BuildRequest) -> Builder:
+    for builder in BUILDERS:
+        if builder.detects(app):
+            return builder
+    tried = "; ".join(f"{builder.name}: {builder.wants}" for builder in BUILDERS)
+    raise NoBuilderFound(tried=tried, looked_in=request.directory or "this repository")
+
+
+def _read_procfile(app: Path) -> dict[str, str]:
+    path = app / "Procfile"
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return parse_procfile(file.read(PROCFILE_BYTES + 1))
+
+
+def _secrets(request: BuildRequest) -> tuple[str, ...]:
+    try:
+        return (*request.secrets, *check_git_url(request.git_url, administrator=True).secrets)
+    except BuildError:
+        return request.secrets
+
+
+def _write(line: str) -> None:
+    sys.stdout.buffer.write(line.encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main() -> int:
+    """Run the build that is asked for."""
+    if len(sys.argv) > 1:
+        with open(sys.argv[1], "rb") as file:
+            data = file.read(REQUEST_BYTES + 1)
+    else:
+        data = sys.stdin.buffer.read(REQUEST_BYTES + 1)
+    try:
+        request = decode_request(data)
+    except BuildError as error:
+        _write(f" !     {error}")
+        return 2
+    os.environ.pop("PYTHONPATH", None)  # it names where we are; what we start must not see it
+    outcome = asyncio.run(_Build(request, BuildLog(_write, secrets=_secrets(request))).run())
+    result = Path(request.output) / RESULT_FILE
+    partial = result.with_suffix(".partial")
+    partial.write_bytes(encode_outcome(outcome))
+    os.replace(partial, result)
+    return 0 if isinstance(outcome, BuildResult) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

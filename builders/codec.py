@@ -1,0 +1,116 @@
+"""Requests and outcomes as JSON, the one form in which they cross the wall between caller and child.
+
+An outcome comes from where strangers' code ran: `decode_outcome` believes nothing but types and sizes it has
+checked.
+"""
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+from builders.errors import InvalidRequest
+from builders.request import Bounds, BuildFailure, BuildRequest, BuildResult, Interpreter, Outcome
+
+REQUEST_BYTES = 1024 * 1024
+OUTCOME_BYTES = 256 * 1024
+LINE_CHARACTERS = 4_096
+MOST_ITEMS = 64
+SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
+
+
+def encode_request(request: BuildRequest) -> bytes:
+    """The request as the child reads it from its standard input."""
+    return json.dumps(asdict(request)).encode()
+
+
+def decode_request(data: bytes) -> BuildRequest:
+    """Raises `InvalidRequest`. A field that is not known is skipped, so that callers may be newer."""
+    if len(data) > REQUEST_BYTES:
+        raise InvalidRequest(
+            f"the build request has {len(data)} bytes", hint=f"At most {REQUEST_BYTES} are allowed"
+        )
+    try:
+        fields = _known(BuildRequest, json.loads(data))
+        bounds = Bounds(**_known(Bounds, fields.pop("bounds", {})))
+        found = tuple(Interpreter(**_known(Interpreter, item)) for item in fields.pop("interpreters", ()))
+        secrets = tuple(str(secret) for secret in fields.pop("secrets", ()))
+        config_vars = {str(name): str(value) for name, value in fields.pop("config_vars", {}).items()}
+        return BuildRequest(
+            **fields, bounds=bounds, interpreters=found, secrets=secrets, config_vars=config_vars
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidRequest(
+            f"the build request cannot be read ({error})", hint="It is a JSON object"
+        ) from error
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """The outcome as the child leaves it in its output folder."""
+    return json.dumps({"ok": isinstance(outcome, BuildResult), **asdict(outcome)}).encode()
+
+
+def decode_outcome(data: bytes) -> Outcome:
+    """Raises `ValueError` for anything but a well-formed outcome within its bounds."""
+    if len(data) > OUTCOME_BYTES:
+        raise ValueError(f"it has {len(data)} bytes")
+    try:
+        fields = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(fields, dict):
+        raise ValueError("it is no object")
+    return _result(fields) if fields.pop("ok", False) is True else _failure(fields)
+
+
+def _result(fields: dict[str, Any]) -> BuildResult:
+    types, notes, slug_bytes = fields.get("process_types"), fields.get("notes", []), fields.get("slug_bytes")
+    if not isinstance(types, dict) or not isinstance(notes, list) or max(len(types), len(notes)) > MOST_ITEMS:
+        raise ValueError("process types or notes are malformed")
+    if not isinstance(slug_bytes, int) or slug_bytes < 0:
+        raise ValueError("the slug's size is malformed")
+    return BuildResult(
+        commit=_text(fields, "commit", COMMIT),
+        slug_sha256=_text(fields, "slug_sha256", SHA256),
+        slug_bytes=slug_bytes,
+        builder=_text(fields, "builder"),
+        process_types={_checked(name, PROCESS_TYPE): _checked(command) for name, command in types.items()},
+        python=_optional(fields, "python"),
+        interpreter=_optional(fields, "interpreter"),
+        inferred=_optional(fields, "inferred"),
+        notes=tuple(_checked(note) for note in notes),
+    )
+
+
+def _failure(fields: dict[str, Any]) -> BuildFailure:
+    return BuildFailure(
+        code=_text(fields, "code"),
+        message=_text(fields, "message"),
+        hint=_text(fields, "hint"),
+        commit=_optional(fields, "commit"),
+        bound=_optional(fields, "bound"),
+    )
+
+
+def _text(fields: dict[str, Any], name: str, pattern: re.Pattern[str] | None = None) -> str:
+    return _checked(fields.get(name), pattern)
+
+
+def _optional(fields: dict[str, Any], name: str) -> str | None:
+    return None if fields.get(name) is None else _checked(fields[name])
+
+
+def _checked(value: object, pattern: re.Pattern[str] | None = None) -> str:
+    if not isinstance(value, str) or len(value) > LINE_CHARACTERS or "\0" in value:
+        raise ValueError("a text is malformed or too long")
+    if pattern is not None and not pattern.fullmatch(value):
+        raise ValueError(f"{value[:80]!r} is malformed")
+    value.encode()  # a lone surrogate would fail later, at a worse place
+    return value
+
+
+def _known(kind: type, fields: Any) -> dict[str, Any]:
+    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    return {name: value for name, value in dict(fields).items() if name in names}

@@ -1,0 +1,173 @@
+"""One commit of a repository, fetched by git within bounds and laid out in the app's folder.
+
+Nothing of the repository runs: no hooks, no submodules, no filters. No text of a user is taken for an option,
+and the only transport git may use is the URL's own. Redirects are followed by ourselves, so that each address
+is checked.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.errors import BoundHit, CloneFailed, InvalidRequest
+from builders.git_command import GitCommand, GitError
+from builders.git_url import GitUrl, check_directory, check_git_url, check_ref, is_commit
+from builders.log import BuildLog
+from builders.redirects import check_addresses, follow_redirects
+from builders.request import BuildRequest
+
+LFS_MARK = b"version https://git-lfs.github.com/spec/v1\n"
+LFS_FILE_BYTES = 1_024
+LISTING_BYTES = 64 * 1024 * 1024
+TREE_LINE = re.compile(r"(?P<mode>\d{6}) (?P<kind>\w+) [0-9a-f]+ +(?P<size>\d+|-)\t(?P<path>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The commit that was laid out."""
+
+    commit: str
+    notes: tuple[str, ...] = ()
+
+
+def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
+    """Fetch the commit the request names into its app folder. Raises `BuildError`."""
+    url = check_git_url(request.git_url, administrator=request.administrator)
+    ref, directory = check_ref(request.ref), check_directory(request.directory)
+    log.step(f"Fetching {url.shown}" + (f" at {ref}" if ref else ""))
+    url = _settled(url, request, log)
+    git = GitCommand(Path(request.work), url, request.bounds, log)
+    git.run(["init", "--quiet", "--bare", "."])
+    if ref and not git.succeeds(["check-ref-format", f"refs/heads/{ref}"]):
+        raise InvalidRequest(
+            f"'{ref}' is no name that git accepts", hint="Use a branch, a tag or a full commit"
+        )
+    commit = _fetch(git, url, ref, log)
+    notes = _check_tree(git, request, commit, directory)
+    git.run(["read-tree", f"{commit}:{directory}"])
+    git.run([f"--work-tree={request.app}", "checkout-index", "--all", "--force"], cwd=request.app)
+    log.line(f"commit {commit}" + (f", directory {directory}" if directory else ""))
+    notes += _large_files_left_out(Path(request.app))
+    for note in notes:
+        log.problem(note)
+    return Source(commit, tuple(notes))
+
+
+def _settled(url: GitUrl, request: BuildRequest, log: BuildLog) -> GitUrl:
+    if url.transport == "file":
+        return url
+    if url.transport == "ssh":
+        check_addresses(url, administrator=request.administrator)
+        return url
+    settled = follow_redirects(url, administrator=request.administrator)
+    if settled.url != url.url:
+        log.line(f"redirected to {settled.shown}")
+    return settled
+
+
+def _fetch(git: GitCommand, url: GitUrl, ref: str, log: BuildLog) -> str:
+    wanted = ref if is_commit(ref) else _find_ref(git, url, ref, log)
+    words = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
+    try:
+        git.run([*words, "--depth=1", "--", url.url, wanted])
+    except GitError as error:
+        if "shallow" not in error.said:
+            raise _explained(error, url, ref) from error
+        log.line("the server gives no single commits; fetching the whole history")
+        try:
+            git.run([*words, "--", url.url, wanted])
+        except GitError as second:
+            raise _explained(second, url, ref) from second
+    return git.run(["rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}"]).strip()
+
+
+def _find_ref(git: GitCommand, url: GitUrl, ref: str, log: BuildLog) -> str:
+    """The full name of the branch or tag; a branch wins over a tag of the same name, and the log says so."""
+    full = ref if ref.startswith(("refs/heads/", "refs/tags/")) else ""
+    patterns = [full] if full else [f"refs/heads/{ref}", f"refs/tags/{ref}"] if ref else ["HEAD"]
+    try:
+        listed = git.run(["ls-remote", "--", url.url, *patterns])
+    except GitError as error:
+        raise _explained(error, url, ref) from error
+    names = {line.partition("\t")[2] for line in listed.splitlines()}
+    found = [name for name in patterns if name in names]
+    if not found:
+        raise _no_ref(url, ref)
+    if len(found) > 1:
+        log.problem(f"'{ref}' is a branch and a tag; taking the branch (refs/tags/{ref} names the tag)")
+    return found[0]
+
+
+def _no_ref(url: GitUrl, ref: str) -> CloneFailed:
+    if not ref:
+        return CloneFailed(
+            f"the repository {url.shown} is empty", hint="Push a commit to its default branch first"
+        )
+    if re.fullmatch(r"[0-9a-f]{7,39}", ref):
+        return CloneFailed(
+            f"'{ref}' is no branch or tag of {url.shown}", hint="Give a commit with all its 40 digits"
+        )
+    return CloneFailed(
+        f"{url.shown} has no branch or tag '{ref}'", hint="Check the name; upper and lower case differ"
+    )
+
+
+def _explained(error: GitError, url: GitUrl, ref: str) -> CloneFailed:
+    said = error.said.lower()
+    for words, message, hint in (
+        (("not our ref", "remote ref does not exist", "couldn't find remote ref"),
+         f"{url.shown} has no commit {ref}", "It must be on a branch or tag of the repository"),
+        (("could not resolve host", "name or service not known"),
+         f"the host {url.host} is not known", "Check the URL, and this node's network"),
+        (("could not read username", "authentication failed", "permission denied", "403"),
+         f"{url.shown} does not exist, or wants a password or key", "Check the URL, or put a token into it"),
+        (("not found", "does not exist", "does not appear to be a git repo", "404"),
+         f"there is no repository {url.shown}", "Check the URL"),
+        (("returned error: 30",), f"{url.shown} redirects once more", "Use the address it redirects to"),
+        (("timed out", "too slow", "operation too slow"), f"{url.shown} does not answer", "Try again later"),
+    ):  # fmt: skip
+        if any(word in said for word in words):
+            return CloneFailed(message, hint=hint)
+    return CloneFailed(
+        f"{url.shown} could not be fetched: {error.last_line}", hint="Check the URL, then try again"
+    )
+
+
+def _check_tree(git: GitCommand, request: BuildRequest, commit: str, directory: str) -> list[str]:
+    """Before a file is written: is the folder there, and are its files few and small enough?"""
+    try:
+        listing = git.run(["ls-tree", "-r", "-l", "-z", f"{commit}:{directory}"], most_bytes=LISTING_BYTES)
+    except GitError as error:
+        raise CloneFailed(
+            f"the commit has no directory '{directory}'", hint="Check --dir; it is relative to the repository"
+        ) from error
+    entries = [match for line in listing.split("\0") if (match := TREE_LINE.fullmatch(line))]
+    total = sum(int(match["size"]) for match in entries if match["size"] != "-")
+    bounds = request.bounds
+    if total > bounds.clone_bytes or len(entries) > bounds.clone_files:
+        raise BoundHit(
+            "clone",
+            f"the commit has {len(entries)} files with {total} bytes; {bounds.clone_files} files with "
+            f"{bounds.clone_bytes} bytes are allowed",
+            hint="Remove what the app does not need, or raise [limits] clone_bytes",
+        )
+    submodules = [match["path"] for match in entries if match["kind"] == "commit"]
+    return [f"submodule {path} is left out: submodules are not fetched" for path in submodules[:5]]
+
+
+def _large_files_left_out(app: Path) -> list[str]:
+    notes = []
+    for folder, _, files in os.walk(app):
+        for name in files:
+            path = Path(folder) / name
+            if not path.is_symlink() and path.stat().st_size < LFS_FILE_BYTES and _is_pointer(path):
+                notes.append(f"{path.relative_to(app)} is a Git LFS pointer, its content is not fetched")
+                if len(notes) == 5:
+                    return notes
+    return notes
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(LFS_MARK)) == LFS_MARK

@@ -1,0 +1,86 @@
+"""What this node builds with: its isolation, its Pythons, its package index. Looked for once, in a thread."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.interpreters import find_interpreters
+from builders.package_index import IndexSettings, index_settings
+from builders.request import Interpreter
+from pinode.sandbox.sandbox import Isolation
+from pinode.sandbox.spec import Bind
+
+PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
+UV_SETTINGS = "/etc/uv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildMachine:
+    """All builds of this node share it. `binds` is what a build sees besides the system and its own
+    folders.
+    """
+
+    isolation: Isolation
+    interpreters: Sequence[Interpreter]
+    index: IndexSettings
+    uv: str
+    python: str  # runs `python -m builders`
+    python_path: str  # where the package `builders` is found
+    binds: tuple[Bind, ...]
+
+
+def find_build_machine(isolation: Isolation, *, data_dir: Path, homes_allowed: bool) -> BuildMachine:
+    """Look at this system. `homes_allowed`: a Python in a home directory may be used; only a demo says so."""
+    import uv
+
+    import builders
+
+    interpreters = find_interpreters(managed=data_dir / "python", homes_allowed=homes_allowed)
+    index = index_settings(os.environ, _pip_files())
+    program = uv.find_uv_bin()
+    package = Path(builders.__path__[0])
+    seen = [sys.prefix, sys.base_prefix, program, str(package), UV_SETTINGS, *index.paths]
+    seen += [item.root for item in interpreters]
+    return BuildMachine(
+        isolation=isolation,
+        interpreters=interpreters,
+        index=index,
+        uv=program,
+        python=sys.executable,
+        python_path=str(package.parent),
+        binds=tuple(Bind(path, path) for path in _outermost(seen, data_dir)),
+    )
+
+
+def interpreter_binds(app_directory: Path, interpreters: Iterable[Interpreter]) -> tuple[Bind, ...]:
+    """What a dyno must see for the Python of its slug to run, in whose environment it is a link.
+
+    The link was made where strangers' code ran: it counts only when it names an interpreter we found
+    ourselves.
+    """
+    link = app_directory / ".venv" / "bin" / "python"
+    target = os.readlink(link) if link.is_symlink() else ""
+    return tuple(
+        Bind(item.root, item.root) for item in interpreters if item.path == target and item.root != "/usr"
+    )
+
+
+def _outermost(paths: Iterable[str], data_dir: Path) -> list[str]:
+    """Those that exist and are in no other; never the root, nor what holds the node's data."""
+    found = {os.path.normpath(path) for path in paths if path.startswith("/") and os.path.exists(path)}
+    found = {path for path in found if path != "/" and not data_dir.is_relative_to(path)}
+    outer = [path for path in found if not any(Path(path).is_relative_to(other) for other in found - {path})]
+    return sorted(path for path in outer if not Path(path).is_relative_to("/usr"))
+
+
+def _pip_files() -> list[str]:
+    named = [*PIP_FILES, f"{sys.prefix}/pip.conf", os.environ.get("PIP_CONFIG_FILE", "")]
+    texts = []
+    for name in named:
+        try:
+            texts.append(Path(name).expanduser().read_text(errors="replace") if name else "")
+        except OSError:
+            continue
+    return texts

@@ -1,0 +1,334 @@
+"""One build as a child process: in its sandbox, within its bounds, and gone with all it started when it
+ends.
+"""
+
+import logging
+import os
+import select
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from builders.codec import OUTCOME_BYTES, decode_outcome, encode_request
+from builders.command import Command, CommandBounds, run
+from builders.errors import BoundHit
+from builders.request import (
+    MIB,
+    RESULT_FILE,
+    SLUG_FILE,
+    Bounds,
+    BuildFailure,
+    BuildRequest,
+    Outcome,
+)
+from pinode.deploy.build_machine import BuildMachine
+from pinode.sandbox.limits import Limits, uid_of_app
+from pinode.sandbox.sandbox import prepared
+from pinode.sandbox.spec import Bind, SandboxSpec
+
+GRACE_SECONDS = 15  # the builder knows its bounds itself, and says it better
+GRACE_BYTES = 256 * 1024
+END_SECONDS = 15
+MOST_FILES = 500_000
+NICENESS = 5
+MARK = "PINODE_BUILD"
+FOLDERS = {"work": "/build", "app": "/app", "output": "/output", "tmp": "/tmp"}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOrder:
+    """What to build. `folder` is this build's alone and must not exist; `cache` is kept for the app's next
+    build.
+    """
+
+    app: str
+    git_url: str = field(repr=False)
+    ref: str = ""
+    directory: str = ""
+    administrator: bool = False
+    config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path
+    cache: Path
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+async def run_build(order: BuildOrder, machine: BuildMachine, *, on_line: Callable[[str], None]) -> Outcome:
+    """Build it and say what came of it; the slug is then at `slug_path(order)`. The caller removes the
+    folder.
+
+    Each line of the log goes to `on_line`, without secrets. Cancelled, it returns when the whole process tree
+    is gone; when this node's process dies, the tree dies with it.
+    """
+    build = _BuildProcess(order, machine)
+    try:
+        code = await build.run(on_line)
+    except BoundHit as hit:
+        on_line(f" !     the build was ended: {hit.message}")
+        return BuildFailure(
+            code=hit.code, message=f"the build was ended: {hit.message}", hint=hit.hint, bound=hit.bound
+        )
+    return _read_outcome(order.folder / "output" / RESULT_FILE, code)
+
+
+def slug_path(order: BuildOrder) -> Path:
+    """Where a successful build has left the slug. It was written by strangers' code: never follow it as a
+    link.
+    """
+    return order.folder / "output" / SLUG_FILE
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove what a build has left, whatever it is; blocking."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _BuildProcess:
+    """The process of one build: what it is given, what it takes, and its end."""
+
+    def __init__(self, order: BuildOrder, machine: BuildMachine) -> None:
+        self._order = order
+        self._machine = machine
+        self._uid = uid_of_app(order.app) if machine.isolation.own_uids else None
+        self._cached_bytes = 0
+
+    async def run(self, on_line: Callable[[str], None]) -> int:
+        self._make_folders()
+        self._cached_bytes = _usage(self._order.cache)[0]
+        status = os.open(
+            self._status_file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            with prepared(self._spec(status), self._machine.isolation) as ready:
+                bounds = self._order.bounds
+                command = Command(
+                    argv=ready.argv,
+                    env=ready.env,
+                    cwd=ready.cwd,
+                    pass_fds=ready.pass_fds,
+                    user=ready.user,
+                    given=encode_request(self._request()),
+                    bounds=CommandBounds(
+                        wall_seconds=bounds.wall_seconds + GRACE_SECONDS,
+                        silence_seconds=bounds.silence_seconds + GRACE_SECONDS,
+                        output_bytes=bounds.output_bytes + GRACE_BYTES,
+                    ),
+                    watch=self._exceeded,
+                )
+                return await run(command, on_line=on_line, after_end=self._end_all)
+        finally:
+            os.close(status)
+
+    @property
+    def _status_file(self) -> Path:
+        return self._order.folder / "status"
+
+    def _make_folders(self) -> None:
+        order = self._order
+        order.folder.mkdir(mode=0o711, parents=True)
+        order.cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in FOLDERS:
+            (order.folder / name).mkdir()
+            if self._uid is not None:
+                os.chown(order.folder / name, self._uid, self._uid)
+        if self._uid is not None and order.cache.stat().st_uid != self._uid:
+            _give_away(order.cache, self._uid)
+
+    def _seen(self, name: str) -> str:
+        """A folder of ours as the child sees it."""
+        if self._machine.isolation.available:
+            return FOLDERS[name]
+        return str(self._order.folder / name)
+
+    def _request(self) -> BuildRequest:
+        order, machine = self._order, self._machine
+        return BuildRequest(
+            git_url=order.git_url,
+            ref=order.ref,
+            directory=order.directory,
+            administrator=order.administrator,
+            work=self._seen("work"),
+            app=self._seen("app"),
+            output=self._seen("output"),
+            cache="/cache" if machine.isolation.available else str(order.cache),
+            uv=machine.uv,
+            interpreters=tuple(machine.interpreters),
+            config_vars=order.config_vars,
+            secrets=machine.index.secrets,
+            bounds=order.bounds,
+        )
+
+    def _spec(self, status_fd: int) -> SandboxSpec:
+        order, machine = self._order, self._machine
+        binds = [Bind(str(order.folder / name), target, writable=True) for name, target in FOLDERS.items()]
+        binds += [Bind(str(order.cache), "/cache", writable=True), *machine.binds, *self._local_repository()]
+        return SandboxSpec(
+            command=(machine.python, "-P", "-m", "builders"),
+            env={
+                **machine.index.env,
+                "PATH": "/usr/local/bin:/usr/bin:/bin",
+                "HOME": self._seen("work"),
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": machine.python_path,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                MARK: str(order.folder),
+            },
+            cwd="/build",
+            binds=tuple(binds),
+            uid=self._uid,
+            die_with_parent=True,
+            status_fd=status_fd if machine.isolation.available else None,
+            tmp_bytes=None,
+            hostname="build",
+            limits=Limits(
+                processes=order.bounds.processes, file_bytes=order.bounds.disk_bytes, niceness=NICENESS
+            ),
+        )
+
+    def _local_repository(self) -> list[Bind]:
+        """A repository on this disk, for administrators: seen only if it is one."""
+        if not self._order.administrator or not self._order.git_url.startswith("file:///"):
+            return []
+        path = Path(urlsplit(self._order.git_url).path)
+        is_repository = (path / "HEAD").is_file() or (path / ".git" / "HEAD").is_file()
+        return [Bind(str(path), str(path))] if is_repository and len(path.parts) > 2 else []
+
+    def _exceeded(self, pid: int) -> BoundHit | None:
+        bounds = self._order.bounds
+        written, files = _usage(self._order.folder)
+        written += max(0, _usage(self._order.cache)[0] - self._cached_bytes)
+        if written > bounds.disk_bytes or files > MOST_FILES:
+            return BoundHit(
+                "disk",
+                f"it wrote {written // MIB} MiB in {files} files; {bounds.disk_bytes // MIB} MiB are allowed",
+                hint="Install less, or raise [limits] build_disk_bytes",
+            )
+        memory = _memory_of_tree(pid)
+        if memory > bounds.memory_bytes:
+            return BoundHit(
+                "memory",
+                f"it used {memory // MIB} MiB of memory; {bounds.memory_bytes // MIB} MiB are allowed",
+                hint="Build less at once, or raise [limits] build_memory_bytes",
+            )
+        return None
+
+    def _end_all(self) -> None:
+        """Wait until what the killed processes had started is gone too; only then is the build over."""
+        if self._machine.isolation.available:
+            _await_end_of_namespace(self._status_file)
+        else:
+            _kill_marked(f"{MARK}={self._order.folder}".encode())
+
+
+def _await_end_of_namespace(status_file: Path) -> None:
+    """bubblewrap has told the first process of the sandbox; when that one is gone, so are all others in
+    it.
+    """
+    match = status_file.read_bytes().partition(b'"child-pid":')[2].partition(b",")[0].strip()
+    if not match.isdigit():
+        return
+    pid = int(match)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        inner = Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()
+        if inner[-1] == "1" and len(inner) > 1:  # else the number is another process's by now
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            waiting = select.poll()
+            waiting.register(pidfd, select.POLLIN)
+            if not waiting.poll(END_SECONDS * 1000):
+                logger.error("build does not end pid=%d", pid)
+    except (OSError, IndexError):
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def _kill_marked(mark: bytes) -> None:
+    """Without a sandbox: end every process that inherited this build's mark, until there is none."""
+    deadline = time.monotonic() + END_SECONDS
+    while time.monotonic() < deadline:
+        found = [
+            int(entry.name)
+            for entry in os.scandir("/proc")
+            if entry.name.isdigit() and _has(entry.path, mark)
+        ]
+        if not found:
+            return
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    logger.error("build does not end mark=%s", mark.decode(errors="replace"))
+
+
+def _has(process: str, mark: bytes) -> bool:
+    try:
+        return mark in Path(process, "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _read_outcome(path: Path, code: int) -> Outcome:
+    """What the builder left; it may be a link, a device, a lie or nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is no file")
+            return decode_outcome(file.read(OUTCOME_BYTES + 1))
+    except (OSError, ValueError) as error:
+        return BuildFailure(
+            code="build_failed",
+            message=f"the build ended with status {code} and left no result ({error})",
+            hint="The last lines of its log say more",
+        )
+
+
+def _usage(folder: Path) -> tuple[int, int]:
+    """Bytes on the disk and files below a folder that somebody is changing."""
+    total, files, folders = 0, 0, [str(folder)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    found = entry.stat(follow_symlinks=False)
+                    total += found.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+        except OSError:
+            continue
+    return total, files
+
+
+def _memory_of_tree(pid: int) -> int:
+    import psutil
+
+    total = 0
+    try:
+        processes = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return 0
+    for process in processes:
+        try:
+            total += int(process.memory_info().rss)
+        except psutil.Error:
+            continue
+    return total
+
+
+def _give_away(folder: Path, owner: int) -> None:
+    os.chown(folder, owner, owner)
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.chown(os.path.join(path, name), owner, owner, follow_symlinks=False)
