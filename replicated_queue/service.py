@@ -1,13 +1,27 @@
-"""The shell of one replica: it persists, sends and applies what the core says, and keeps who waits for an answer."""
+"""The shell of one replica: it persists, sends and applies what the core says, and keeps who waits for it."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
+from .codec import STAMP, decode_frame, encode_frame
+from .errors import Busy, JobTooLarge, MalformedMessage, NotLeader, OutcomeUnknown, QueueError
 from .interfaces import StateMachine, Transport
+from .persistence import Persistence
+from .raft.joining import join_appends, newest_acknowledgements
+from .raft.log import RaftLog
+from .raft.messages import Append, AppendRejected, AppendResponse, Message, Ready, Role
+from .raft.raft import Raft
+from .raft.replication import RaftConfig
+from .raft.voters import Voters
+from .replica import Replica
 from .settings import ReplicaSettings
+from .storage.recovery import Recovered
+
+logger = logging.getLogger(__name__)
 
 AppliedCallback = Callable[[int, bytes, bytes], None]  # index, command, result
 LeadershipCallback = Callable[[bool, int], None]  # is_leader, term
@@ -27,64 +41,344 @@ class ReplicaService:
         random: Random,
         settings: ReplicaSettings = ReplicaSettings(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.monotonic,
-    ) -> None: ...
+    ) -> None:
+        self.malformed_frames = 0
+        self._me = peer_id
+        self._voters = Voters(voters)
+        self._state_machine = state_machine
+        self._transport = transport
+        self._random = random
+        self._settings = settings
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._replica: Replica | None = None  # until the log is read
+        self._persistence = Persistence(
+            directory,
+            segment_bytes=settings.segment_bytes,
+            on_durable=self._on_durable,
+            on_failure=self._fail,
+        )
+        self._failed: asyncio.Future[None] | None = None
+        self._is_turn_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._proposals: list[tuple[bytes, asyncio.Future[bytes]]] = []  # of this turn
+        self._proposed_bytes = 0
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}  # by index, in order
+        self._announced_term = 0  # the term in which we said to lead; 0: we did not
+        self._applied_callbacks: list[AppliedCallback] = []
+        self._leadership_callbacks: list[LeadershipCallback] = []
+        self._handed_over: list[asyncio.Future[None]] = []
 
     async def run(self) -> None:
         """Run until cancelled. Raises `StorageError` when the disk fails or its log is damaged."""
-        ...
+        self._loop = asyncio.get_running_loop()
+        self._failed = self._loop.create_future()
+        try:
+            self._start(await self._persistence.open())
+            await self._failed
+        finally:
+            await self._stop()
 
     def receive(self, peer: int, frame: bytes) -> None:
         """Take one frame that an authenticated peer sent. Malformed ones are counted and dropped."""
-        ...
+        if self._replica is None or peer not in self._voters:
+            return
+        try:
+            decoded = decode_frame(frame, sender=peer, to=self._me)
+        except MalformedMessage:
+            self.malformed_frames += 1
+            return
+        replica, now = self._replica, self._clock()
+        self._guard(lambda: replica.receive(decoded, now=now))
+        self._wake()
 
     def peer_unreachable(self, peer: int) -> None:
         """The link to `peer` was reset: if it led, look for a new leader at once."""
-        ...
+        if self._replica is not None:
+            self._replica.raft.peer_unreachable(peer)
+            self._wake()
 
     def propose(self, data: bytes) -> asyncio.Future[bytes]:
-        """Propose one command. The future has the state machine's result once it is committed and applied here.
+        """Propose one command. The future has its result once it is committed and applied here.
 
         Raises `NotLeader` or `Busy` at once, with nothing done. The future fails with `OutcomeUnknown` when
         leadership is lost before the command was committed.
         """
-        ...
+        settings, replica = self._settings, self._replica
+        if replica is None or self._loop is None or replica.raft.role is not Role.LEADER:
+            raise NotLeader(self.leader_id)
+        size = len(data) + STAMP.size
+        if size > settings.max_entry_bytes:
+            raise JobTooLarge(what="the command", size_bytes=size, bound_bytes=settings.max_entry_bytes)
+        uncommitted = replica.uncommitted_bytes + self._proposed_bytes
+        if (uncommitted and uncommitted + size > settings.max_uncommitted_bytes) or (
+            len(self._proposals) + len(self._waiting) >= settings.max_uncommitted_proposals
+        ):
+            raise Busy
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._proposals.append((data, future))
+        self._proposed_bytes += size
+        self._wake()
+        return future
 
     @property
-    def is_leader(self) -> bool: ...
+    def is_leader(self) -> bool:
+        return self._replica is not None and self._replica.raft.role is Role.LEADER
 
     @property
-    def leader_id(self) -> int | None: ...
+    def leader_id(self) -> int | None:
+        return (self._replica.raft.leader or None) if self._replica is not None else None
 
     @property
-    def term(self) -> int: ...
+    def term(self) -> int:
+        return self._replica.raft.term if self._replica is not None else 0
 
     @property
-    def commit_index(self) -> int: ...
+    def commit_index(self) -> int:
+        return self._replica.raft.log.commit_index if self._replica is not None else 0
 
     @property
-    def applied_index(self) -> int: ...
+    def applied_index(self) -> int:
+        return self._replica.applied_index if self._replica is not None else 0
 
     @property
-    def last_index(self) -> int: ...
+    def last_index(self) -> int:
+        return self._replica.raft.log.last_index if self._replica is not None else 0
 
     @property
-    def has_quorum(self) -> bool: ...
+    def has_quorum(self) -> bool:
+        """Whether changes can be made: a leader hears a majority, or a leader was heard a moment ago."""
+        if self._replica is None or self._replica.raft.leader == 0:
+            return False
+        return self.seconds_since_leader < self._settings.election_timeout_seconds
 
     @property
     def now_ms(self) -> int:
         """Cluster time as far as this replica knows."""
-        ...
+        return self._replica.cluster_time(self._clock()) if self._replica is not None else 0
 
     @property
     def seconds_since_leader(self) -> float:
-        """How long ago a leader was heard; 0 for the leader itself."""
-        ...
+        """How long ago a leader was heard; 0 for the leader itself, infinite if none ever was."""
+        if self._replica is None:
+            return float("inf")
+        return self._replica.seconds_since_leader(self._clock())
 
     def on_applied(self, callback: AppliedCallback) -> None:
         """Call back for each command applied here, in order, on every replica."""
+        self._applied_callbacks.append(callback)
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
-        """Call back with True once this replica leads and has applied its own term's no-op, False when it ends."""
+        """Call back with True once this replica leads and has applied its no-op, False when that ends."""
+        self._leadership_callbacks.append(callback)
 
     async def transfer_leadership(self, to: int | None = None) -> None:
-        """Hand leadership to `to` or to the most caught-up voter, and wait (bounded) until that happened."""
+        """Hand leadership to `to` or to the best voter, and wait until done, at most an election timeout.
+
+        Raises `NotLeader`. Look at `is_leader` for whether it went well: `to` may be behind or away.
+        """
+        if self._replica is None or self._replica.raft.replication is None or self._loop is None:
+            raise NotLeader(self.leader_id)
+        handed_over: asyncio.Future[None] = self._loop.create_future()
+        self._handed_over.append(handed_over)
+        successor = to or self._replica.raft.replication.best_successor()
+        self._replica.raft.transfer_leadership(successor)
+        self._wake()
+        await asyncio.wait((handed_over,), timeout=self._settings.election_timeout_seconds)
+
+    # Beginning and end
+
+    def _start(self, recovered: Recovered) -> None:
+        settings = self._settings
+        raft = Raft(
+            me=self._me,
+            voters=self._voters,
+            random=self._random,
+            config=raft_config(settings),
+            log=RaftLog(entries=recovered.entries),
+            hard_state=recovered.hard_state,
+        )
+        self._replica = Replica(
+            raft=raft,
+            state_machine=self._state_machine,
+            tick_seconds=settings.tick_seconds,
+            now=self._clock(),
+        )
+        if len(self._voters.ids) == 1:
+            raft.campaign()  # there is nobody to wait for
+        logger.info(
+            "replica started term=%d last_index=%d commit_index=%d",
+            raft.term,
+            self.last_index,
+            self.commit_index,
+        )
+        self._wake()
+
+    async def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._replica = None
+        for _, future in self._proposals:
+            _fail(future, NotLeader())
+        self._proposals = []
+        self._give_up_waiting()
+        if self._announced_term:
+            self._announce_end()
+        await self._persistence.close()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Do what the event loop or a peer asked for: an error there must end `run`, not vanish."""
+        try:
+            work()
+        except Exception as error:  # a bug or a broken promise: the node stops rather than go on in doubt
+            self._fail(error)
+
+    # One turn
+
+    def _wake(self) -> None:
+        """Do one turn soon, with everything that arrives until then."""
+        if not self._is_turn_due and self._loop is not None:
+            self._is_turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._turn()
+
+    def _turn(self) -> None:
+        self._is_turn_due = False
+        if self._replica is not None and self._failed is not None and not self._failed.done():
+            self._guard(self._do_turn)
+
+    def _do_turn(self) -> None:
+        assert self._replica is not None
+        replica, now = self._replica, self._clock()
+        replica.tick(now)
+        if self._proposals:
+            self._propose_all(replica, now)
+        ready = replica.ready()
+        if ready is not None:
+            self._perform(replica, ready, now)
+        self._announce(replica)
+        if replica.raft.has_ready:
+            self._wake()
+        self._arm(replica, now)
+
+    def _propose_all(self, replica: Replica, now: float) -> None:
+        proposals, self._proposals, self._proposed_bytes = self._proposals, [], 0
+        try:
+            first = replica.propose([data for data, _ in proposals], now=now)
+        except (NotLeader, Busy) as error:
+            for _, future in proposals:
+                _fail(future, error)
+            return
+        for index, (_, future) in enumerate(proposals, first):
+            self._waiting[index] = future
+
+    def _perform(self, replica: Replica, ready: Ready, now: float) -> None:
+        must_wait = self._persistence.write(ready)
+        if ready.messages:
+            max_bytes = self._settings.max_append_bytes
+            self._send(join_appends(ready.messages, max_bytes=max_bytes), replica.cluster_time(now))
+        if not must_wait:
+            self._keep_promises(replica, [ready], now)
+        if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
+            self._give_up_waiting()
+        for applied in replica.apply(ready.committed):
+            future = self._waiting.pop(applied.index, None)
+            if future is not None and not future.done():
+                future.set_result(applied.result)
+            for callback in self._applied_callbacks:
+                callback(applied.index, applied.command, applied.result)
+
+    def _on_durable(self, durable: Sequence[Ready]) -> None:
+        if self._replica is not None and durable:
+            replica, now = self._replica, self._clock()
+            self._guard(lambda: self._keep_promises(replica, durable, now))
+            self._wake()
+
+    def _keep_promises(self, replica: Replica, durable: Sequence[Ready], now: float) -> None:
+        promises = [promise for ready in durable for promise in ready.promises]
+        if promises:
+            self._send(newest_acknowledgements(promises), replica.cluster_time(now))
+        for ready in durable:
+            replica.raft.persisted(ready.term, ready.last_index)
+
+    def _send(self, messages: Iterable[Message], cluster_time: int) -> None:
+        encoded: dict[tuple[int, int, int], bytes] = {}
+        for message in messages:
+            if isinstance(message, Append):
+                # Appends of one turn with one beginning and one length are equal but for the receiver.
+                key = (message.previous.index, len(message.entries), message.commit)
+                frame = encoded.get(key)
+                if frame is None:
+                    frame = encoded[key] = encode_frame(message, now=cluster_time)
+            else:
+                frame = encode_frame(message, now=cluster_time)
+            is_append = isinstance(message, Append | AppendResponse | AppendRejected)
+            self._transport.send(message.to, frame, lane="appends" if is_append else "votes")
+
+    def _arm(self, replica: Replica, now: float) -> None:
+        """Let the timer fire at the latest when the next tick does something; earlier costs one idle turn."""
+        deadline = replica.next_deadline()
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        assert self._loop is not None
+        self._timer_at = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
+
+    # Who leads
+
+    def _announce(self, replica: Replica) -> None:
+        term = replica.raft.term if replica.is_leading else 0
+        if self._announced_term and self._announced_term != term:
+            self._announce_end()
+        if term and not self._announced_term:
+            self._announced_term = term
+            logger.info("leading term=%d last_index=%d", term, self.last_index)
+            for callback in self._leadership_callbacks:
+                callback(True, term)
+        if replica.raft.role is not Role.LEADER:
+            for waiter in self._handed_over:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._handed_over = []
+
+    def _announce_end(self) -> None:
+        term, self._announced_term = self._announced_term, 0
+        logger.info("no longer leading term=%d", term)
+        for callback in self._leadership_callbacks:
+            callback(False, term)
+
+    def _give_up_waiting(self) -> None:
+        """Whoever leads next may commit what we proposed, or not."""
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            _fail(future, OutcomeUnknown("the command"))
+
+
+def raft_config(settings: ReplicaSettings) -> RaftConfig:
+    """The algorithm's settings, whose time is counted in ticks."""
+    tick = settings.tick_seconds
+    return RaftConfig(
+        election_ticks=round(settings.election_timeout_seconds / tick),
+        heartbeat_ticks=round(settings.heartbeat_seconds / tick),
+        unreachable_ticks=round(settings.unreachable_seconds / tick),
+        max_append_bytes=settings.max_append_bytes,
+        max_inflight_appends=settings.max_inflight_appends,
+        max_uncommitted_bytes=settings.max_uncommitted_bytes,
+        max_apply_bytes=settings.max_apply_bytes,
+    )
+
+
+def _fail(future: asyncio.Future[bytes], error: QueueError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # who stopped waiting for it need not be told

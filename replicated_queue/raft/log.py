@@ -43,8 +43,12 @@ class RaftLog:
             return self._entries[index - self.base.index - 1].term
         return self.base.term if index == self.base.index else None
 
+    def data_at(self, index: int) -> bytes:
+        """Data of an entry that is kept."""
+        return self._entries[index - self.base.index - 1].data
+
     def is_up_to_date(self, other: EntryId) -> bool:
-        """Whether a log that ends in `other` holds all that this one may (§5.4.1): first terms, then length."""
+        """Whether a log that ends in `other` holds all that this one may (§5.4.1): terms, then length."""
         return other >= self.last
 
     def entries_from(self, index: int, *, max_bytes: int = UNLIMITED, end: int | None = None) -> list[Entry]:
@@ -67,9 +71,9 @@ class RaftLog:
         self._entries.extend(entries)
 
     def maybe_append(self, previous: EntryId, entries: Sequence[Entry]) -> int | None:
-        """Take a leader's entries; return the last index they vouch for, None where `previous` does not match.
+        """Take a leader's entries; return the last index they vouch for, None if `previous` does not match.
 
-        Truncates only where a term really differs: a late, short append says nothing about what follows (§5.3).
+        Truncates only where a term really differs: a late, short append tells nothing of what follows (§5.3).
         """
         if self.term_at(previous.index) != previous.term or previous.index > self.last_index:
             return None

@@ -1,8 +1,8 @@
 """What replicas say to each other, and what the algorithm hands to its shell.
 
 Kinds and their meaning are those of the reference implementation, one dataclass each. `term` is
-the sender's term when it spoke, except in `PreVote` and a granting `PreVoteResponse`, which carry the term that
-would follow.
+the sender's term when it spoke, except in `PreVote` and a granting `PreVoteResponse`, which carry the
+term that would follow.
 """
 
 from collections.abc import Sequence
@@ -181,9 +181,9 @@ class SoftState:
 class Ready:
     """What the shell must do now; the next may be taken while this one's writes are still in flight.
 
-    Send `messages` at once. Write `hard_state` and `entries` in the order of the Readies; when they, and those
-    of all earlier Readies, are on the disk, send `promises` and call `persisted(ready.term, ready.last_index)`.
-    Apply `committed` at any time, in order.
+    Send `messages` at once. Write `hard_state` and `entries` in the order of the Readies; when they, and
+    those of all earlier Readies, are on the disk, send `promises` and call
+    `persisted(ready.term, ready.last_index)`. Apply `committed` at any time, in order.
     """
 
     term: int

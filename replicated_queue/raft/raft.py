@@ -1,6 +1,6 @@
 """The algorithm of one replica: elections, following, and what the shell must do next.
 
-Pure: `step`, `tick`, `propose` and `persisted` go in, `ready` comes out. A leader's own part is in `replication.py`.
+Pure: `step`, `tick`, `propose`, `persisted` go in, `ready` comes out. `replication.py` has the leader's part.
 """
 
 from collections.abc import Sequence
@@ -104,18 +104,14 @@ class Raft:
                 self.campaign()
 
     def propose(self, data: Sequence[bytes]) -> int:
-        """Append entries as leader and return the index of the first. Raises `NotLeader` or `Busy`, with nothing done."""
+        """Append entries as leader and return the index of the first. Raises `NotLeader` or `Busy`."""
         replication = self.replication
         if replication is None:
             raise NotLeader(self.leader or None)
         size = sum(map(len, data))
-        # A single entry over the bound must pass when nothing else waits, or it would never.
-        if (
-            replication.uncommitted_bytes
-            and replication.uncommitted_bytes + size > self.config.max_uncommitted_bytes
-        ):
-            raise Busy
-        if replication.transferee:
+        waiting = replication.uncommitted_bytes
+        # What is over the bound alone must pass when nothing else waits, or it never would.
+        if replication.transferee or (waiting and waiting + size > self.config.max_uncommitted_bytes):
             raise Busy
         replication.uncommitted_bytes += size
         first = self.log.last_index + 1
@@ -126,7 +122,7 @@ class Raft:
     def persisted(self, term: int, index: int) -> None:
         """The hard state of `term` and all entries up to `index`, as of some Ready, are on the disk."""
         if term != self.term:
-            return  # that term's promises are void, and only its own leader's or candidate's count was waiting
+            return  # only that term's candidate or leader was waiting for it
         if self.replication is not None:
             self.replication.persisted(index)
         elif self.role is Role.CANDIDATE:
@@ -147,7 +143,7 @@ class Raft:
             self.leader = 0
 
     def peer_unreachable(self, peer: int) -> None:
-        """The link to `peer` was reset. If it led, ask around soon; a peer still in contact with it will refuse."""
+        """The link to `peer` was reset. If it led, ask around soon; who is in contact with it refuses."""
         if self.replication is not None:
             self.replication.on_unreachable(peer)
         elif self.role is Role.FOLLOWER and peer == self.leader:
@@ -241,8 +237,8 @@ class Raft:
     def _answer_lower_term(self, message: Message) -> None:
         match message:
             case Append() | Heartbeat() if self.config.check_quorum or self.config.pre_vote:
-                # An old leader would never learn of a term that a cut-off node reached alone, and both would stay
-                # useless: it ignored the node's votes, the node ignores its appends.
+                # An old leader would never learn of a term that a cut-off node reached alone, and both would
+                # stay useless: it ignored the node's votes, the node ignores its appends.
                 self._send(AppendResponse(sender=self.me, to=message.sender, term=self.term, index=0))
             case PreVote():
                 # Without an answer a group whose candidate is behind in terms never elects anybody.

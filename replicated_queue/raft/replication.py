@@ -1,4 +1,4 @@
-"""What only a leader knows and does: each follower's progress, what to send it, what is committed (Raft §5.3, §5.4)."""
+"""What only a leader knows and does: followers' progress, what to send, what is committed (§5.3, §5.4)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .voters import Voters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftConfig:
-    """Timing in ticks and bounds in bytes. Pre-vote and check-quorum are off only to replay scripted cases."""
+    """Timing in ticks, bounds in bytes. Pre-vote and check-quorum are off only in scripted cases."""
 
     election_ticks: int = 100
     heartbeat_ticks: int = 25
@@ -58,7 +58,7 @@ class Replication:
         self.progress = {
             peer: Progress(next_index=last + 1, inflight_limit=limit) for peer in sorted({*voters.ids, me})
         }
-        # Older entries may still be on their way to our own disk; they are never committed by counting (§5.4.2).
+        # Some may still be on their way to our own disk, but old ones are not committed by counting (§5.4.2).
         own = self.progress[me]
         own.acknowledged(last)
         own.become_replicate()
@@ -71,7 +71,7 @@ class Replication:
                 self._send_append(peer)
 
     def broadcast_heartbeat(self) -> None:
-        """Tell everybody that we lead. The commit index stays within what matches there (tikv's raft-rs had it not)."""
+        """Tell everybody that we lead; and what is committed, as far as it is known to match there."""
         for peer, progress in self.progress.items():
             if peer != self._me:
                 commit = min(progress.match_index, self._log.commit_index)
@@ -150,13 +150,13 @@ class Replication:
             self._send_append(to)
 
     def best_successor(self) -> int:
-        """The follower that is heard and has most of the log; 0 if there is none."""
+        """The follower that was heard lately and has most of the log; 0 if there is none."""
         candidates = [
-            (progress.match_index, peer)
+            (progress.is_recent_active, progress.match_index, peer)
             for peer, progress in self.progress.items()
-            if peer != self._me and peer in self._voters and progress.is_recent_active
+            if peer != self._me and peer in self._voters
         ]
-        return max(candidates)[1] if candidates else 0
+        return max(candidates)[2] if candidates else 0
 
     def _advance_commit(self) -> bool:
         index = self._voters.committed({peer: p.match_index for peer, p in self.progress.items()})

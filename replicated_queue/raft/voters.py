@@ -1,6 +1,7 @@
 """Quorum arithmetic: who counts, and what a majority of them has said (Raft §5.2, §5.4.2).
 
-The place where learners and membership changes will be seen; a group's voters are fixed as long as there are none.
+The place where learners and membership changes will be seen; a group's voters are fixed as long as there
+are none.
 """
 
 from collections.abc import Iterable, Mapping

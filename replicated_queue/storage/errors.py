@@ -1,4 +1,4 @@
-"""What can go wrong with a replica's disk. None of these is survivable by the process: a promise may be broken."""
+"""What can go wrong with a replica's disk. No process goes on after one of these: a promise may be broken."""
 
 from ..errors import QueueError
 
@@ -12,12 +12,13 @@ class DirectoryLocked(StorageError):
 
     def __init__(self, directory: object) -> None:
         super().__init__(
-            f"{directory} is in use by another running node. Stop that one first, or start with another data directory."
+            f"{directory} is in use by another running node. "
+            "Stop that one first, or start with another data directory."
         )
 
 
 class DiskFailed(StorageError):
-    """A write or a sync failed, so nobody knows what the disk holds (what was cached may already be dropped)."""
+    """A write or a sync failed: nobody knows what the disk holds (the cache may already be dropped)."""
 
     def __init__(self, path: object, reason: object) -> None:
         super().__init__(
@@ -32,9 +33,9 @@ class CorruptLog(StorageError):
     def __init__(self, path: object, *, offset: int, reason: str) -> None:
         self.offset = offset
         super().__init__(
-            f"{path} is damaged at byte {offset} ({reason}), before a point that was already safely on the disk. This "
-            "node must not vote any more. Move its log directory away, and let the node join again as a new member; "
-            "if it is the only node, restore a backup."
+            f"{path} is damaged at byte {offset} ({reason}), before a point that was known to be safe. "
+            "This node must not vote any more. Move its log directory away and let the node join again as a "
+            "new member; if it is the only node, restore a backup."
         )
 
 

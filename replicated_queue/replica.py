@@ -1,0 +1,160 @@
+"""One replica: the algorithm, the state machine that its log is about, and cluster time. Pure.
+
+The shell (`service.py`) hands in frames, commands, and the monotonic time in seconds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .codec import Frame, decode_command, encode_command, stamp_of
+from .interfaces import StateMachine
+from .raft.messages import Append, Entry, Heartbeat, Ready, Role
+from .raft.raft import Raft
+
+LONGEST_STEP_SECONDS = 2.0  # a longer gap means that this process stood still, and cluster time does too
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One command that the state machine has run."""
+
+    index: int
+    command: bytes
+    result: bytes
+
+
+class ClusterTime:
+    """Milliseconds that never run backwards along the log (design: "cluster time").
+
+    Between stamps it follows the leader's frames and this machine's monotonic clock. A pause of the process
+    is not counted, so a leader that stood still makes leases longer, never shorter.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._milliseconds = 0.0
+        self._last = now
+        self._floor = 0  # newest stamp of an applied entry
+
+    def at(self, now: float) -> int:
+        """Cluster time at `now`."""
+        step = min(max(now - self._last, 0.0), LONGEST_STEP_SECONDS)
+        self._milliseconds += step * 1000
+        self._last = max(self._last, now)
+        return max(int(self._milliseconds), self._floor)
+
+    def heard(self, milliseconds: int, now: float) -> None:
+        """The leader says what time it is. It alone decides, also where our clock runs faster."""
+        self._milliseconds = float(milliseconds)
+        self._last = max(self._last, now)
+
+    def at_least(self, stamp: int) -> None:
+        """An entry of the log bears `stamp`."""
+        self._floor = max(self._floor, stamp)
+        self._milliseconds = max(self._milliseconds, float(stamp))
+
+
+class Replica:
+    """Feeds the algorithm with time and messages, and the state machine with what is committed."""
+
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        state_machine: StateMachine,
+        tick_seconds: float,
+        now: float,
+    ) -> None:
+        self.raft = raft
+        self.applied_index = raft.log.applying_index
+        self._state_machine = state_machine
+        self._tick_seconds = tick_seconds
+        self._ticked_at = now
+        self._time = ClusterTime(now)
+        self._heard_leader_at: float | None = None
+        self._stamped_term = 0  # the term as whose leader we know the newest stamp of the log
+        self._opened_term = 0  # the term whose no-op was applied here
+
+    # What goes in
+
+    def receive(self, frame: Frame, *, now: float) -> None:
+        """Take one frame of a peer."""
+        message, raft = frame.message, self.raft
+        raft.step(message)
+        if isinstance(message, Append | Heartbeat) and (message.sender, message.term) == (
+            raft.leader,
+            raft.term,
+        ):
+            self._heard_leader_at = now
+            self._time.heard(frame.now, now)
+
+    def propose(self, commands: Sequence[bytes], *, now: float) -> int:
+        """Stamp and propose; return the index of the first. Raises `NotLeader` or `Busy`."""
+        if self.raft.role is Role.LEADER and self._stamped_term != self.raft.term:
+            self._time.at_least(self._newest_stamp())
+            self._stamped_term = self.raft.term
+        stamp = self._time.at(now)
+        first = self.raft.propose([encode_command(command, now=stamp) for command in commands])
+        self._time.at_least(stamp)
+        return first
+
+    def tick(self, now: float) -> None:
+        """Let the time until `now` pass. A long gap counts as a short one: meanwhile we heard nobody."""
+        ticks = int((now - self._ticked_at) / self._tick_seconds)
+        if ticks <= 0:
+            return
+        self._time.at(now)
+        self._ticked_at += ticks * self._tick_seconds
+        self.raft.tick(min(ticks, self.raft.config.heartbeat_ticks))
+
+    def next_deadline(self) -> float:
+        """When `tick` will do something, if nothing is received before."""
+        return self._ticked_at + self.raft.ticks_until_due * self._tick_seconds
+
+    # What comes out
+
+    def ready(self) -> Ready | None:
+        """What to do now; None for nothing."""
+        return self.raft.ready() if self.raft.has_ready else None
+
+    def apply(self, committed: Iterable[Entry]) -> list[Applied]:
+        """Run committed entries. What the state machine raises is a bug of it, and must end the process."""
+        applied = []
+        for entry in committed:
+            assert entry.index == self.applied_index + 1, f"{entry.index} applied after {self.applied_index}"
+            self.applied_index = entry.index
+            if not entry.data:  # a leader's no-op
+                self._opened_term = entry.term
+                continue
+            stamp, command = decode_command(entry.data)
+            self._time.at_least(stamp)
+            result = self._state_machine.apply(command, index=entry.index, now=stamp)
+            applied.append(Applied(entry.index, command, result))
+        return applied
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether we lead and our no-op is applied, so that our state is what all earlier terms left."""
+        return self.raft.role is Role.LEADER and self._opened_term == self.raft.term
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        replication = self.raft.replication
+        return replication.uncommitted_bytes if replication is not None else 0
+
+    def cluster_time(self, now: float) -> int:
+        """Cluster time in milliseconds, as far as this replica knows."""
+        return self._time.at(now)
+
+    def seconds_since_leader(self, now: float) -> float:
+        """How long ago a leader was heard; 0 for the leader itself, infinite if none ever was."""
+        if self.raft.role is Role.LEADER:
+            return 0.0
+        return now - self._heard_leader_at if self._heard_leader_at is not None else float("inf")
+
+    def _newest_stamp(self) -> int:
+        """Of the whole log: what is not applied yet was stamped too, and time runs forwards along it."""
+        log = self.raft.log
+        for index in range(log.last_index, log.base.index, -1):
+            if data := log.data_at(index):
+                return stamp_of(data)[1]
+        return 0

@@ -1,0 +1,91 @@
+"""The write-ahead log: batches appended to zeroed segments, each synced before the next is written."""
+
+from .batch import HEADER_BYTES, encode_batch
+from .disk import Disk, DiskFile
+from .recovery import Recovered, Recovery, segment_name
+
+SPARE_AT = 0.5  # of a segment written: time to prepare the next
+
+
+class Wal:
+    """The log of one replica, after recovery. Blocking: it lives on a thread of its own."""
+
+    def __init__(self, disk: Disk, *, segment_bytes: int) -> None:
+        recovery = Recovery(disk, segment_bytes=segment_bytes)
+        recovery.run()
+        self._disk = disk
+        self._segment_bytes = segment_bytes
+        self._number = recovery.number
+        self._file = recovery.segments[self._number - 1]
+        self._spare: DiskFile | None = None
+        for number, file in enumerate(recovery.segments, 1):
+            if number == self._number + 1:
+                self._spare = file
+            elif number != self._number:
+                file.close()
+        self._position = recovery.position
+        self._chain = recovery.chain
+        if not recovery.ends_with_mark:
+            self.append(b"")
+        self._recovered = recovery.recovered
+
+    def take_recovered(self) -> Recovered:
+        """What the log said at start. Only once: it is as large as the log, and nothing of it stays here."""
+        recovered, self._recovered = self._recovered, Recovered()
+        return recovered
+
+    @property
+    def largest_payload_bytes(self) -> int:
+        """The most that `append` takes at once."""
+        return self._segment_bytes - HEADER_BYTES
+
+    @property
+    def wants_spare(self) -> bool:
+        """Whether the next segment should be prepared now, so that no append has to wait for its zeros."""
+        return self._spare is None and self._offset > self._segment_bytes * SPARE_AT
+
+    @property
+    def _offset(self) -> int:
+        return self._position - (self._number - 1) * self._segment_bytes
+
+    def must_roll(self, payload_bytes: int) -> bool:
+        """Whether a batch of that size begins the next segment."""
+        return self._offset + HEADER_BYTES + payload_bytes > self._segment_bytes
+
+    def prepare_spare(self) -> None:
+        """Create the next segment. May run beside `append`, on another thread, but not twice at a time."""
+        if self._spare is None:
+            self._spare = self._disk.create(segment_name(self._number + 1), size_bytes=self._segment_bytes)
+
+    def append(self, payload: bytes) -> None:
+        """Append one batch; when this returns it is on the disk. Raises `DiskFailed`, and is unusable then.
+
+        An empty batch proves that all before it was synced, so that later damage there is seen as damage.
+        """
+        assert len(payload) <= self.largest_payload_bytes, f"a batch of {len(payload)} bytes"
+        synced = self._position
+        offset = self._offset
+        if self.must_roll(len(payload)):
+            self._next_segment()
+            offset = 0
+        batch, self._chain = encode_batch(
+            payload, chain_before=self._chain, position=self._position, synced=synced
+        )
+        self._file.write_at(offset, batch)
+        self._file.sync()
+        self._position += len(batch)
+
+    def close(self) -> None:
+        """Give files and directory back."""
+        self._file.close()
+        if self._spare is not None:
+            self._spare.close()
+        self._disk.close()
+
+    def _next_segment(self) -> None:
+        self.prepare_spare()
+        assert self._spare is not None
+        self._file.close()
+        self._file, self._spare = self._spare, None
+        self._position = self._number * self._segment_bytes
+        self._number += 1
