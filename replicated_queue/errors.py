@@ -97,11 +97,11 @@ class UnknownVersion(QueueError):
 class LeaseLost(Refusal):
     """The lease ended, and the job may have another holder: whatever was done for it must not count."""
 
-    def __init__(self, *, job_id: int) -> None:
+    def __init__(self, *, job_id: int, job_ids: Sequence[int] = ()) -> None:
         self.job_id = job_id
-        super().__init__(
-            f"the lease of job {job_id} has ended. Drop this work; the job goes to another worker."
-        )
+        self.job_ids = tuple(job_ids) or (job_id,)  # of a request about several jobs: all that were lost
+        which = f"job {job_id}" if len(self.job_ids) == 1 else f"{len(self.job_ids)} jobs ({job_id}, …)"
+        super().__init__(f"the lease of {which} has ended. Drop this work: it goes to another worker.")
 
 
 class QueueFull(Refusal):

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
 from replicated_queue.queue.codec import (
     build_message,
+    error_fields,
     error_from_fields,
     job_fields,
     pack,
@@ -173,9 +174,9 @@ def decode_response(frame: bytes) -> tuple[int, int, Outcome]:
     return values[0], values[1], _outcome(values[2:])
 
 
-def encode_jobs(jobs: Iterable[Job]) -> bytes:
-    """What a reserve delivers."""
-    return pack([0, *map(job_fields, jobs)])
+def encode_jobs(jobs: Iterable[Job], *, is_logged: bool = True) -> bytes:
+    """What a reserve delivers; one that did not enter the log may be asked again under its number."""
+    return pack([0 if is_logged else 1, *map(job_fields, jobs)])
 
 
 def decode_jobs(data: bytes) -> list[Job]:

@@ -1,0 +1,256 @@
+"""The queue's door on every node: has requests done by the leader, answers other brokers."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from hashlib import blake2b
+from typing import Final, Protocol, assert_never
+
+from replicated_queue.courier import Courier
+from replicated_queue.errors import InvalidRequest, MalformedMessage, QueueError, UnknownVersion
+from replicated_queue.interfaces import PeerId
+from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog
+from replicated_queue.operations import QueueOperations
+from replicated_queue.queue.codec import decode_command, decode_result, encode_command
+from replicated_queue.queue.commands import Command, Reserve, Result
+from replicated_queue.queue.job import Job
+from replicated_queue.queue.limits import check_command
+from replicated_queue.queue.priority_queue import PriorityQueue
+from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, topic_stats
+from replicated_queue.queue_state import QUEUE_DOMAIN
+from replicated_queue.request_codec import (
+    Outcome,
+    decode_envelope,
+    decode_jobs,
+    decode_requests,
+    encode_envelope,
+    encode_outcomes,
+    encode_stats,
+    encode_views,
+)
+from replicated_queue.requests import (
+    ExtendLease,
+    LeaderRequest,
+    Question,
+    ReadJob,
+    ReadJobs,
+    ReadStats,
+    ReserveJobs,
+    Submit,
+)
+from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope
+from replicated_queue.slots import Slots
+
+DEFAULT_TIMEOUT_SECONDS: Final = 10.0
+Check = Callable[[bytes], object]  # raises QueueError for a command that this program could not apply
+
+
+class CallPeer(Protocol):
+    """`Transport.call` (see `interfaces.py`)."""
+
+    async def call(self, peer: PeerId, frame: bytes, *, timeout_seconds: float) -> bytes: ...
+
+
+class Broker(QueueOperations):
+    """One a node. Its verbs act for members; `platform_queue` acts for pinode itself.
+
+    `queue` is the queue inside the state machine that `log` applies to. `domains` says for each domain of the
+    log how to recognise a command that can be applied: what another node hands in is looked at before it
+    enters.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: ReplicatedLog,
+        queue: PriorityQueue,
+        transport: CallPeer,
+        domains: Mapping[str, Check] | None = None,
+        client_id: bytes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self._log = log
+        self._queue = queue
+        self._domains: dict[str, Check] = {QUEUE_DOMAIN: decode_command, **(domains or {})}
+        self._client_id = client_id or secrets.token_bytes(CLIENT_ID_BYTES)
+        self._timeout_seconds = timeout_seconds
+        self._slots = Slots()
+        self._desk = LeaderDesk(log=log, queue=queue, clock=clock)
+        self._courier = Courier(log=log, desk=self._desk, call=transport.call, clock=clock)
+        self.platform_queue: QueueOperations = _PlatformQueue(self)
+
+    @property
+    def applied_index(self) -> int:
+        """How far this node is."""
+        return self._log.applied_index
+
+    async def run(self) -> None:
+        """Run until cancelled; nothing reaches other nodes before."""
+        try:
+            await self._courier.run()
+        finally:
+            self._desk.close()
+
+    async def submit(
+        self,
+        domain: str,
+        command: bytes,
+        *,
+        client_id: bytes | None = None,
+        sequence: int = 1,
+        timeout_seconds: float | None = None,
+    ) -> bytes:
+        """Have the command applied once and return what its domain answered.
+
+        Without `client_id` it is a request of this process. With one (an idempotency key, or its hash) it is
+        done once for all who use that id and sequence, on any node, within a day.
+        Raises `NoQuorum` or `Busy` when nothing was done by the deadline, `OutcomeUnknown` when it may have
+        been.
+        """
+        if client_id is not None:
+            key = blake2b(client_id, digest_size=CLIENT_ID_BYTES).digest()
+            envelope = Envelope(domain, command, key, sequence=sequence, single_shot=True)
+            return await self.send(Submit(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
+        return await self._send_numbered(domain, command, Submit, timeout_seconds=timeout_seconds)
+
+    def send(
+        self, request: LeaderRequest, *, timeout_seconds: float | None = None
+    ) -> "asyncio.Future[bytes]":
+        """Bring a request whose entry is already in its envelope to the leader."""
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        return self._courier.send(request, timeout_seconds=seconds)
+
+    async def answer(self, frame: bytes) -> bytes:
+        """Answer a call of another node's broker. Cancel it when the caller is gone."""
+        try:
+            requests = decode_requests(frame)
+        except (MalformedMessage, UnknownVersion) as error:
+            return encode_outcomes([error])
+        gathering = _Gathering(len(requests))
+        try:
+            for place, request in enumerate(requests):
+                self._handle(request, partial(gathering.put, place))
+            return encode_outcomes(await gathering.outcomes)
+        finally:
+            if not gathering.outcomes.done() or gathering.outcomes.cancelled():
+                self._forget(requests)
+
+    def read(self, question: Question) -> bytes:
+        """Answer from what this node has applied. Raises refusals."""
+        now = self._log.now_ms
+        match question:
+            case ReadStats():
+                topic = question.topic
+                if topic is None:
+                    return encode_stats(all_stats(self._queue, now=now, platform=question.platform))
+                stats = topic_stats(self._queue, topic, now=now, platform=question.platform)
+                return encode_stats({topic: stats})
+            case ReadJob():
+                return encode_views([peek_job(self._queue, question.job_id, platform=question.platform)])
+            case ReadJobs():
+                views = page_of_jobs(
+                    self._queue,
+                    question.topic,
+                    state=question.state,
+                    after=question.after,
+                    limit=question.limit,
+                    platform=question.platform,
+                )
+                return encode_views(views)
+            case _:
+                assert_never(question)
+
+    def _handle(self, request: LeaderRequest, reply: Callable[[Outcome], None]) -> None:
+        try:
+            if isinstance(request, Submit | ReserveJobs):
+                self._check_entry(request.envelope)
+        except QueueError as error:
+            reply(error)
+        else:
+            self._desk.handle(request, reply)
+
+    def _check_entry(self, entry: bytes) -> None:
+        """What no replica could apply must not enter the log, for it would stop them all."""
+        envelope = decode_envelope(entry)
+        check = self._domains.get(envelope.domain)
+        if check is None:
+            raise InvalidRequest(
+                f"the leader knows no domain {envelope.domain!r}; it may be an older version."
+            )
+        check(envelope.command)
+
+    def _forget(self, requests: list[LeaderRequest]) -> None:
+        for request in requests:
+            if isinstance(request, ReserveJobs):
+                envelope = decode_envelope(request.envelope)
+                self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
+
+    async def _send_numbered(
+        self,
+        domain: str,
+        command: bytes,
+        request: Callable[[bytes], LeaderRequest],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> bytes:
+        slot, sequence = await self._slots.take()
+        try:
+            envelope = Envelope(domain, command, self._client_id, slot, sequence, self._log.applied_index)
+            return await self.send(request(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
+        finally:
+            self._slots.give_back(slot)
+
+    async def _command(self, command: Command) -> Result:
+        check_command(command)
+        return decode_result(await self._send_numbered(QUEUE_DOMAIN, encode_command(command), Submit))
+
+    async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
+        request = partial(ReserveJobs, wait_ms=round(max(0.0, wait) * 1000))
+        return decode_jobs(await self._send_numbered(QUEUE_DOMAIN, encode_command(command), request))
+
+    async def _extend(self, request: ExtendLease) -> None:
+        decode_result(await self.send(request))
+
+    async def _read(self, question: Question) -> bytes:
+        return self.read(question)
+
+
+class _PlatformQueue(QueueOperations):
+    """The same verbs for pinode itself: topics that begin with `pinode.` exist."""
+
+    platform = True
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def _command(self, command: Command) -> Result:
+        return await self._broker._command(command)
+
+    async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
+        return await self._broker._reserve(command, wait=wait)
+
+    async def _extend(self, request: ExtendLease) -> None:
+        await self._broker._extend(request)
+
+    async def _read(self, question: Question) -> bytes:
+        return self._broker.read(question)
+
+
+class _Gathering:
+    """Outcomes of one frame, as they come in."""
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._found: list[Outcome | None] = [None] * count
+        self._missing = count
+        if count == 0:
+            self.outcomes.set_result([])
+
+    def put(self, place: int, outcome: Outcome) -> None:
+        self._found[place] = outcome
+        self._missing -= 1
+        if not self._missing and not self.outcomes.done():
+            self.outcomes.set_result([found for found in self._found if found is not None])

@@ -1,0 +1,297 @@
+"""Brings requests to the leader, wherever it is, and asks again until it is answered or the deadline has
+come.
+
+A request is always asked again as the same bytes, so the log does it once. Requests of one turn of the loop
+go to another node in one frame.
+"""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from replicated_queue.errors import (
+    Busy,
+    NoQuorum,
+    NotLeader,
+    OutcomeUnknown,
+    QueueError,
+)
+from replicated_queue.interfaces import PeerId
+from replicated_queue.leader_desk import NOTHING_READY, LeaderDesk, ReplicatedLog
+from replicated_queue.request_codec import Outcome, decode_envelope, decode_outcomes, encode_requests
+from replicated_queue.requests import ForgetWaiter, LeaderRequest, ReserveJobs, Submit
+
+CALL_SECONDS: Final = 3.0  # for an answer of the leader, beyond what a reserve waits there
+FIRST_RETRY_SECONDS: Final = 0.02
+LONGEST_RETRY_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.25  # how soon a call to a node that no longer leads is given up
+MAX_BATCH: Final = 128
+MAX_BATCH_BYTES: Final = 512 * 1024
+MAX_WAIT_SECONDS: Final = 600.0
+# The frame did not leave this node.
+NOT_SENT: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
+
+Call = Callable[..., Awaitable[bytes]]  # Transport.call
+
+
+class _Parcel:
+    """One request under way."""
+
+    __slots__ = (
+        "call",
+        "deadline",
+        "future",
+        "has_asked",
+        "last_busy",
+        "leader",
+        "maybe_done",
+        "request",
+        "retry_at",
+        "retry_seconds",
+        "sent_at",
+        "under_way",
+        "wait_until",
+    )
+
+    def __init__(
+        self, request: LeaderRequest, future: "asyncio.Future[bytes]", now: float, timeout_seconds: float
+    ) -> None:
+        wait = request.wait_ms / 1000 if isinstance(request, ReserveJobs) else 0.0
+        self.request = request
+        self.future = future
+        self.sent_at = now
+        self.wait_until = now + min(wait, MAX_WAIT_SECONDS)
+        self.deadline = self.wait_until + timeout_seconds
+        self.maybe_done = False  # an earlier attempt may have reached the log
+        self.under_way = False
+        self.has_asked = False  # found nothing at once, now waits at the leader
+        self.retry_at: float | None = None
+        self.retry_seconds = FIRST_RETRY_SECONDS
+        self.last_busy: Busy | None = None
+        self.leader: PeerId | None = None  # whom `call` asks
+        self.call: asyncio.Task[None] | None = None
+
+
+class Courier:
+    """Keeps every request until its future is done. Needs `run` only to ask other nodes."""
+
+    def __init__(
+        self, *, log: ReplicatedLog, desk: LeaderDesk, call: Call, clock: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._desk = desk
+        self._call = call
+        self._clock = clock
+        self._parcels: dict[_Parcel, None] = {}
+        self._outbox: list[_Parcel] = []
+        self._tasks: asyncio.TaskGroup | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        log.on_leadership(self._leadership_changed)
+
+    async def run(self) -> None:
+        """Own the calls to other nodes until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self._tasks = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def send(self, request: LeaderRequest, *, timeout_seconds: float) -> "asyncio.Future[bytes]":
+        """The leader's answer. Cancel the future to withdraw a reserve that waits.
+
+        Fails with the leader's refusal, with `NoQuorum` or `Busy` if nothing was done by the deadline, with
+        `OutcomeUnknown` if it may have been.
+        """
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        parcel = _Parcel(request, future, self._clock(), timeout_seconds)
+        self._parcels[parcel] = None
+        future.add_done_callback(partial(self._finished, parcel))
+        self._arm(parcel.deadline)
+        self._dispatch(parcel)
+        return future
+
+    def _dispatch(self, parcel: _Parcel) -> None:
+        parcel.retry_at = None
+        if self._log.is_leader:
+            parcel.under_way = True
+            self._desk.handle(self._request(parcel), partial(self._answered, parcel))
+        elif self._log.leader_id is None or self._tasks is None:
+            self._retry(parcel)
+        else:
+            parcel.under_way = True
+            if not self._outbox:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._outbox.append(parcel)
+
+    def _request(self, parcel: _Parcel, *, may_wait: bool = True) -> LeaderRequest:
+        """The request as it is asked now: with the rest of its wait, and whether it is a repetition."""
+        request = parcel.request
+        if not isinstance(request, ReserveJobs):
+            return request
+        rest = round(max(0.0, parcel.wait_until - self._clock()) * 1000) if may_wait else 0
+        return replace(request, wait_ms=rest, repeated=request.repeated or parcel.maybe_done)
+
+    def _flush(self) -> None:
+        parcels = [parcel for parcel in self._outbox if not parcel.future.done()]
+        self._outbox.clear()
+        leader = self._log.leader_id
+        if leader is None or self._log.is_leader or self._tasks is None:
+            for parcel in parcels:
+                self._retry(parcel)
+            return
+        batch: list[_Parcel] = []
+        size_bytes = 0
+        for parcel in parcels:
+            if parcel.has_asked:
+                self._begin_call(leader, [parcel], may_wait=True)  # its answer must not hold up others
+                continue
+            more_bytes = _size_bytes(parcel.request)
+            if batch and (len(batch) == MAX_BATCH or size_bytes + more_bytes > MAX_BATCH_BYTES):
+                self._begin_call(leader, batch, may_wait=False)
+                batch, size_bytes = [], 0
+            batch.append(parcel)
+            size_bytes += more_bytes
+        if batch:
+            self._begin_call(leader, batch, may_wait=False)
+
+    def _begin_call(self, leader: PeerId, parcels: list[_Parcel], *, may_wait: bool) -> None:
+        assert self._tasks is not None
+        requests = [self._request(parcel, may_wait=may_wait) for parcel in parcels]
+        task = self._tasks.create_task(self._ask(leader, parcels, requests))
+        for parcel in parcels:
+            parcel.leader = leader
+            parcel.call = task
+        self._arm(self._clock() + LOOK_SECONDS)
+
+    async def _ask(self, leader: PeerId, parcels: list[_Parcel], requests: list[LeaderRequest]) -> None:
+        wait_ms = max(request.wait_ms if isinstance(request, ReserveJobs) else 0 for request in requests)
+        timeout_seconds = wait_ms / 1000 + CALL_SECONDS
+        outcomes: list[Outcome]
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                frame = await self._call(leader, encode_requests(requests), timeout_seconds=timeout_seconds)
+            outcomes = decode_outcomes(frame, count=len(requests))
+        except TimeoutError:
+            outcomes = [OutcomeUnknown()] * len(requests)
+        except OSError as error:
+            failure = NotLeader() if error.errno in NOT_SENT else OutcomeUnknown()
+            outcomes = [failure] * len(requests)
+        except QueueError:
+            outcomes = [OutcomeUnknown()] * len(requests)  # an answer that cannot be read
+        for parcel, outcome in zip(parcels, outcomes, strict=True):
+            if parcel.call is asyncio.current_task():
+                self._answered(parcel, outcome)
+
+    def _answered(self, parcel: _Parcel, outcome: Outcome) -> None:
+        parcel.under_way = False
+        parcel.call = None
+        if parcel.future.done():
+            return
+        match outcome:
+            case bytes():
+                self._deliver(parcel, outcome)
+            case OutcomeUnknown():
+                parcel.maybe_done = True
+                self._retry(parcel)
+            case NotLeader():
+                self._retry(parcel)
+            case Busy():
+                parcel.last_busy = outcome
+                self._retry(parcel, after_seconds=outcome.retry_after_seconds)
+            case _:
+                parcel.future.set_exception(outcome)
+
+    def _deliver(self, parcel: _Parcel, answer: bytes) -> None:
+        if answer != NOTHING_READY or parcel.has_asked or self._clock() >= parcel.wait_until:
+            parcel.future.set_result(answer)
+            return
+        parcel.has_asked = True  # found nothing at once: now ask to wait
+        self._dispatch(parcel)
+
+    def _retry(self, parcel: _Parcel, *, after_seconds: float | None = None) -> None:
+        parcel.under_way = False
+        if after_seconds is None:
+            after_seconds = parcel.retry_seconds
+            parcel.retry_seconds = min(2 * parcel.retry_seconds, LONGEST_RETRY_SECONDS)
+        parcel.retry_at = self._clock() + after_seconds
+        self._arm(parcel.retry_at)
+
+    def _leadership_changed(self, is_leader: bool, term: int) -> None:
+        """What waits for a leader need not wait longer."""
+        if is_leader:
+            for parcel in [parcel for parcel in self._parcels if parcel.retry_at is not None]:
+                self._dispatch(parcel)
+
+    def _finished(self, parcel: _Parcel, future: "asyncio.Future[bytes]") -> None:
+        self._parcels.pop(parcel, None)
+        call, parcel.call = parcel.call, None
+        if not future.cancelled():
+            future.exception()  # who asked may be gone: an error nobody reads is no news
+        if not future.cancelled() or not isinstance(parcel.request, ReserveJobs):
+            return
+        # Nobody waits for a job any more: none should be leased to nobody.
+        envelope = decode_envelope(parcel.request.envelope)
+        self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
+        if call is not None and parcel.has_asked:
+            call.cancel()
+            if parcel.leader is not None and self._tasks is not None and envelope.client_id is not None:
+                request = ForgetWaiter(envelope.client_id, envelope.slot, envelope.sequence)
+                self._tasks.create_task(self._forget_at(parcel.leader, request))
+
+    async def _forget_at(self, leader: PeerId, request: ForgetWaiter) -> None:
+        with suppress(OSError, TimeoutError):  # then the reserve gives up at its own deadline
+            await self._call(leader, encode_requests([request]), timeout_seconds=CALL_SECONDS)
+
+    def _arm(self, at: float) -> None:
+        """One timer for all: see to it that it fires by `at`."""
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        delay = max(0.001, at - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        now = self._clock()
+        for parcel in list(self._parcels):
+            if now >= parcel.deadline:
+                self._give_up(parcel, now)
+            elif parcel.retry_at is not None and parcel.retry_at <= now:
+                self._dispatch(parcel)
+            elif parcel.call is not None and self._log.leader_id not in (None, parcel.leader):
+                self._abandon(parcel)
+        next_at = [min(parcel.deadline, parcel.retry_at or parcel.deadline) for parcel in self._parcels]
+        if any(parcel.call is not None for parcel in self._parcels):
+            next_at.append(now + LOOK_SECONDS)
+        if next_at:
+            self._arm(min(next_at))
+
+    def _abandon(self, parcel: _Parcel) -> None:
+        """Another node leads now: whoever was asked may never answer."""
+        call, parcel.call = parcel.call, None
+        parcel.maybe_done = True
+        if call is not None and parcel.has_asked:
+            call.cancel()  # a batch goes on for the others; its answer is no longer read for this one
+        self._dispatch(parcel)
+
+    def _give_up(self, parcel: _Parcel, now: float) -> None:
+        if parcel.maybe_done or parcel.under_way:
+            parcel.future.set_exception(OutcomeUnknown())
+        elif parcel.last_busy is not None:
+            parcel.future.set_exception(parcel.last_busy)
+        else:
+            parcel.future.set_exception(NoQuorum(waited_seconds=now - parcel.sent_at))
+
+
+def _size_bytes(request: LeaderRequest) -> int:
+    return len(request.envelope) if isinstance(request, Submit | ReserveJobs) else 32

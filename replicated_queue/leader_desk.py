@@ -1,0 +1,314 @@
+"""What only the leader does for the queue: proposes, lets reserves wait, remembers leases and ends them.
+
+All of it is memory. A new leader begins with an empty line of waiters (they ask again) and grants every held
+lease one full term. With nothing to do there is no timer and no entry.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, Protocol, assert_never
+
+from replicated_queue.errors import (
+    Busy,
+    LeaseLost,
+    MalformedMessage,
+    NotLeader,
+    OutcomeUnknown,
+    QueueError,
+    Refusal,
+)
+from replicated_queue.leases import LeaseTable
+from replicated_queue.queue.codec import decode_command, decode_result, encode_command, encode_result
+from replicated_queue.queue.commands import Done, ExpireLease, Reserve, Reserved
+from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, check_number
+from replicated_queue.queue.priority_queue import PriorityQueue
+from replicated_queue.queue_state import QUEUE_DOMAIN
+from replicated_queue.request_codec import Outcome, decode_envelope, encode_envelope, encode_jobs
+from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, ReserveJobs, Submit
+from replicated_queue.sessions import Envelope, open_answer
+from replicated_queue.waiting_line import Key, Waiter, WaitingLine
+
+Reply = Callable[[Outcome], None]
+NOTHING_READY: Final = encode_jobs((), is_logged=False)
+DONE: Final = encode_result(Done())
+SHORTEST_TIMER_SECONDS: Final = 0.001
+
+
+class ReplicatedLog(Protocol):
+    """What the queue needs of the replica it stands on (see `service.ReplicaService`)."""
+
+    @property
+    def is_leader(self) -> bool: ...
+
+    @property
+    def leader_id(self) -> int | None: ...
+
+    @property
+    def applied_index(self) -> int: ...
+
+    @property
+    def has_quorum(self) -> bool: ...
+
+    @property
+    def now_ms(self) -> int: ...
+
+    def propose(self, data: bytes) -> "asyncio.Future[bytes]": ...
+
+    def on_leadership(self, callback: Callable[[bool, int], None]) -> None: ...
+
+
+class _Reservation:
+    """A reserve on its way into the log."""
+
+    __slots__ = ("command", "envelope", "reply")
+
+    def __init__(self, envelope: bytes, command: Reserve, reply: Reply) -> None:
+        self.envelope = envelope
+        self.command = command
+        self.reply = reply
+
+
+class LeaderDesk:
+    """Takes requests while this node leads; every request is answered once, through its `reply`."""
+
+    def __init__(self, *, log: ReplicatedLog, queue: PriorityQueue, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._queue = queue
+        self._clock = clock
+        self._is_open = False
+        self._leases = LeaseTable()
+        self._waiting: WaitingLine[_Reservation] = WaitingLine()
+        self._taking: dict[str, int] = {}  # topic → jobs that reserves on their way into the log may take
+        self._woken: dict[str, None] = {}  # topics to look at in the next turn of the loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        queue.watch(self)
+        log.on_leadership(self._leadership_changed)
+
+    @property
+    def waiting_count(self) -> int:
+        """How many reserves wait here."""
+        return len(self._waiting)
+
+    def handle(self, request: LeaderRequest, reply: Reply) -> None:
+        """Do what is asked, now or later. The reply may come before this returns."""
+        if not self._is_open:
+            reply(NotLeader(self._log.leader_id))
+            return
+        try:
+            match request:
+                case Submit():
+                    self._log.propose(request.envelope).add_done_callback(partial(_answered, reply))
+                case ReserveJobs():
+                    self._reserve(request, reply)
+                case ExtendLease():
+                    self._extend(request)
+                    reply(DONE)
+                case ForgetWaiter():
+                    self.forget((request.client_id, request.slot, request.sequence))
+                    reply(DONE)
+                case _:
+                    assert_never(request)
+        except QueueError as error:
+            reply(error)
+
+    def forget(self, key: Key) -> None:
+        """Nobody waits any more for this reserve."""
+        self._waiting.remove(key)
+
+    def close(self) -> None:
+        """The node stops: wake up no more."""
+        self._leadership_changed(False, 0)
+
+    def job_ready(self, topic: str) -> None:
+        """Part of `QueueWatcher`, as are the next three."""
+        if self._waiting.first(topic) is not None:
+            self._wake(topic)
+
+    def job_delayed(self, topic: str) -> None:
+        if self._waiting.first(topic) is not None:
+            self._arm()
+
+    def lease_started(self, job_id: int, token: int, lease_ms: int) -> None:
+        if not self._is_open:
+            return
+        self._leases.advance(self._clock())
+        self._leases.grant(job_id, token, lease_ms / 1000)
+        if len(self._leases) == 1 or lease_ms < 1000:  # else the timer fires within a second anyway
+            self._arm()
+
+    def lease_ended(self, job_id: int) -> None:
+        self._leases.end(job_id)
+
+    def _leadership_changed(self, is_leader: bool, term: int) -> None:
+        self._is_open = is_leader
+        self._leases.clear()
+        if is_leader:
+            self._leases.advance(self._clock())
+            for job_id, token, granted_ms in self._queue.leases():
+                self._leases.grant(job_id, token, granted_ms / 1000)
+            self._arm()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiter in self._waiting.take_all():
+            waiter.ticket.reply(NotLeader(self._log.leader_id))
+
+    def _reserve(self, request: ReserveJobs, reply: Reply) -> None:
+        envelope = decode_envelope(request.envelope)
+        command = decode_command(envelope.command)
+        if not isinstance(command, Reserve):
+            raise MalformedMessage("a command that reserves nothing")
+        reservation = _Reservation(request.envelope, command, reply)
+        if request.repeated or any(self._has_free(topic) for topic in command.topics):
+            self._propose(reservation)
+        elif request.wait_ms > 0:
+            key = (envelope.client_id, envelope.slot, envelope.sequence)
+            deadline = self._clock() + request.wait_ms / 1000
+            replaced = self._waiting.add(Waiter(key, command.topics, deadline, reservation))
+            if replaced is not None:  # the same request came by another way: nobody reads the old answer
+                replaced.ticket.reply(NotLeader(self._log.leader_id))
+            self._arm()
+        else:
+            reply(NOTHING_READY)  # nothing enters the log while nothing is ready
+
+    def _has_free(self, topic: str) -> bool:
+        """Whether a newcomer may take a job: there is one, and nobody waited for it before."""
+        return self._waiting.first(topic) is None and self._free(topic) > 0
+
+    def _free(self, topic: str) -> int:
+        return self._queue.available(topic, now=self._log.now_ms) - self._taking.get(topic, 0)
+
+    def _propose(self, reservation: _Reservation) -> None:
+        future = self._log.propose(reservation.envelope)
+        for topic in reservation.command.topics:
+            self._taking[topic] = self._taking.get(topic, 0) + reservation.command.count
+        future.add_done_callback(partial(self._reserved, reservation))
+
+    def _reserved(self, reservation: _Reservation, future: "asyncio.Future[bytes]") -> None:
+        for topic in reservation.command.topics:
+            self._taking[topic] -= reservation.command.count
+            if self._taking[topic] <= 0:
+                del self._taking[topic]
+            if self._waiting.first(topic) is not None:
+                self._wake(topic)
+        outcome = _outcome_of(future)
+        if isinstance(outcome, bytes):
+            try:
+                result = decode_result(outcome)
+                assert isinstance(result, Reserved)
+                outcome = encode_jobs(self._jobs(result))
+            except QueueError as error:
+                outcome = error
+        reservation.reply(outcome)
+
+    def _jobs(self, reserved: Reserved) -> list[Job]:
+        """The jobs with their data; of a repeated request only those whose lease still holds."""
+        jobs = []
+        for job_id in reserved.job_ids:
+            job = self._queue.jobs.get(job_id)
+            if job is not None and job.state == LEASED and job.token == reserved.token:
+                lease_seconds = job.granted_ms / 1000
+                jobs.append(
+                    Job(job.id, job.topic, job.data, job.priority, job.attempts, job.token, lease_seconds)
+                )
+        return jobs
+
+    def _extend(self, request: ExtendLease) -> None:
+        if not self._log.has_quorum:
+            raise NotLeader(None)  # a successor may be at work: only it can promise time
+        if request.lease_ms is not None:
+            check_number("the lease in ms", request.lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
+        self._queue.check_lease(request.job_id, request.token, platform=request.platform)
+        self._leases.advance(self._clock())
+        seconds = request.lease_ms / 1000 if request.lease_ms is not None else None
+        if not self._leases.extend(request.job_id, request.token, seconds):
+            raise LeaseLost(job_id=request.job_id)
+        if seconds is not None and seconds < 1:
+            self._arm()
+
+    def _wake(self, topic: str) -> None:
+        if not self._woken:
+            asyncio.get_running_loop().call_soon(self._serve_woken)
+        self._woken[topic] = None
+
+    def _serve_woken(self) -> None:
+        topics = list(self._woken)
+        self._woken.clear()
+        for topic in topics:
+            self._serve(topic)
+
+    def _serve(self, topic: str) -> None:
+        """Give the topic's free jobs to those who waited longest."""
+        while self._is_open and (waiter := self._waiting.first(topic)) is not None and self._free(topic) > 0:
+            self._waiting.remove(waiter.key)
+            try:
+                self._propose(waiter.ticket)
+            except (NotLeader, Busy) as error:
+                waiter.ticket.reply(error)
+
+    def _arm(self) -> None:
+        """See to it that the timer fires when the next thing is due, if anything is."""
+        waits = [self._leases.seconds_to_next(), self._seconds_to_waiter(), self._seconds_to_due()]
+        known = [seconds for seconds in waits if seconds is not None]
+        if not known or not self._is_open:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max(min(known), SHORTEST_TIMER_SECONDS)
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = loop.call_at(at, self._timer_fired)
+
+    def _seconds_to_waiter(self) -> float | None:
+        deadline = self._waiting.next_deadline()
+        return max(0.0, deadline - self._clock()) if deadline is not None else None
+
+    def _seconds_to_due(self) -> float | None:
+        """Until a delayed job that somebody waits for is due."""
+        now_ms = self._log.now_ms
+        dues = [self._queue.next_due(topic) for topic in self._waiting.topics()]
+        # What is due already waits for a reserve on its way into the log; its end looks again.
+        known = [due for due in dues if due is not None and due > now_ms]
+        return (min(known) - now_ms) / 1000 if known else None
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._leases.advance(self._clock())
+        for job_id, token in self._leases.take_due():
+            self._expire(job_id, token)
+        for topic in self._waiting.topics():
+            self._serve(topic)
+        for waiter in self._waiting.take_overdue(self._clock()):
+            waiter.ticket.reply(NOTHING_READY)
+        self._arm()
+
+    def _expire(self, job_id: int, token: int) -> None:
+        command = encode_command(ExpireLease(job_id, token))
+        entry = encode_envelope(Envelope(QUEUE_DOMAIN, command))
+        with suppress(NotLeader, Busy):  # asked again in a second, if this node still leads
+            self._log.propose(entry).add_done_callback(_outcome_of)
+
+
+def _answered(reply: Reply, future: "asyncio.Future[bytes]") -> None:
+    reply(_outcome_of(future))
+
+
+def _outcome_of(future: "asyncio.Future[bytes]") -> Outcome:
+    """What the state machine answered, or the error in its place."""
+    if future.cancelled():
+        return OutcomeUnknown()
+    error = future.exception()
+    if isinstance(error, QueueError):
+        return error
+    if error is not None:
+        raise error
+    try:
+        return open_answer(future.result())
+    except (Refusal, MalformedMessage) as refusal:
+        return refusal

@@ -1,0 +1,225 @@
+"""What can be done with a queue, under the same names in a client far away and inside a node."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Final
+
+from replicated_queue.errors import LeaseLost
+from replicated_queue.queue.commands import (
+    DEFAULT_LEASE_MS,
+    DEFAULT_MAX_ATTEMPTS,
+    LOW_PRIORITY,
+    MAX_JOBS_PER_COMMAND,
+    Ack,
+    Acked,
+    AckMany,
+    Bury,
+    Cancel,
+    Command,
+    Created,
+    Kick,
+    Kicked,
+    KickJob,
+    Nack,
+    Put,
+    PutMany,
+    Reserve,
+    Result,
+)
+from replicated_queue.queue.job import MAX_TEXT_BYTES, Job, JobView, TopicStats
+from replicated_queue.queue.limits import check_command
+from replicated_queue.request_codec import decode_stats, decode_views
+from replicated_queue.requests import ExtendLease, Question, ReadJob, ReadJobs, ReadStats
+
+DEFAULT_LEASE: Final = DEFAULT_LEASE_MS / 1000
+MAX_ENTRY_DATA_BYTES: Final = 128 * 1024  # of a put_many, before it is cut into several entries
+
+
+class QueueOperations(ABC):
+    """The verbs of the queue. Times are seconds.
+
+    Whatever changes something is done once, however often it had to be asked on the way. It raises a
+    `Refusal` (`LeaseLost`, `QueueFull`, …) when the queue decided against it, `NoQuorum`, `NodeUnreachable`
+    or `Busy` when nothing was done, and `OutcomeUnknown` when it may have been done.
+    """
+
+    platform: bool = False  # whether topics that begin with `pinode.` exist for this asker
+
+    async def put(
+        self,
+        topic: str,
+        data: bytes,
+        *,
+        priority: int = LOW_PRIORITY,
+        delay: float = 0,
+        lease: float = DEFAULT_LEASE,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        dedupe_key: str | None = None,
+    ) -> int:
+        """Add a job and return its id; with a dedupe key the id of the unfinished job that has it already."""
+        command = Put(
+            topic,
+            data,
+            priority,
+            _milliseconds(delay),
+            _milliseconds(lease),
+            max_attempts,
+            dedupe_key,
+            self.platform,
+        )
+        return (await self._created(command))[0]
+
+    async def put_many(
+        self,
+        topic: str,
+        datas: Iterable[bytes],
+        *,
+        priority: int = LOW_PRIORITY,
+        delay: float = 0,
+        lease: float = DEFAULT_LEASE,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    ) -> list[int]:
+        """Add jobs, as many as fit into one entry at a time; the jobs of one entry are added all or none."""
+        times = (_milliseconds(delay), _milliseconds(lease))
+        job_ids: list[int] = []
+        for chunk in _chunks(datas):
+            puts = tuple(
+                Put(topic, data, priority, *times, max_attempts, None, self.platform) for data in chunk
+            )
+            job_ids += await self._created(PutMany(puts))
+        return job_ids
+
+    async def reserve(
+        self, topics: str | Sequence[str], *, wait: float = 0, worker: str = "", lease: float | None = None
+    ) -> Job | None:
+        """Lease the most urgent job of the topics, waiting up to `wait` for one."""
+        jobs = await self.reserve_many(topics, 1, wait=wait, worker=worker, lease=lease)
+        return jobs[0] if jobs else None
+
+    async def reserve_many(
+        self,
+        topics: str | Sequence[str],
+        count: int,
+        *,
+        wait: float = 0,
+        worker: str = "",
+        lease: float | None = None,
+    ) -> list[Job]:
+        """Lease up to `count` jobs, as soon as there is one."""
+        names = (topics,) if isinstance(topics, str) else tuple(topics)
+        lease_ms = _milliseconds(lease) if lease is not None else None
+        command = Reserve(names, _cut(worker), lease_ms, count, self.platform)
+        check_command(command)
+        until = monotonic() + wait
+        while True:
+            jobs = await self._reserve(command, wait=wait)
+            wait = until - monotonic()
+            # An early empty answer is rare: somebody else took the job this one was woken for.
+            if jobs or wait <= 0:
+                return list(jobs)
+
+    async def extend(self, job: Job, *, lease: float | None = None) -> None:
+        """Begin the lease anew, as long as before or `lease` long. Raises `LeaseLost`."""
+        lease_ms = _milliseconds(lease) if lease is not None else None
+        await self._extend(ExtendLease(job.id, job.token, lease_ms, self.platform))
+
+    async def ack(self, job: Job, *, result: bytes = b"") -> None:
+        """The job is done. Raises `LeaseLost` if it is no longer ours, `AlreadyDone` if it is finished."""
+        await self._command(Ack(job.id, job.token, result, self.platform))
+
+    async def ack_many(self, jobs: Sequence[Job]) -> None:
+        """All these are done. Raises `LeaseLost` naming those not ours; the others count as done."""
+        lost: list[int] = []
+        for start in range(0, len(jobs), MAX_JOBS_PER_COMMAND):
+            leases = tuple((job.id, job.token) for job in jobs[start : start + MAX_JOBS_PER_COMMAND])
+            result = await self._command(AckMany(leases, self.platform))
+            assert isinstance(result, Acked)
+            lost += result.lost
+        if lost:
+            raise LeaseLost(job_id=lost[0], job_ids=lost)
+
+    async def nack(self, job: Job, *, delay: float = 0, reason: str = "") -> None:
+        """This attempt failed: ready again after `delay`, or buried if it was the last attempt."""
+        await self._command(Nack(job.id, job.token, _milliseconds(delay), _cut(reason), self.platform))
+
+    async def bury(self, job: Job, *, reason: str = "") -> None:
+        """Set the job aside until somebody kicks or cancels it."""
+        await self._command(Bury(job.id, job.token, _cut(reason), self.platform))
+
+    async def kick(self, topic: str, bound: int = 1) -> int:
+        """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many."""
+        result = await self._command(Kick(topic, bound, self.platform))
+        assert isinstance(result, Kicked)
+        return result.count
+
+    async def kick_job(self, job_id: int) -> None:
+        """Make one buried or delayed job ready."""
+        await self._command(KickJob(job_id, self.platform))
+
+    async def cancel(self, job: int | Job, *, force: bool = False) -> None:
+        """Remove a job. One that somebody holds goes only to its holder (`cancel(job)`) or by force."""
+        job_id, token = (job, None) if isinstance(job, int) else (job.id, job.token)
+        await self._command(Cancel(job_id, token, force, self.platform))
+
+    async def stats(self, topic: str) -> TopicStats:
+        """Counts of one topic, as the asked node has them."""
+        return decode_stats(await self._read(ReadStats(topic, self.platform)))[topic]
+
+    async def topics(self) -> dict[str, TopicStats]:
+        """Counts of every topic that has jobs."""
+        return decode_stats(await self._read(ReadStats(None, self.platform)))
+
+    async def peek(self, job_id: int) -> JobView:
+        """One job, also one that finished lately. Raises `JobNotFound`."""
+        return decode_views(await self._read(ReadJob(job_id, self.platform)))[0]
+
+    async def list(
+        self, topic: str, *, state: str | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[JobView, ...]:
+        """Jobs of a topic with ids above `after`, ascending; finished ones only by naming their state."""
+        question = ReadJobs(topic, state, after, limit, self.platform)
+        return tuple(decode_views(await self._read(question)))
+
+    async def _created(self, command: Put | PutMany) -> tuple[int, ...]:
+        result = await self._command(command)
+        assert isinstance(result, Created)
+        return result.job_ids
+
+    @abstractmethod
+    async def _command(self, command: Command) -> Result:
+        """Bring the command into the log once; return its result or raise its refusal."""
+
+    @abstractmethod
+    async def _reserve(self, command: Reserve, *, wait: float) -> Sequence[Job]:
+        """Jobs, or none after `wait` seconds (rarely earlier)."""
+
+    @abstractmethod
+    async def _extend(self, request: ExtendLease) -> None:
+        """Ask the leader to begin the lease anew."""
+
+    @abstractmethod
+    async def _read(self, question: Question) -> bytes:
+        """Encoded rows, as the asked node has them."""
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _cut(text: str) -> str:
+    """A reason or a worker's name may be of any length; what is kept of it is bounded."""
+    return text.encode(errors="replace")[:MAX_TEXT_BYTES].decode(errors="ignore")
+
+
+def _chunks(datas: Iterable[bytes]) -> "Iterable[list[bytes]]":
+    chunk: list[bytes] = []
+    size_bytes = 0
+    for data in datas:
+        if chunk and (size_bytes + len(data) > MAX_ENTRY_DATA_BYTES or len(chunk) == MAX_JOBS_PER_COMMAND):
+            yield chunk
+            chunk, size_bytes = [], 0
+        chunk.append(data)
+        size_bytes += len(data)
+    if chunk:
+        yield chunk
