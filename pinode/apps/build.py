@@ -18,6 +18,7 @@ class Build:
     subdirectory: str | None
     created_by: str
     created_at_ms: int
+    is_admin: bool = False  # whether who asked may fetch from file://, loopback and link-local
     state: BuildState = "queued"
     job_id: int | None = None
     token: int = 0  # the lease under which it is being built; a lower one is refused

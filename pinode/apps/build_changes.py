@@ -60,6 +60,7 @@ class BuildChanges:
             subdirectory=command.subdirectory,
             created_by=command.actor,
             created_at_ms=now,
+            is_admin=command.is_admin,
             job_id=job_id,
             sealed_credentials=credentials,
         )

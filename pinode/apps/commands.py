@@ -64,7 +64,9 @@ class RequestBuild:
     ref: str | None
     subdirectory: str | None
     actor: str
-    sealed_credentials: bytes | None = None  # of the git URL, sealed under the data key
+    # Of the git URL, sealed under the data key; without any, those of an earlier build from the same URL.
+    sealed_credentials: bytes | None = field(default=None, repr=False)
+    is_admin: bool = False  # may fetch from file://, loopback and link-local
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The registry's records, by their keys, with the bytes they take."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -20,26 +20,44 @@ V = TypeVar("V")
 class Table(Generic[K, V]):
     """Records of one kind. Iterates in the order of keys, which is the same on every replica."""
 
-    def __init__(self) -> None:
+    def __init__(self, app_of: Callable[[V], str] | None = None) -> None:
+        """With `app_of`, `of` finds the records of one app without looking at the others."""
         self._rows: dict[K, V] = {}
         self._sizes: dict[K, int] = {}
+        self._order: list[K] | None = None  # sorted keys, made when asked for
+        self._app_of = app_of
+        self._keys_of: dict[str, set[K]] = {}
         self.size_bytes = 0
 
     def put(self, key: K, row: V) -> None:
-        """Add the record, or put it in place of the one that is there."""
+        """Add the record, or put it in place of the one that is there, which is of the same app."""
         size_bytes = size_of(row)
         self.size_bytes += size_bytes - self._sizes.get(key, 0)
+        if key not in self._rows:
+            self._order = None
+            if self._app_of is not None:
+                self._keys_of.setdefault(self._app_of(row), set()).add(key)
         self._rows[key] = row
         self._sizes[key] = size_bytes
 
     def drop(self, key: K) -> None:
         """Remove a record that is there."""
-        del self._rows[key]
+        row = self._rows.pop(key)
         self.size_bytes -= self._sizes.pop(key)
+        self._order = None
+        if self._app_of is not None:
+            keys = self._keys_of[self._app_of(row)]
+            keys.remove(key)
+            if not keys:
+                del self._keys_of[self._app_of(row)]
 
     def get(self, key: K) -> V | None:
         """The record, if there is one."""
         return self._rows.get(key)
+
+    def of(self, app: str) -> list[V]:
+        """Records of one app, in the order of keys."""
+        return [self._rows[key] for key in sorted(self._keys_of.get(app, ()))]
 
     def __contains__(self, key: object) -> bool:
         return key in self._rows
@@ -48,7 +66,9 @@ class Table(Generic[K, V]):
         return len(self._rows)
 
     def __iter__(self) -> Iterator[V]:
-        return iter([self._rows[key] for key in sorted(self._rows)])
+        if self._order is None:
+            self._order = sorted(self._rows)
+        return iter([self._rows[key] for key in self._order])
 
 
 class Tables:
@@ -56,9 +76,9 @@ class Tables:
 
     def __init__(self) -> None:
         self.apps: Table[str, App] = Table()
-        self.builds: Table[int, Build] = Table()
-        self.releases: Table[tuple[str, int], Release] = Table()
-        self.placements: Table[int, Placement] = Table()
+        self.builds: Table[int, Build] = Table(lambda build: build.app)
+        self.releases: Table[tuple[str, int], Release] = Table(lambda release: release.app)
+        self.placements: Table[int, Placement] = Table(lambda placement: placement.app)
         self.slugs: Table[str, Slug] = Table()
         self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
         self._builds_of_jobs: dict[int, Build] = {}
@@ -79,7 +99,7 @@ class Tables:
 
     def builds_of(self, app: str) -> list[Build]:
         """Oldest first."""
-        return [build for build in self.builds if build.app == app]
+        return self.builds.of(app)
 
     def put_build(self, build: Build) -> None:
         """Add or change a build."""
@@ -105,11 +125,11 @@ class Tables:
 
     def releases_of(self, app: str) -> list[Release]:
         """Oldest first."""
-        return [release for release in self.releases if release.app == app]
+        return self.releases.of(app)
 
     def placements_of(self, app: str) -> list[Placement]:
         """By number."""
-        return [placement for placement in self.placements if placement.app == app]
+        return self.placements.of(app)
 
     def dynos_of_owner(self, owner: str) -> int:
         """How many dynos the formations of all the owner's apps want."""

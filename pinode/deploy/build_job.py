@@ -1,0 +1,85 @@
+"""From what somebody typed to a build that waits: checked, its credentials sealed, requested once.
+
+Called by the web; the CLI asks through it.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit, urlunsplit
+
+from builders.errors import InvalidRequest
+from builders.git_url import GitUrl, check_directory, check_git_url, check_ref
+from pinode.apps.app import App
+from pinode.apps.build import Build
+from pinode.apps.commands import RequestBuild
+from pinode.apps.errors import AppNotFound
+from pinode.apps.registry import Registry
+from pinode.cluster import Cluster
+from pinode.errors import InvalidInput
+
+
+async def request_build(
+    cluster: Cluster,
+    *,
+    app: str,
+    git_url: str | None,
+    ref: str | None,
+    subdirectory: str | None,
+    actor: str,
+    is_admin: bool,
+    idempotency_key: bytes | None = None,
+) -> int:
+    """The id of the new build. Without a URL: what was deployed last, from the same directory of it.
+
+    Raises `AppNotFound`, `InvalidInput`, or why the cluster refused.
+    """
+    known = cluster.state.registry.app(app)
+    if known is None:
+        raise AppNotFound(app=app)
+    if git_url is None:
+        git_url, subdirectory = _last_source(cluster.state.registry, known, subdirectory)
+    try:
+        url = check_git_url(git_url.strip(), administrator=is_admin)
+        command = RequestBuild(
+            app=app,
+            git_url=url.shown,
+            ref=check_ref((ref or "").strip()) or None,
+            subdirectory=check_directory((subdirectory or "").strip()) or None,
+            actor=actor,
+            sealed_credentials=_sealed_credentials(url, cluster.seal),
+            is_admin=is_admin,
+        )
+    except InvalidRequest as refused:
+        raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused
+    build_id: int = await cluster.execute(command, idempotency_key=idempotency_key)
+    return build_id
+
+
+def url_to_fetch(build: Build, reveal: Callable[[bytes], str]) -> str:
+    """The build's URL with its credentials in it again; for the child that clones, and for nothing else."""
+    if build.sealed_credentials is None:
+        return build.git_url
+    parts = urlsplit(build.git_url)
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{reveal(build.sealed_credentials)}@{host}"
+    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
+
+
+def _last_source(registry: Registry, app: App, subdirectory: str | None) -> tuple[str, str | None]:
+    if app.git_url is None:
+        raise InvalidInput(
+            f"no repository of {app.name!r} is known yet.",
+            hint=f"Name one: `pinode deploy https://example.org/{app.name}.git -a {app.name}`.",
+        )
+    builds = registry.builds(app.name)
+    if subdirectory is None and builds:
+        subdirectory = builds[0].subdirectory
+    return app.git_url, subdirectory
+
+
+def _sealed_credentials(url: GitUrl, seal: Callable[[str], bytes]) -> bytes | None:
+    """What stands before the host in `url` and not in `url.shown`."""
+    if url.url == url.shown or "://" not in url.url:
+        return None
+    userinfo = urlsplit(url.url).netloc.rpartition("@")[0]
+    kept = urlsplit(url.shown).netloc.rpartition("@")[0]
+    return seal(userinfo) if userinfo and userinfo != kept else None
