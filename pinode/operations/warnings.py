@@ -1,0 +1,76 @@
+"""What is wrong with the cluster, each problem once, with what to do about it."""
+
+from collections.abc import Iterator, Sequence
+
+from pinode.apps.observed import NodeView
+
+DISK_FULL_PERCENT = 90.0
+MEMORY_FULL_PERCENT = 95.0
+HOT_CELSIUS = 80.0
+LAGGING_MS = 1000.0
+GIB = 1024**3
+
+
+def warnings_of(nodes: Sequence[NodeView], *, has_quorum: bool) -> list[str]:
+    """Return the warnings of `status`: the cluster's first, then those of each node in the order given."""
+    found = list(_of_the_cluster(nodes, has_quorum=has_quorum))
+    for node in nodes:
+        found += _of_a_node(node)
+    return found
+
+
+def _of_the_cluster(nodes: Sequence[NodeView], *, has_quorum: bool) -> Iterator[str]:
+    registered = [node for node in nodes if node.state != "left"]
+    away = [node.name for node in registered if node.state in ("dead", "suspect")]
+    if not has_quorum:
+        cure = f"Bring back {', '.join(away)}." if away else "Wait for an election, or check the network."
+        yield f"no quorum: nothing can be changed now what is shown may be old, running apps go on. {cure}"
+    if len(registered) == 1:
+        yield "one node alone: what it holds is lost with its disk. Add two more nodes."
+    elif len(registered) == 2:
+        yield "two nodes: when either is off, nothing can be changed. Add a third."
+
+
+def _of_a_node(node: NodeView) -> Iterator[str]:
+    if node.state == "left":
+        return
+    if node.state == "dead":
+        heard = (
+            "not heard since this node started"
+            if node.stats_age_seconds is None
+            else f"last heard {_span(node.stats_age_seconds)} ago"
+        )
+        yield f"{node.name} is dead ({heard}). Check its power and network; its dynos move to other nodes."
+        return
+    if node.state == "suspect":
+        yield f"{node.name} does not answer; it is declared dead if that goes on for some seconds."
+    for said in node.warnings:
+        yield f"{node.name}: {said}"
+    if node.stats_age_seconds is not None:
+        yield from _of_its_numbers(node)
+
+
+def _of_its_numbers(node: NodeView) -> Iterator[str]:
+    stats = node.stats
+    if stats.disk_percent >= DISK_FULL_PERCENT:
+        free = stats.disk_free_bytes / GIB
+        yield (
+            f"{node.name}: the disk is {stats.disk_percent:.0f} % full, {free:.1f} GiB are free. "
+            "Delete what is not needed there, or use a larger card."
+        )
+    if stats.memory_percent >= MEMORY_FULL_PERCENT:
+        yield f"{node.name}: the memory is {stats.memory_percent:.0f} % full. Scale some dynos down."
+    if stats.throttled:
+        yield f"{node.name} is throttled: its power supply is too weak, or it is too hot."
+    if stats.temperature_celsius is not None and stats.temperature_celsius >= HOT_CELSIUS:
+        yield f"{node.name} is hot: {stats.temperature_celsius:.0f} °C. Give it air or a heat sink."
+    if stats.loop_lag_ms >= LAGGING_MS:
+        late = stats.loop_lag_ms / 1000
+        yield f"{node.name} is overloaded: it answers {late:.1f} s late. Scale some dynos down."
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,207 @@
+"""The API about one app: itself, its config vars, formation, dynos and log."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from builders.errors import InvalidRequest
+from builders.git_url import GitUrl, check_git_url
+from pinode.apps.app import App
+from pinode.apps.checks import check_app_name, check_config_name, check_process_type, check_quantities
+from pinode.apps.commands import CreateApp, DestroyApp, SetConfig, SetFormation
+from pinode.cluster import Cluster
+from pinode.errors import InvalidInput
+from pinode.logs.app_log import follow, tail
+from pinode.operations.app_view import dynos
+from pinode.web.caller import Caller
+from pinode.web.documents import app_document, dyno_document
+from pinode.web.messages import (
+    LONE_SURROGATE,
+    answer,
+    idempotency_key,
+    json_body,
+    list_answer,
+    nothing,
+    only,
+    query_flag,
+    query_number,
+    shown,
+    stream_text,
+    text_of,
+)
+from pinode.web.site import APP, caller, managed_app, site_of
+
+LINES_AT_MOST = 10_000
+VALUE_CHARACTERS = 64 * 1024
+
+
+async def list_apps(request: web.Request) -> web.StreamResponse:
+    """GET /apps: the caller's own, an administrator's all"""
+    cluster = site_of(request).cluster
+    return list_answer(request, [app_document(cluster, app) for app in apps_of(cluster, caller(request))])
+
+
+async def create_app(request: web.Request) -> web.StreamResponse:
+    """POST /apps {name, git_url?}"""
+    body = await json_body(request)
+    only(body, "name", "git_url")
+    cluster = site_of(request).cluster
+    name = text_of(body, "name")
+    await create(
+        cluster,
+        caller(request),
+        name=name,
+        git_url=text_of(body, "git_url", default=None),
+        key=idempotency_key(request),
+    )
+    app = cluster.state.registry.app(name)
+    assert app is not None, name
+    return answer(app_document(cluster, app), status=201)
+
+
+async def show_app(request: web.Request) -> web.StreamResponse:
+    """GET /apps/{a}"""
+    return answer(app_document(site_of(request).cluster, managed_app(request)))
+
+
+async def destroy_app(request: web.Request) -> web.StreamResponse:
+    """DELETE /apps/{a}"""
+    await site_of(request).cluster.execute(
+        DestroyApp(name=managed_app(request).name, actor=caller(request).name)
+    )
+    return nothing()
+
+
+async def show_config(request: web.Request) -> web.StreamResponse:
+    """GET …/config: names with null; with ?reveal=1 the values"""
+    app, cluster = managed_app(request), site_of(request).cluster
+    reveal = query_flag(request, "reveal")
+    return answer(
+        {name: cluster.reveal(value) if reveal else None for name, value in app.config.values.items()}
+    )
+
+
+async def change_config(request: web.Request) -> web.StreamResponse:
+    """PATCH …/config {NAME: value, or null to unset it}"""
+    await set_config(
+        site_of(request).cluster, caller(request), managed_app(request), await json_body(request)
+    )
+    return await show_config(_again(request))
+
+
+async def show_formation(request: web.Request) -> web.StreamResponse:
+    """GET …/formation: how many dynos of each process type"""
+    return answer(dict(managed_app(request).formation))
+
+
+async def change_formation(request: web.Request) -> web.StreamResponse:
+    """PATCH …/formation {process type: quantity}"""
+    await scale_app(site_of(request).cluster, caller(request), managed_app(request), await json_body(request))
+    return await show_formation(_again(request))
+
+
+async def list_dynos(request: web.Request) -> web.StreamResponse:
+    """GET …/dynos"""
+    cluster = site_of(request).cluster
+    found = dynos(cluster, managed_app(request).name)
+    return list_answer(request, [dyno_document(cluster, dyno) for dyno in found])
+
+
+async def show_logs(request: web.Request) -> web.StreamResponse:
+    """GET …/logs?lines=&follow=1&process="""
+    app, cluster = managed_app(request), site_of(request).cluster
+    lines = query_number(request, "lines", default=100, low=0, high=LINES_AT_MOST)
+    process = request.query.get("process") or None
+    if process is not None:
+        check_process_type(process.partition(".")[0])
+    if query_flag(request, "follow"):
+        return await stream_text(request, _followed(cluster, app.name, lines, process))
+    found = await tail(cluster, app.name, lines, process)
+    return web.Response(text="".join(f"{line}\n" for line in found))
+
+
+def apps_of(cluster: Cluster, caller: Caller) -> list[App]:
+    """The apps that the caller manages, by name."""
+    return [app for app in cluster.state.registry.apps() if caller.is_admin or app.owner == caller.name]
+
+
+async def create(
+    cluster: Cluster, caller: Caller, *, name: str, git_url: str | None, key: bytes | None = None
+) -> None:
+    """Create an app for the caller. Raises what is wrong with the name or the URL."""
+    check_app_name(name)
+    source = check_source(git_url, caller) if git_url is not None else None
+    if source is not None and source.secrets:
+        raise InvalidInput(
+            f"the repository URL {source.shown!r} came with a password, which is kept with a deploy only.",
+            hint="Create the app without a URL, then deploy it with the whole one.",
+        )
+    settings = cluster.settings
+    await cluster.execute(
+        CreateApp(
+            name=name,
+            owner=caller.name,
+            git_url=source.shown if source is not None else None,
+            apps_per_user=settings.limits.apps_per_user,
+            app_ports=len(settings.listen.app_ports),
+        ),
+        idempotency_key=key,
+    )
+
+
+def check_source(git_url: str, caller: Caller) -> GitUrl:
+    """The repository's URL, if the caller may have it built. Raises `InvalidInput`."""
+    try:
+        return check_git_url(git_url.strip(), administrator=caller.is_admin)
+    except InvalidRequest as refused:
+        raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused
+
+
+async def set_config(cluster: Cluster, caller: Caller, app: App, changes: Mapping[str, Any]) -> None:
+    """Set the vars that have a value, unset those that are None. Raises what is wrong with one of them."""
+    if not changes:
+        raise InvalidInput("no config var is named.", hint='For example: {"SECRET_KEY": "..."}')
+    for name, value in changes.items():
+        check_config_name(name)
+        if value is not None and not isinstance(value, str):
+            raise InvalidInput(f"the value of {name} is {shown(value)}, not a text.")
+        if value is not None and ("\0" in value or LONE_SURROGATE.search(value)):
+            raise InvalidInput(f"the value of {name} contains a NUL character or half a character.")
+        if value is not None and len(value) > VALUE_CHARACTERS:
+            raise InvalidInput(f"the value of {name} is longer than {VALUE_CHARACTERS} characters.")
+    await cluster.execute(
+        SetConfig(
+            app=app.name,
+            set_values={name: cluster.seal(value) for name, value in changes.items() if value is not None},
+            unset=tuple(name for name, value in changes.items() if value is None),
+            actor=caller.name,
+        )
+    )
+
+
+async def scale_app(cluster: Cluster, caller: Caller, app: App, quantities: Mapping[str, Any]) -> None:
+    """Set how many dynos of each named type run. Raises what is wrong with a name or a quantity."""
+    if not quantities:
+        raise InvalidInput("no process type is named.", hint='For example: {"web": 2}')
+    for name, quantity in quantities.items():
+        if isinstance(quantity, bool) or not isinstance(quantity, int):
+            raise InvalidInput(f"{shown(name)} is {shown(quantity)}, not a whole number.")
+    check_quantities(quantities)
+    limit = cluster.settings.limits.dynos_per_user
+    await cluster.execute(
+        SetFormation(app=app.name, quantities=dict(quantities), actor=caller.name, dynos_per_user=limit)
+    )
+
+
+async def _followed(
+    cluster: Cluster, app: str, lines: int, process: str | None
+) -> AsyncGenerator[bytes, None]:
+    async for line in follow(cluster, app, lines, process):
+        yield f"{line}\n".encode()
+
+
+def _again(request: web.Request) -> web.Request:
+    """The request with the app as it is after the change."""
+    request[APP] = site_of(request).cluster.state.registry.app(managed_app(request).name)
+    return request

@@ -1,0 +1,228 @@
+"""The pages about apps: the list, a new one, one with all its parts, and a build."""
+
+import asyncio
+import re
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import web
+
+from pinode.apps.app import App
+from pinode.apps.build import Build
+from pinode.apps.commands import CancelBuild, DestroyApp
+from pinode.apps.errors import BuildNotFound
+from pinode.cluster import Cluster
+from pinode.deploy.build_job import request_build
+from pinode.deploy.build_log import build_log
+from pinode.errors import InvalidInput
+from pinode.logs.app_log import tail
+from pinode.operations.app_view import building, dynos
+from pinode.web.app_api import apps_of, check_source, create, scale_app, set_config
+from pinode.web.build_api import named_build
+from pinode.web.documents import app_document, build_document, dyno_document, release_document
+from pinode.web.forms import form_of
+from pinode.web.messages import shown
+from pinode.web.pages import show
+from pinode.web.problems import REFUSALS, Problem, problem_of
+from pinode.web.rendering import plain_text
+from pinode.web.site import caller, managed_app, site_of
+
+LINES_SHOWN = 100
+LOG_BYTES_SHOWN = 256 * 1024
+ROWS_SHOWN = 10
+LOG_SECONDS = 4.0
+
+
+async def show_apps(request: web.Request) -> web.StreamResponse:
+    """GET /"""
+    cluster = site_of(request).cluster
+    apps = [app_document(cluster, app) for app in apps_of(cluster, caller(request))]
+    return show(request, "apps", section="Apps", apps=apps)
+
+
+async def show_new_app(request: web.Request) -> web.StreamResponse:
+    """GET /apps/new"""
+    return _new_app_page(request, {})
+
+
+async def create_app(request: web.Request) -> web.StreamResponse:
+    """POST /apps/new: the app and its first build, in one form"""
+    form, cluster, who = await form_of(request), site_of(request).cluster, caller(request)
+    name = form.get("name", "").strip()
+    try:
+        check_source(form.get("git_url", ""), who)
+        await create(cluster, who, name=name, git_url=None)
+        await request_build(cluster, app=name, actor=who.name, is_admin=who.is_admin, **_wanted(form))
+    except REFUSALS as error:
+        app = cluster.state.registry.app(name)
+        if app is None or app.owner != who.name or app.git_url is not None:
+            return _new_app_page(request, form, problem_of(error))
+        return await _app_page(
+            request, app, form, problem_of(error)
+        )  # it is there, and can be deployed again
+    raise web.HTTPSeeOther(f"/apps/{name}")
+
+
+async def show_app(request: web.Request) -> web.StreamResponse:
+    """GET /apps/{app}"""
+    return await _app_page(request, managed_app(request), {})
+
+
+async def deploy(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/builds"""
+    form, app, who = await form_of(request), managed_app(request), caller(request)
+    try:
+        await request_build(
+            site_of(request).cluster, app=app.name, actor=who.name, is_admin=who.is_admin, **_wanted(form)
+        )
+    except REFUSALS as error:
+        return await _app_page(request, app, form, problem_of(error))
+    raise web.HTTPSeeOther(f"/apps/{app.name}?note=deployed")
+
+
+async def scale(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/formation"""
+    form, app = await form_of(request), managed_app(request)
+    try:
+        quantities = {
+            name.removeprefix("scale."): _quantity(value)
+            for name, value in form.items()
+            if name.startswith("scale.")
+        }
+        await scale_app(site_of(request).cluster, caller(request), app, quantities)
+    except REFUSALS as error:
+        return await _app_page(request, app, form, problem_of(error))
+    raise web.HTTPSeeOther(f"/apps/{app.name}?note=scaled#dynos-card")
+
+
+async def change_config(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/config: set one var, or unset one"""
+    form, app = await form_of(request), managed_app(request)
+    unset = form.get("unset")
+    changes = {form.get("name", "").strip(): form.get("value", "")} if unset is None else {unset: None}
+    try:
+        await set_config(site_of(request).cluster, caller(request), app, changes)
+    except REFUSALS as error:
+        return await _app_page(request, app, form, problem_of(error))
+    raise web.HTTPSeeOther(f"/apps/{app.name}?note=configured#config")
+
+
+async def destroy(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/destroy, with the name typed once more"""
+    form, app = await form_of(request), managed_app(request)
+    try:
+        if form.get("confirm", "").strip() != app.name:
+            raise InvalidInput(
+                f"{shown(form.get('confirm', ''))} is not the app's name, so it was not destroyed."
+            )
+        await site_of(request).cluster.execute(DestroyApp(name=app.name, actor=caller(request).name))
+    except REFUSALS as error:
+        return await _app_page(request, app, form, problem_of(error))
+    raise web.HTTPSeeOther("/?note=destroyed")
+
+
+async def show_build(request: web.Request) -> web.StreamResponse:
+    """GET /apps/{app}/builds/{id}"""
+    return await _build_page(request, named_build(request))
+
+
+async def cancel_build(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/builds/{id}/cancel"""
+    build = named_build(request)
+    try:
+        await site_of(request).cluster.execute(CancelBuild(build_id=build.id, actor=caller(request).name))
+    except REFUSALS as error:
+        return await _build_page(request, build, problem_of(error))
+    raise web.HTTPSeeOther(f"/apps/{build.app}/builds/{build.id}?note=cancelled")
+
+
+def _wanted(form: dict[str, str]) -> dict[str, Any]:
+    return {
+        "git_url": form.get("git_url", "").strip(),
+        "ref": form.get("ref", "").strip() or None,
+        "subdirectory": form.get("dir", "").strip() or None,
+    }
+
+
+def _quantity(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text.strip()):
+        raise InvalidInput(f"{shown(text)} is not a number of dynos.")
+    return int(text)
+
+
+def _new_app_page(request: web.Request, form: dict[str, str], error: Problem | None = None) -> web.Response:
+    values = {name: form.get(name, "") for name in ("name", "git_url", "ref", "dir")}
+    return show(
+        request, "new_app", code=error.status if error else 200, section="Apps", values=values, error=error
+    )
+
+
+async def _app_page(
+    request: web.Request, app: App, form: dict[str, str], error: Problem | None = None
+) -> web.Response:
+    cluster = site_of(request).cluster
+    registry = cluster.state.registry
+    builds, releases = registry.builds(app.name), registry.releases(app.name)
+    current = building(cluster, app.name)
+    newest = next((release for release in releases if release.state != "failed"), None)
+    return show(
+        request,
+        "app",
+        code=error.status if error else 200,
+        section="Apps",
+        error=error,
+        values={name: form.get(name, "") for name in ("git_url", "ref", "dir", "name")},
+        app=app_document(cluster, app),
+        building=build_document(cluster, current) if current is not None else None,
+        failure=_failure(cluster, app),
+        dynos=[dyno_document(cluster, dyno) for dyno in dynos(cluster, app.name)],
+        process_types=dict(newest.process_types) if newest is not None else {},
+        releases=[release_document(cluster, release) for release in releases[:ROWS_SHOWN]],
+        builds=[build_document(cluster, build) for build in builds[:ROWS_SHOWN]],
+        last_dir=builds[0].subdirectory if builds else None,
+        config_names=list(app.config.values),
+        log="".join(f"{line}\n" for line in await tail(cluster, app.name, LINES_SHOWN)),
+    )
+
+
+def _failure(cluster: Cluster, app: App) -> dict[str, Any] | None:
+    """Why the newest attempt did not come to serve, while that is the newest news."""
+    registry = cluster.state.registry
+    build = next(iter(registry.builds(app.name)), None)
+    release = registry.newest_release(app.name)
+    if build is not None and build.state == "failed":
+        return {"what": f"Build {build.id} did not succeed.", "why": build.failure, "build": build.id}
+    if release is not None and release.state == "failed":
+        what = f"Release v{release.version} did not come up" + (
+            f"; v{app.live_version} goes on serving." if app.live_version else "."
+        )
+        return {"what": what, "why": release.failure, "build": release.build_id}
+    return None
+
+
+async def _build_page(request: web.Request, build: Build, error: Problem | None = None) -> web.Response:
+    cluster = site_of(request).cluster
+    return show(
+        request,
+        "build",
+        code=error.status if error else 200,
+        section="Apps",
+        error=error,
+        build=build_document(cluster, build),
+        log=await _log_so_far(cluster, build.id),
+    )
+
+
+async def _log_so_far(cluster: Cluster, build_id: int) -> str:
+    """The end of the log as it is now; a node that does not answer must not keep the page waiting."""
+    log = b""
+    try:
+        async with (
+            asyncio.timeout(LOG_SECONDS),
+            aclosing(build_log(cluster, build_id, follow=False)) as chunks,
+        ):
+            async for chunk in chunks:
+                log = (log + chunk)[-LOG_BYTES_SHOWN:]
+    except (TimeoutError, BuildNotFound):
+        pass
+    return plain_text(log)

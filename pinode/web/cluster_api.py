@@ -1,0 +1,97 @@
+"""The API about the cluster: is it well, who is in it, and when does something change."""
+
+import asyncio
+
+from aiohttp import web
+
+from pinode.errors import NotFound
+from pinode.operations.status import node_document, status
+from pinode.web.caller import caller_of
+from pinode.web.messages import answer, is_gone, json_body, list_answer, only, shown
+from pinode.web.site import caller, site_of
+
+EVENT_PAUSE_SECONDS = 0.5  # so that a busy cluster does not flood a page
+STILL_HERE_SECONDS = 20.0
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """GET /healthz: the process answers."""
+    return answer({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """GET /readyz: this node can also change things."""
+    is_ready = site_of(request).cluster.has_quorum
+    return answer({"status": "ready" if is_ready else "no quorum"}, status=200 if is_ready else 503)
+
+
+async def ca_pem(request: web.Request) -> web.StreamResponse:
+    """GET /ca.pem: the certificate authority to trust."""
+    headers = {"Content-Disposition": 'attachment; filename="pinode-ca.pem"'}
+    return web.Response(body=site_of(request).ca_pem, content_type="application/x-pem-file", headers=headers)
+
+
+async def show_status(request: web.Request) -> web.StreamResponse:
+    """GET /status"""
+    site = site_of(request)
+    return answer(status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin))
+
+
+async def list_nodes(request: web.Request) -> web.StreamResponse:
+    """GET /nodes"""
+    site = site_of(request)
+    now = site.wall_clock()
+    return list_answer(
+        request, [node_document(site.cluster, node, wall_clock=now) for node in site.cluster.nodes()]
+    )
+
+
+async def show_node(request: web.Request) -> web.StreamResponse:
+    """GET /nodes/{n}, by name or id"""
+    site, wanted = site_of(request), request.match_info["node"]
+    for node in site.cluster.nodes():
+        if wanted in (node.name, node.node_id):
+            return answer(node_document(site.cluster, node, wall_clock=site.wall_clock()))
+    raise NotFound(
+        f"there is no node {shown(wanted)}.", hint="`pinode nodes` lists them.", code="node_not_found"
+    )
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """GET /events: a server-sent event whenever something agreed or observed has changed."""
+    site = site_of(request)
+    with site.streams:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"retry: 2000\n\n")
+        revision = site.cluster.revision
+        # A login may end while its page is open: then so does the stream.
+        while not is_gone(request) and caller_of(request, site.cluster) is not None:
+            newest = await site.cluster.changed(revision, timeout_seconds=STILL_HERE_SECONDS)
+            text = (
+                f'event: change\ndata: {{"revision": {newest}}}\n\n'
+                if newest > revision
+                else ": still here\n\n"
+            )
+            revision = newest
+            await response.write(text.encode())
+            await asyncio.sleep(EVENT_PAUSE_SECONDS)
+        await response.write_eof()
+    return response
+
+
+async def setup_code(request: web.Request) -> web.StreamResponse:
+    """GET /local/setup-code, on the node's socket only"""
+    site = site_of(request)
+    used = site.cluster.state.people.has_users
+    return answer({"setup_code": None if used or site.control is None else site.control.setup_code()})
+
+
+async def stop(request: web.Request) -> web.StreamResponse:
+    """POST /local/stop {all?}, on the node's socket only"""
+    body = await json_body(request, empty=True)
+    only(body, "all")
+    control = site_of(request).control
+    if control is None:
+        raise NotFound("this node cannot be stopped from here.")
+    return answer({"pid": control.stop(everything=body.get("all") is True)}, status=202)

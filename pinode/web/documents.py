@@ -1,0 +1,131 @@
+"""What the API says of an app and its parts, as plain values; the pages show the same."""
+
+from typing import Any
+
+from pinode.apps.app import App
+from pinode.apps.build import Build
+from pinode.apps.release import Release
+from pinode.cluster import Cluster
+from pinode.operations.app_view import DynoView, app_state, building
+from replicated_queue.queue.job import JobView
+
+
+def app_document(cluster: Cluster, app: App) -> dict[str, Any]:
+    """An app as its owner sees it, without config values."""
+    urls = app_urls(cluster, app)
+    current = building(cluster, app.name)
+    return {
+        "name": app.name,
+        "owner": app.owner,
+        "git_url": app.git_url,
+        "state": app_state(cluster, app),
+        "url": urls[0],
+        "urls": urls,
+        "live_version": app.live_version,
+        "last_version": app.last_version,
+        "building": current.id if current is not None else None,
+        "formation": dict(app.formation),
+        "created_at_ms": app.created_at_ms,
+        "age_seconds": _age(cluster, app.created_at_ms),
+    }
+
+
+def app_urls(cluster: Cluster, app: App) -> list[str]:
+    """Where the app answers: its port on this node, on the others that are alive, then its name."""
+    listen = cluster.settings.listen
+    port = listen.app_ports.first + app.port_index
+    nodes = sorted(cluster.nodes(), key=lambda node: (node.node_id != cluster.node_id, node.state != "alive"))
+    hosts = [node.host for node in nodes if node.state == "alive" or node.node_id == cluster.node_id]
+    by_port = [f"http://{f'[{host}]' if ':' in host else host}:{port}/" for host in hosts]
+    return [*by_port, f"http://{app.name}.{cluster.settings.apps.domain}:{listen.apps.port}/"]
+
+
+def build_document(cluster: Cluster, build: Build) -> dict[str, Any]:
+    """A build and what came of it."""
+    node = cluster.node(build.node_id) if build.node_id else None
+    ended = build.finished_at_ms
+    if ended is None and build.state == "building":
+        ended = cluster.now_ms
+    return {
+        "id": build.id,
+        "app": build.app,
+        "state": build.state,
+        "git_url": build.git_url,
+        "ref": build.ref,
+        "dir": build.subdirectory,
+        "commit": build.commit,
+        "version": build.version,
+        "node": node.name if node is not None else build.node_id,
+        "failure": build.failure,
+        "created_by": build.created_by,
+        "created_at_ms": build.created_at_ms,
+        "age_seconds": _age(cluster, build.created_at_ms),
+        "duration_seconds": None
+        if build.started_at_ms is None or ended is None
+        else max(0.0, (ended - build.started_at_ms) / 1000),
+    }
+
+
+def release_document(cluster: Cluster, release: Release) -> dict[str, Any]:
+    """A release, without its config."""
+    return {
+        "version": release.version,
+        "state": release.state,
+        "description": release.description,
+        "commit": release.commit,
+        "build": release.build_id,
+        "slug": release.slug_digest,
+        "process_types": dict(release.process_types),
+        "failure": release.failure,
+        "created_by": release.created_by,
+        "created_at_ms": release.created_at_ms,
+        "age_seconds": _age(cluster, release.created_at_ms),
+    }
+
+
+def dyno_document(cluster: Cluster, dyno: DynoView) -> dict[str, Any]:
+    """A dyno: where it should run and what was last heard of it."""
+    placement, report = dyno.placement, dyno.report
+    return {
+        "name": placement.dyno,
+        "process_type": placement.process_type,
+        "state": dyno.state,
+        "version": placement.version,
+        "node": dyno.node_name,
+        "placement": placement.number,
+        "restarts": report.restarts if report is not None else 0,
+        "exit_code": report.exit_code if report is not None else None,
+        "detail": dyno.detail,
+        "for_seconds": _age(cluster, report.since_ms) if report is not None and report.since_ms else None,
+    }
+
+
+def job_document(job: JobView) -> dict[str, Any]:
+    """A job as people see it; the token is its holder's alone."""
+    return {
+        "id": job.id,
+        "topic": job.topic,
+        "state": job.state,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "worker": job.worker or None,
+        "reasons": list(job.reasons),
+        "created_at_ms": job.created_ms,
+        **bytes_document("data", job.data),
+        **bytes_document("result", job.result),
+    }
+
+
+def bytes_document(name: str, value: bytes) -> dict[str, str]:
+    """Bytes in JSON: as text where they are UTF-8, else `<name>_base64`."""
+    try:
+        return {name: value.decode("utf-8")}
+    except UnicodeDecodeError:
+        import base64
+
+        return {f"{name}_base64": base64.b64encode(value).decode("ascii")}
+
+
+def _age(cluster: Cluster, since_ms: int) -> float:
+    return max(0.0, (cluster.now_ms - since_ms) / 1000)

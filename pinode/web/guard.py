@@ -1,0 +1,132 @@
+"""What every request goes through: who asks, may they, was it forged; errors become answers."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from aiohttp import web
+
+from pinode.apps.app import App
+from pinode.apps.checks import check_app_name
+from pinode.apps.errors import AppNotFound
+from pinode.cluster import Cluster
+from pinode.errors import NotAllowed, NotFound, NotLoggedIn
+from pinode.web.caller import FORM_COOKIE, SAFE_METHODS, Caller, caller_of, check_not_forged, on_socket
+from pinode.web.pages import problem_page
+from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
+from pinode.web.routes import Route
+from pinode.web.site import APP, CALLER, SITE, site_of
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Nothing but this site's own files is loaded, run or sent to; nobody shows these pages in a frame.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+# No Strict-Transport-Security: it would hold for all ports of the host, where apps answer over plain HTTP.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def guarded(route: Route) -> Handler:
+    """Return the route's handler behind its access rule."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            await _check(route, request)
+            return await route.handler(request)
+        except NotLoggedIn as error:
+            if route.is_page and request.method in SAFE_METHODS:
+                raise web.HTTPSeeOther(_login_address(request)) from error
+            return _problem(request, problem_of(error), is_page=route.is_page)
+        except REFUSALS as error:
+            return _problem(request, problem_of(error), is_page=route.is_page)
+
+    return handle
+
+
+@web.middleware
+async def answer_always(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what aiohttp refuses, and our own bugs, into an answer like all others."""
+    is_page = not request.path.startswith(("/api/", "/static/", "/healthz", "/readyz", "/ca.pem"))
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _problem(request, problem_of_http(error, request.path), is_page=is_page)
+    except ConnectionError:
+        raise  # who asked is gone; there is nobody to answer
+    except Exception:  # one request must not end the node; the traceback says which bug it was
+        logger.exception("request failed method=%s path=%s", request.method, request.path)
+        problem = Problem(
+            status=500, code="bug", message="something went wrong on this node; its log has the details."
+        )
+        return _problem(request, problem, is_page=is_page)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Before any answer is sent: what browsers must not do with it, and whether it may be out of date."""
+    response.headers.update(SECURITY_HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+    if not request.app[SITE].cluster.has_quorum:
+        response.headers["Pinode-Stale"] = "1"
+
+
+async def _check(route: Route, request: web.Request) -> None:
+    cluster = site_of(request).cluster
+    if route.access == "local" and not on_socket(request):
+        raise NotFound("this is answered on the node's own socket only.", hint="Run the command on the node.")
+    caller = _find_caller(route, request, cluster)
+    request[CALLER] = caller
+    if caller is None and route.access != "public":
+        raise NotLoggedIn("you are not logged in.", hint="`pinode auth:login`, or POST /api/v1/sessions.")
+    if request.method not in SAFE_METHODS:
+        if caller is not None and caller.by == "session":
+            await check_not_forged(request, caller.secret)
+        elif caller is None and route.is_page:
+            await check_not_forged(request, request.cookies.get(FORM_COOKIE))
+    if route.access == "app":
+        assert caller is not None
+        request[APP] = app_managed_by(cluster, caller, request.match_info["app"])
+
+
+def _find_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:
+    try:
+        return caller_of(request, cluster)
+    except NotLoggedIn:
+        if route.access == "public":
+            return None
+        raise
+
+
+def app_managed_by(cluster: Cluster, caller: Caller, name: str) -> App:
+    """Return the app, if the caller may manage it. Raises `InvalidName`, `AppNotFound` or `NotAllowed`."""
+    check_app_name(name)
+    app = cluster.state.registry.app(name)
+    if app is None:
+        raise AppNotFound(app=name)
+    if not caller.is_admin and app.owner != caller.name:
+        raise NotAllowed(
+            f"the app {name!r} belongs to somebody else.", hint="Ask its owner or an administrator."
+        )
+    return app
+
+
+def _login_address(request: web.Request) -> str:
+    return "/login" if request.path == "/" else f"/login?next={quote(request.path_qs, safe='/')}"
+
+
+def _problem(request: web.Request, problem: Problem, *, is_page: bool) -> web.Response:
+    if is_page:
+        return problem_page(request, problem)
+    return web.json_response(problem.document(), status=problem.status, headers=problem.headers())

@@ -1,0 +1,183 @@
+"""Requests into values and values into answers: JSON, bounded and checked, what is wrong named."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from pinode.errors import InvalidInput
+from pinode.web.problems import REFUSALS
+from pinode.web.site import caller, site_of
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+SHOWN_CHARACTERS = 100  # of an offending value
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+MAX_PAGE = 1000
+MISSING = object()
+GONE_SECONDS = 2.0  # between looks whether somebody still waits for a long answer
+
+
+def answer(document: Mapping[str, Any] | Sequence[Any], *, status: int = 200) -> web.Response:
+    """JSON."""
+    return web.json_response(
+        document, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False)
+    )
+
+
+def list_answer(request: web.Request, items: Sequence[dict[str, Any]]) -> web.Response:
+    """One page of a list: `?limit=` items after `?cursor=`, and the cursor of the next page."""
+    start = query_number(request, "cursor", default=0, low=0, high=10**9)
+    limit = query_number(request, "limit", default=MAX_PAGE, low=1, high=MAX_PAGE)
+    end = start + limit
+    return answer({"items": items[start:end], "next": str(end) if end < len(items) else None})
+
+
+def nothing() -> web.Response:
+    """Done, and there is nothing to tell."""
+    return web.Response(status=204)
+
+
+async def json_body(request: web.Request, *, empty: bool = False) -> dict[str, Any]:
+    """The request's JSON object; with `empty`, no body is an empty one. Raises `InvalidInput`."""
+    data = await request.read()
+    if not data and empty:
+        return {}
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise InvalidInput(
+            f"the body is not JSON in UTF-8: {reason[:SHOWN_CHARACTERS]}.", code="invalid_json"
+        ) from error
+    if not isinstance(document, dict):
+        raise InvalidInput(f"the body is {shown(document)}, not a JSON object.", code="invalid_json")
+    return document
+
+
+def only(document: Mapping[str, Any], *names: str) -> None:
+    """Refuse fields that mean nothing here: a typing error should not be taken for success."""
+    for name in document:
+        if name not in names:
+            raise InvalidInput(f"unknown field {shown(name)}.", hint=f"Known are {', '.join(names)}.")
+
+
+def text_of(document: Mapping[str, Any], name: str, *, default: Any = MISSING) -> Any:
+    """A text; `default` where it is missing or null."""
+    value = document.get(name)
+    if value is None:
+        if default is MISSING:
+            raise InvalidInput(f"the field {name!r} is missing.")
+        return default
+    if not isinstance(value, str) or LONE_SURROGATE.search(value):
+        raise InvalidInput(f"{name} is {shown(value)}, not a text.")
+    return value
+
+
+def number_of(document: Mapping[str, Any], name: str, *, default: Any = MISSING, whole: bool = True) -> Any:
+    """A number; `default` where it is missing or null. Its bounds are checked by whom it concerns."""
+    value = document.get(name)
+    if value is None:
+        if default is MISSING:
+            raise InvalidInput(f"the field {name!r} is missing.")
+        return default
+    allowed = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed) or abs(value) > 2**63:
+        raise InvalidInput(f"{name} is {shown(value)}, not a {'whole ' if whole else ''}number.")
+    return value
+
+
+def path_number(request: web.Request, name: str) -> int:
+    """The number in the path. Raises `InvalidInput`."""
+    text = request.match_info[name]
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise InvalidInput(f"{shown(text)} in the path is not a number.")
+    return int(text)
+
+
+def query_number(request: web.Request, name: str, *, default: int, low: int, high: int) -> int:
+    """A number after the question mark."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
+        raise InvalidInput(f"{name}={shown(text)} is not a number from {low} to {high}.")
+    return int(text)
+
+
+def query_flag(request: web.Request, name: str) -> bool:
+    """`?name=1`."""
+    text = request.query.get(name, "0")
+    if text not in ("0", "1", "true", "false"):
+        raise InvalidInput(f"{name}={shown(text)} is neither 0 nor 1.")
+    return text in ("1", "true")
+
+
+def shown(value: object) -> str:
+    """An offending value as it stands in a message: quoted and bounded."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+    return ascii(text) if LONE_SURROGATE.search(text) or not text.isprintable() else repr(text)
+
+
+def idempotency_key(request: web.Request) -> bytes | None:
+    """What makes a repeated write the same write: the client's key, bound to who asks and what for."""
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    if not re.fullmatch(r"[\x21-\x7e]{1,200}", given):
+        raise InvalidInput(f"the Idempotency-Key {shown(given)} is not 1 to 200 visible ASCII characters.")
+    whole = "\n".join((caller(request).name, request.method, request.path, given))
+    return hashlib.sha256(whole.encode()).digest()
+
+
+async def stream_text(request: web.Request, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+    """Plain text as it comes; empty chunks are not sent. The first one decides: an answer or an error."""
+    with site_of(request).streams:
+        async with aclosing(chunks):
+            chunk = await while_asked(request, anext(chunks, None))
+            response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+            await response.prepare(request)
+            try:
+                while chunk is not None:
+                    if chunk:
+                        await response.write(chunk)
+                    chunk = await while_asked(request, anext(chunks, None))
+            except REFUSALS as error:
+                # An answer without its end is the only way left to say that it is not whole.
+                logger.info("stream broke off path=%s error=%s", request.path, error)
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+        await response.write_eof()
+    return response
+
+
+async def while_asked(request: web.Request, work: Awaitable[T]) -> T | None:
+    """The result of `work`, which is given up when who asked has gone."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=GONE_SECONDS))[0]:
+            if is_gone(request):
+                return None
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+def is_gone(request: web.Request) -> bool:
+    """Whether nobody waits for the answer any more."""
+    return request.transport is None or request.transport.is_closing()
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,107 @@
+"""What all pages share, and the two that only show: the cluster and the queue."""
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from pinode import __version__
+from pinode.errors import NotFound
+from pinode.operations.status import SICK_FIRST, status
+from pinode.web.caller import CSRF_FIELD, FORM_COOKIE, csrf_token
+from pinode.web.problems import Problem
+from pinode.web.rendering import CONTENT_TYPES
+from pinode.web.site import caller, site_of, visitor
+
+YEAR_SECONDS = 365 * 24 * 3600
+HEADINGS = {
+    403: "Not allowed",
+    404: "Not found",
+    429: "Too many attempts",
+    503: "Not now",
+    500: "Something went wrong",
+}
+NOTES = {
+    "deployed": "The build is on its way.",
+    "scaled": "Scaled. The dynos follow.",
+    "configured": "The config vars are changed.",
+    "cancelled": "The build is cancelled.",
+    "destroyed": "The app is destroyed.",
+    "registered": "You are registered. Log in.",
+}
+
+
+def show(request: web.Request, template: str, *, code: int = 200, **values: Any) -> web.Response:
+    """A page with what every page needs; a browser without a login gets a cookie that its forms hang on."""
+    site, who = site_of(request), visitor(request)
+    secret = who.secret if who is not None else request.cookies.get(FORM_COOKIE)
+    fresh = secrets.token_urlsafe(24) if secret is None else None
+    text = site.rendering.page(
+        template,
+        caller=who,
+        csrf=_hidden_field(csrf_token(fresh or secret or "")),
+        cluster_name=site.cluster.cluster_name,
+        node_name=site.cluster.node_name,
+        version=__version__,
+        stale=not site.cluster.has_quorum,
+        note=NOTES.get(request.query.get("note", "")),
+        **{"section": None, "error": None, **values},
+    )
+    response = web.Response(text=text, content_type="text/html", charset="utf-8", status=code)
+    if fresh is not None:
+        set_cookie(response, FORM_COOKIE, fresh)
+    return response
+
+
+def set_cookie(response: web.StreamResponse, name: str, value: str, *, max_age: int | None = None) -> None:
+    """A cookie that no script reads, no other site sends and no plain connection carries."""
+    response.set_cookie(name, value, path="/", secure=True, httponly=True, samesite="Lax", max_age=max_age)
+
+
+def forget_cookie(response: web.StreamResponse, name: str) -> None:
+    """Have the browser drop it."""
+    response.set_cookie(name, "", path="/", secure=True, httponly=True, samesite="Lax", max_age=0)
+
+
+def problem_page(request: web.Request, problem: Problem) -> web.Response:
+    """An error that has no form to be shown in."""
+    heading = HEADINGS.get(problem.status, "That did not work")
+    response = show(request, "problem", code=problem.status, error=problem, heading=heading)
+    response.headers.update(problem.headers())
+    return response
+
+
+async def show_cluster(request: web.Request) -> web.StreamResponse:
+    """GET /cluster: the nodes and how they are, the sick ones first."""
+    site = site_of(request)
+    document = status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin)
+    nodes = sorted(document["nodes"], key=lambda node: (SICK_FIRST[node["state"]], node["name"]))
+    alive = sum(node["state"] == "alive" for node in nodes)
+    return show(request, "cluster", section="Cluster", status=document, nodes=nodes, alive=alive)
+
+
+async def show_queue(request: web.Request) -> web.StreamResponse:
+    """GET /queue: jobs by topic."""
+    site = site_of(request)
+    document = status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin)
+    topics = [{"name": name, **counts} for name, counts in document["queue"].items()]
+    return show(request, "queue", section="Queue", topics=topics)
+
+
+async def static_file(request: web.Request) -> web.StreamResponse:
+    """GET /static/{name}: kept by browsers for ever, as its address changes with its content."""
+    name = request.match_info["name"]
+    if name not in CONTENT_TYPES:
+        raise NotFound("there is no such file.")
+    return web.Response(
+        body=site_of(request).rendering.asset(name),
+        content_type=CONTENT_TYPES[name],
+        charset="utf-8",
+        headers={"Cache-Control": f"public, max-age={YEAR_SECONDS}, immutable"},
+    )
+
+
+def _hidden_field(token: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, token)

@@ -1,0 +1,228 @@
+"""The API of the queue, for programs without the queue's own client."""
+
+import base64
+import binascii
+from typing import Any
+
+from aiohttp import web
+
+from pinode.cluster_state import QUEUE
+from pinode.errors import InvalidInput
+from pinode.operations.status import topics
+from pinode.web.documents import bytes_document, job_document
+from pinode.web.messages import (
+    answer,
+    idempotency_key,
+    json_body,
+    list_answer,
+    nothing,
+    number_of,
+    only,
+    path_number,
+    shown,
+    text_of,
+    while_asked,
+)
+from pinode.web.site import caller, site_of
+from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.commands import Created, Put
+from replicated_queue.queue.job import PRIORITIES, Job, check_topic
+from replicated_queue.queue.limits import check_command
+from replicated_queue.queue.views import topic_stats
+
+WAIT_SECONDS_AT_MOST = 300
+SECONDS_AT_MOST = 2**32
+
+
+async def list_topics(request: web.Request) -> web.StreamResponse:
+    """GET /queue/topics: those that have jobs"""
+    found = topics(site_of(request).cluster, platform=caller(request).is_admin)
+    return list_answer(request, [{"name": name, **counts} for name, counts in found.items()])
+
+
+async def create_topic(request: web.Request) -> web.StreamResponse:
+    """POST /queue/topics {name}: a topic is there once it is used, so this only checks the name"""
+    body = await json_body(request)
+    only(body, "name")
+    name = text_of(body, "name")
+    check_topic(name, platform=False)
+    return answer(_topic_document(request, name), status=201)
+
+
+async def show_topic(request: web.Request) -> web.StreamResponse:
+    """GET /queue/topics/{t}; a name with a slash is sent as %2F"""
+    return answer(_topic_document(request, request.match_info["topic"]))
+
+
+async def put_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{t}/jobs {data|data_base64, …} → {id}"""
+    body = await json_body(request)
+    only(
+        body,
+        "data",
+        "data_base64",
+        "priority",
+        "delay_seconds",
+        "lease_seconds",
+        "max_attempts",
+        "dedupe_key",
+    )
+    wishes: dict[str, Any] = {
+        "priority": _priority(body),
+        "delay_ms": _milliseconds(body, "delay_seconds"),
+        "lease_ms": _milliseconds(body, "lease_seconds"),
+        "max_attempts": number_of(body, "max_attempts", default=None),
+        "dedupe_key": text_of(body, "dedupe_key", default=None),
+    }
+    given = {name: value for name, value in wishes.items() if value is not None}
+    put = Put(request.match_info["topic"], _data(body, "data") or b"", **given)
+    check_command(put)
+    result = await site_of(request).cluster.queue.submit(
+        QUEUE, encode_command(put), client_id=idempotency_key(request)
+    )
+    created = decode_result(result)
+    assert isinstance(created, Created), created
+    return answer({"id": created.job_ids[0]}, status=201)
+
+
+async def reserve_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{t}/reserve {wait_seconds, worker, lease_seconds?} → 200 {job, token, lease_seconds} or 204"""
+    body = await json_body(request, empty=True)
+    only(body, "wait_seconds", "worker", "lease_seconds")
+    wait = _seconds(body, "wait_seconds") or 0.0
+    if wait > WAIT_SECONDS_AT_MOST:
+        raise InvalidInput(
+            f"wait_seconds is {wait:g}, more than {WAIT_SECONDS_AT_MOST}.", hint="Ask again when it ends."
+        )
+    job = await while_asked(
+        request,
+        site_of(request).cluster.queue.reserve(
+            request.match_info["topic"],
+            wait=wait,
+            worker=text_of(body, "worker", default=caller(request).name),
+            lease=_seconds(body, "lease_seconds"),
+        ),
+    )
+    if job is None:
+        return nothing()
+    document = {
+        "id": job.id,
+        "topic": job.topic,
+        **bytes_document("data", job.data),
+        "priority": job.priority,
+        "attempts": job.attempts,
+    }
+    return answer({"job": document, "token": job.token, "lease_seconds": job.lease_seconds})
+
+
+async def show_job(request: web.Request) -> web.StreamResponse:
+    """GET /queue/jobs/{id}; also one that finished lately"""
+    view = await site_of(request).cluster.queue.peek(path_number(request, "id"))
+    return answer(job_document(view))
+
+
+async def cancel_job(request: web.Request) -> web.StreamResponse:
+    """DELETE /queue/jobs/{id}: only one that nobody holds; ?force=1 any"""
+    force = request.query.get("force") == "1"
+    await site_of(request).cluster.queue.cancel(path_number(request, "id"), force=force)
+    return nothing()
+
+
+async def ack_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{id}/ack {token, result?}"""
+    body = await json_body(request)
+    only(body, "token", "result", "result_base64")
+    result = _data(body, "result") or b""
+    await site_of(request).cluster.queue.ack(_held(request, body), result=result)
+    return nothing()
+
+
+async def nack_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{id}/nack {token, delay_seconds?, reason?}"""
+    body = await json_body(request)
+    only(body, "token", "delay_seconds", "reason")
+    await site_of(request).cluster.queue.nack(
+        _held(request, body),
+        delay=_seconds(body, "delay_seconds") or 0.0,
+        reason=text_of(body, "reason", default=""),
+    )
+    return nothing()
+
+
+async def extend_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{id}/extend {token, lease_seconds?}"""
+    body = await json_body(request)
+    only(body, "token", "lease_seconds")
+    lease = _seconds(body, "lease_seconds")
+    await site_of(request).cluster.queue.extend(_held(request, body), lease=lease)
+    return nothing()
+
+
+async def bury_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{id}/bury {token, reason?}"""
+    body = await json_body(request)
+    only(body, "token", "reason")
+    reason = text_of(body, "reason", default="")
+    await site_of(request).cluster.queue.bury(_held(request, body), reason=reason)
+    return nothing()
+
+
+async def kick_job(request: web.Request) -> web.StreamResponse:
+    """POST …/{id}/kick: a buried or delayed job becomes ready"""
+    only(await json_body(request, empty=True))
+    await site_of(request).cluster.queue.kick_job(path_number(request, "id"))
+    return nothing()
+
+
+def _topic_document(request: web.Request, name: str) -> dict[str, Any]:
+    cluster, is_admin = site_of(request).cluster, caller(request).is_admin
+    stats = topic_stats(cluster.state.queue, name, now=cluster.now_ms, platform=is_admin)
+    return {
+        "name": name,
+        "ready": stats.ready,
+        "delayed": stats.delayed,
+        "leased": stats.leased,
+        "buried": stats.buried,
+    }
+
+
+def _held(request: web.Request, body: dict[str, Any]) -> Job:
+    """The job in the path as the one who has its token names it."""
+    token = number_of(body, "token")
+    return Job(path_number(request, "id"), "", b"", 0, 0, token, 0.0)
+
+
+def _data(body: dict[str, Any], name: str) -> bytes | None:
+    """`name` as UTF-8, or `<name>_base64` as what it encodes."""
+    encoded = text_of(body, f"{name}_base64", default=None)
+    if encoded is None:
+        text = text_of(body, name, default=None)
+        return None if text is None else str(text).encode()
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"{name}_base64 is {shown(encoded)}, which is not base64.") from error
+
+
+def _priority(body: dict[str, Any]) -> int | None:
+    """A number, or one of the four names."""
+    value = body.get("priority")
+    if isinstance(value, str):
+        if value.upper() not in PRIORITIES:
+            raise InvalidInput(f"priority is {shown(value)}, not a number or one of {', '.join(PRIORITIES)}.")
+        return PRIORITIES[value.upper()]
+    found: int | None = number_of(body, "priority", default=None)
+    return found
+
+
+def _seconds(body: dict[str, Any], name: str) -> float | None:
+    """A duration; what is far too long for any is refused here, the rest by the queue."""
+    value = number_of(body, name, default=None, whole=False)
+    if value is not None and not 0 <= value <= SECONDS_AT_MOST:
+        raise InvalidInput(f"{name} is {shown(value)}, not from 0 to {SECONDS_AT_MOST}.")
+    return None if value is None else float(value)
+
+
+def _milliseconds(body: dict[str, Any], name: str) -> int | None:
+    seconds = _seconds(body, name)
+    return None if seconds is None else round(seconds * 1000)

@@ -1,0 +1,101 @@
+"""All that is answered, and to whom: one table, for the server and for the tests of authorisation."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+
+from pinode.web import app_api, app_pages, build_api, cluster_api, pages, people_api, people_pages, queue_api
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# public: anybody. user: who is logged in. app: who manages {app}. local: the node's own socket.
+Access = Literal["public", "user", "app", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. A page's errors are pages too, and strangers are sent to the login; the API answers JSON."""
+
+    method: str
+    path: str
+    handler: Handler
+    access: Access
+    is_page: bool = False
+
+
+def _page(method: str, path: str, handler: Handler, access: Access) -> Route:
+    return Route(method, path, handler, access, is_page=True)
+
+
+API = "/api/v1"
+APP = "/api/v1/apps/{app}"
+TOPIC = "/api/v1/queue/topics/{topic}"
+JOB = "/api/v1/queue/jobs/{id}"
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/healthz", cluster_api.healthz, "public"),
+    Route("GET", "/readyz", cluster_api.readyz, "public"),
+    Route("GET", "/ca.pem", cluster_api.ca_pem, "public"),
+    Route("GET", "/static/{name}", pages.static_file, "public"),
+    # people
+    Route("POST", f"{API}/users", people_api.register, "public"),
+    Route("POST", f"{API}/sessions", people_api.log_in, "public"),
+    Route("DELETE", f"{API}/sessions", people_api.log_out, "user"),
+    Route("GET", f"{API}/me", people_api.me, "user"),
+    # the cluster
+    Route("GET", f"{API}/status", cluster_api.show_status, "user"),
+    Route("GET", f"{API}/nodes", cluster_api.list_nodes, "user"),
+    Route("GET", f"{API}/nodes/{{node}}", cluster_api.show_node, "user"),
+    Route("GET", f"{API}/events", cluster_api.events, "user"),
+    Route("GET", f"{API}/local/setup-code", cluster_api.setup_code, "local"),
+    Route("POST", f"{API}/local/stop", cluster_api.stop, "local"),
+    # apps
+    Route("GET", f"{API}/apps", app_api.list_apps, "user"),
+    Route("POST", f"{API}/apps", app_api.create_app, "user"),
+    Route("GET", APP, app_api.show_app, "app"),
+    Route("DELETE", APP, app_api.destroy_app, "app"),
+    Route("GET", f"{APP}/config", app_api.show_config, "app"),
+    Route("PATCH", f"{APP}/config", app_api.change_config, "app"),
+    Route("GET", f"{APP}/formation", app_api.show_formation, "app"),
+    Route("PATCH", f"{APP}/formation", app_api.change_formation, "app"),
+    Route("GET", f"{APP}/dynos", app_api.list_dynos, "app"),
+    Route("GET", f"{APP}/logs", app_api.show_logs, "app"),
+    Route("GET", f"{APP}/releases", build_api.list_releases, "app"),
+    Route("POST", f"{APP}/builds", build_api.create_build, "app"),
+    Route("GET", f"{APP}/builds", build_api.list_builds, "app"),
+    Route("GET", f"{APP}/builds/{{id}}", build_api.show_build, "app"),
+    Route("DELETE", f"{APP}/builds/{{id}}", build_api.cancel_build, "app"),
+    Route("GET", f"{APP}/builds/{{id}}/log", build_api.show_build_log, "app"),
+    # the queue
+    Route("GET", f"{API}/queue/topics", queue_api.list_topics, "user"),
+    Route("POST", f"{API}/queue/topics", queue_api.create_topic, "user"),
+    Route("POST", f"{TOPIC}/jobs", queue_api.put_job, "user"),
+    Route("POST", f"{TOPIC}/reserve", queue_api.reserve_job, "user"),
+    Route("GET", TOPIC, queue_api.show_topic, "user"),
+    Route("GET", JOB, queue_api.show_job, "user"),
+    Route("DELETE", JOB, queue_api.cancel_job, "user"),
+    Route("POST", f"{JOB}/ack", queue_api.ack_job, "user"),
+    Route("POST", f"{JOB}/nack", queue_api.nack_job, "user"),
+    Route("POST", f"{JOB}/extend", queue_api.extend_job, "user"),
+    Route("POST", f"{JOB}/bury", queue_api.bury_job, "user"),
+    Route("POST", f"{JOB}/kick", queue_api.kick_job, "user"),
+    # pages
+    _page("GET", "/login", people_pages.show_login, "public"),
+    _page("POST", "/login", people_pages.log_in, "public"),
+    _page("GET", "/register", people_pages.show_register, "public"),
+    _page("POST", "/register", people_pages.register, "public"),
+    _page("POST", "/logout", people_pages.log_out, "user"),
+    _page("GET", "/", app_pages.show_apps, "user"),
+    _page("GET", "/apps/new", app_pages.show_new_app, "user"),
+    _page("POST", "/apps/new", app_pages.create_app, "user"),
+    _page("GET", "/apps/{app}", app_pages.show_app, "app"),
+    _page("POST", "/apps/{app}/builds", app_pages.deploy, "app"),
+    _page("POST", "/apps/{app}/formation", app_pages.scale, "app"),
+    _page("POST", "/apps/{app}/config", app_pages.change_config, "app"),
+    _page("POST", "/apps/{app}/destroy", app_pages.destroy, "app"),
+    _page("GET", "/apps/{app}/builds/{id}", app_pages.show_build, "app"),
+    _page("POST", "/apps/{app}/builds/{id}/cancel", app_pages.cancel_build, "app"),
+    _page("GET", "/cluster", pages.show_cluster, "user"),
+    _page("GET", "/queue", pages.show_queue, "user"),
+)

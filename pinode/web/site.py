@@ -1,0 +1,102 @@
+"""What all handlers share: the cluster, and the few things that live as long as the server."""
+
+import hashlib
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiohttp import web
+
+from pinode.apps.app import App
+from pinode.cluster import Cluster
+from pinode.web.caller import Caller
+from pinode.web.passwords import Passwords
+from pinode.web.rate_limit import RateLimit, TooMany
+from pinode.web.rendering import Rendering
+
+STREAMS_AT_ONCE = 64
+
+
+class NodeControl(Protocol):
+    """What only the administrator on the node itself may ask of its process."""
+
+    def setup_code(self) -> str | None:
+        """The code with which the first user registers; None when it has been used."""
+        ...
+
+    def stop(self, *, everything: bool) -> int:
+        """Begin to end this node (its dynos handed over, or with `everything` at once); its process id."""
+        ...
+
+
+class Streams:
+    """Counts answers that go on for long, so that open pages cannot fill the node's memory."""
+
+    def __init__(self, at_once: int = STREAMS_AT_ONCE) -> None:
+        self._free = at_once
+
+    def __enter__(self) -> None:
+        if self._free <= 0:
+            raise TooMany("too many logs and pages are being followed on this node.", retry_after_seconds=10)
+        self._free -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._free += 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """One per web server; handed to every handler through the application."""
+
+    cluster: Cluster
+    ca_pem: bytes
+    control: NodeControl | None = None
+    passwords: Passwords = field(default_factory=Passwords)
+    rendering: Rendering = field(default_factory=Rendering)
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    streams: Streams = field(default_factory=Streams)
+    # Ten tries at once, then one every six seconds: nobody types faster, and guessing gets nowhere.
+    tries_by_address: RateLimit = field(default_factory=lambda: RateLimit(burst=20, seconds_each=6))
+    tries_by_user: RateLimit = field(default_factory=lambda: RateLimit(burst=10, seconds_each=6))
+
+    @property
+    def ca_fingerprint(self) -> str:
+        """SHA-256 of the CA's certificate, as browsers and `pinode start` show it."""
+        digest = hashlib.sha256(_der_of(self.ca_pem)).hexdigest().upper()
+        return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+SITE = web.AppKey("site", Site)
+CALLER, APP = "caller", "app"
+
+
+def site_of(request: web.Request) -> Site:
+    """What the handler works with."""
+    return request.app[SITE]
+
+
+def visitor(request: web.Request) -> Caller | None:
+    """Who asks, if they said so."""
+    caller: Caller | None = request.get(CALLER)
+    return caller
+
+
+def caller(request: web.Request) -> Caller:
+    """Who asks; the route's access rule has seen to it that somebody does."""
+    found = visitor(request)
+    assert found is not None, f"the route {request.path} is public, but its handler wants to know who asks"
+    return found
+
+
+def managed_app(request: web.Request) -> App:
+    """The app in the path, which the caller may manage; the route's access rule has seen to it."""
+    found = request[APP]
+    assert isinstance(found, App), found
+    return found
+
+
+def _der_of(pem: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) if pem.strip() else b""

@@ -1,0 +1,102 @@
+// Keeps a page true while it is open: when the cluster says that something changed, the page is fetched again and the
+// parts marked data-live are exchanged; logs marked data-log are read as they are written. Without this script
+// everything works, only nothing moves.
+
+const QUIET_MS = 1500; // between two fetches of the page
+const LOG_CHARACTERS = 400_000; // kept of a log; the oldest lines go first
+const ESCAPES = /\x1b\[[0-9;?]*[ -/]*[@-~]/g;
+const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+let refreshing = false;
+let wanted = false;
+
+async function refresh() {
+  wanted = true;
+  if (refreshing || document.hidden) return;
+  refreshing = true;
+  while (wanted && !document.hidden) {
+    wanted = false;
+    await exchange().catch(() => undefined); // the node may be gone for a moment; the next change tries again
+    await later(QUIET_MS);
+  }
+  refreshing = false;
+}
+
+async function exchange() {
+  const answer = await fetch(location.pathname + location.search, { headers: { Accept: "text/html" } });
+  if (answer.redirected || answer.status === 401) return location.reload();
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const now = fresh.getElementById(part.id);
+    if (!now || now.innerHTML === part.innerHTML) continue;
+    const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    part.replaceChildren(...now.childNodes);
+    if (focused) part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    readLogs(part);
+  }
+}
+
+function listen() {
+  const events = new EventSource("/api/v1/events");
+  events.addEventListener("change", refresh);
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  });
+}
+
+async function readLog(view) {
+  view.dataset.reading = "yes";
+  let pause = 1000;
+  while (view.isConnected) {
+    const whole = await streamInto(view).catch(() => false);
+    if (whole) return refresh();
+    await later(pause);
+    pause = Math.min(pause * 2, 15_000);
+  }
+}
+
+async function streamInto(view) {
+  const stopped = new AbortController();
+  const answer = await fetch(view.dataset.log, { signal: stopped.signal });
+  if (!answer.ok || !answer.body) return answer.status === 404;
+  const lines = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  let drawn = null;
+  for (;;) {
+    const { value, done } = await lines.read();
+    if (done) break;
+    if (!view.isConnected) return stopped.abort();
+    text = (text + value.replace(ESCAPES, "")).slice(-LOG_CHARACTERS);
+    drawn ??= requestAnimationFrame(() => {
+      drawn = null;
+      show(view, text);
+    });
+  }
+  if (text) show(view, text);
+  return true;
+}
+
+function show(view, text) {
+  const atEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 40;
+  view.textContent = text;
+  if (atEnd) view.scrollTop = view.scrollHeight;
+}
+
+function readLogs(root) {
+  for (const view of root.querySelectorAll("[data-log]:not([data-reading])")) {
+    view.scrollTop = view.scrollHeight;
+    readLog(view);
+  }
+}
+
+readLogs(document);
+if (document.querySelector("[data-live]")) {
+  listen();
+  document.addEventListener("visibilitychange", refresh);
+}
+for (const form of document.querySelectorAll("form")) {
+  form.addEventListener("submit", () => {
+    for (const button of form.querySelectorAll("button")) setTimeout(() => (button.disabled = true));
+  });
+}
+addEventListener("pageshow", (event) => event.persisted && location.reload());
