@@ -1,0 +1,110 @@
+"""Three replica services on one event loop, with links in memory and logs on the real disk."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from replicated_queue.interfaces import Lane
+from replicated_queue.service import ReplicaService
+from replicated_queue.settings import ReplicaSettings
+from tests.waiting import eventually
+
+
+class Journal:
+    """A state machine that keeps what it was given; its result names the place."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[int, int, bytes]] = []
+
+    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+        self.commands.append((index, now, command))
+        return b"%d:%s" % (index, command)
+
+    def digest(self) -> bytes:
+        return repr(self.commands).encode()
+
+    @property
+    def data(self) -> list[bytes]:
+        return [command for _, _, command in self.commands]
+
+
+class Link:
+    """The sending side of one node; frames arrive in a later turn of the loop, unless cut."""
+
+    def __init__(self, group: "ServiceGroup", me: int) -> None:
+        self._group = group
+        self._me = me
+
+    def send(self, peer: int, frame: bytes, *, lane: Lane) -> None:
+        self._group.sent += 1
+        asyncio.get_running_loop().call_soon(self._group.deliver, self._me, peer, frame)
+
+    async def call(self, peer: int, frame: bytes, *, timeout_seconds: float) -> bytes:
+        raise OSError("there is no broker in this group")
+
+
+class ServiceGroup:
+    """Services by id; `stop` cancels one as a crash would, without a word to its peers."""
+
+    def __init__(self, directory: Path, voters: Sequence[int] = (1, 2, 3), **settings: float) -> None:
+        self._directory = directory
+        self._settings = ReplicaSettings(**settings)  # type: ignore[arg-type]
+        self.voters = tuple(voters)
+        self.services: dict[int, ReplicaService] = {}
+        self.journals: dict[int, Journal] = {}
+        self.runs: dict[int, asyncio.Task[None]] = {}
+        self.cut_off: set[int] = set()
+        self.sent = 0
+
+    async def __aenter__(self) -> "ServiceGroup":
+        for peer in self.voters:
+            self.start(peer)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for peer in list(self.runs):
+            await self.stop(peer)
+
+    def start(self, peer: int) -> ReplicaService:
+        self.journals[peer] = Journal()
+        service = ReplicaService(
+            peer_id=peer,
+            voters=self.voters,
+            state_machine=self.journals[peer],
+            directory=self._directory / str(peer),
+            transport=Link(self, peer),
+            settings=self._settings,
+            random=Random(peer),
+        )
+        self.services[peer] = service
+        self.runs[peer] = asyncio.get_running_loop().create_task(service.run())
+        return service
+
+    async def stop(self, peer: int, *, resets_links: bool = False) -> None:
+        run = self.runs.pop(peer)
+        del self.services[peer]
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        if resets_links:
+            for other in self.services.values():
+                other.peer_unreachable(peer)
+
+    def deliver(self, sender: int, to: int, frame: bytes) -> None:
+        if to in self.services and not {sender, to} & self.cut_off:
+            self.services[to].receive(sender, frame)
+
+    @property
+    def leader(self) -> ReplicaService | None:
+        leaders = [
+            service for peer, service in self.services.items() if service.is_leader and peer not in self.cut_off
+        ]
+        return leaders[0] if len(leaders) == 1 else None
+
+    async def elected(self, *, within_seconds: float = 10) -> ReplicaService:
+        leader = await eventually(lambda: self.leader, within_seconds=within_seconds, saying="a leader")
+        assert leader is not None
+        return leader
+
+    def id_of(self, service: ReplicaService) -> int:
+        return next(peer for peer, other in self.services.items() if other is service)
