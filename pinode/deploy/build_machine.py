@@ -54,19 +54,6 @@ def find_build_machine(isolation: Isolation, *, data_dir: Path, homes_allowed: b
     )
 
 
-def interpreter_binds(app_directory: Path, interpreters: Iterable[Interpreter]) -> tuple[Bind, ...]:
-    """What a dyno must see for the Python of its slug to run, in whose environment it is a link.
-
-    The link was made where strangers' code ran: it counts only when it names an interpreter we found
-    ourselves.
-    """
-    link = app_directory / ".venv" / "bin" / "python"
-    target = os.readlink(link) if link.is_symlink() else ""
-    return tuple(
-        Bind(item.root, item.root) for item in interpreters if item.path == target and item.root != "/usr"
-    )
-
-
 def _outermost(paths: Iterable[str], data_dir: Path) -> list[str]:
     """Those that exist and are in no other; never the root, nor what holds the node's data."""
     found = {os.path.normpath(path) for path in paths if path.startswith("/") and os.path.exists(path)}

@@ -60,7 +60,7 @@ class BuildOrder:
 
 
 async def run_build(order: BuildOrder, machine: BuildMachine, *, on_line: Callable[[str], None]) -> Outcome:
-    """Build it and say what came of it; the slug is then at `slug_path(order)`. The caller removes the
+    """Build it and say what came of it; the slug is then at `slug_path(order.folder)`. The caller removes the
     folder.
 
     Each line of the log goes to `on_line`, without secrets. Cancelled, it returns when the whole process tree
@@ -77,11 +77,11 @@ async def run_build(order: BuildOrder, machine: BuildMachine, *, on_line: Callab
     return _read_outcome(order.folder / "output" / RESULT_FILE, code)
 
 
-def slug_path(order: BuildOrder) -> Path:
+def slug_path(folder: Path) -> Path:
     """Where a successful build has left the slug. It was written by strangers' code: never follow it as a
     link.
     """
-    return order.folder / "output" / SLUG_FILE
+    return folder / "output" / SLUG_FILE
 
 
 def remove_folder(folder: Path) -> None:

@@ -64,7 +64,7 @@ def find_isolation(*, required: bool) -> Isolation:
     own_uids = os.geteuid() == 0
     missing = [name for name in ("prlimit", "nice", "setpriv") if not found[name]]
     if missing:
-        raise SandboxError(f"{', '.join(missing)} is not installed", hint="apt install util-linux coreutils")
+        raise SandboxError(f"{', '.join(missing)} is not installed.", hint="apt install util-linux coreutils")
     if found["bwrap"]:
         isolation = Isolation(True, tools, own_uids)
         reason, hint = _try(isolation), "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
@@ -74,8 +74,8 @@ def find_isolation(*, required: bool) -> Isolation:
         return isolation
     if required:
         raise SandboxError(
-            f"builds and dynos cannot be isolated here: {reason}",
-            hint=f"{hint}, or write `required = false` under [sandbox] to run them without",
+            f"builds and dynos cannot be isolated here: {reason}.",
+            hint=f"{hint}, or write `required = false` under [sandbox] to run them without.",
         )
     return Isolation(False, tools, own_uids, reason, hint)
 

@@ -58,15 +58,15 @@ class SandboxSpec:
 
     def __post_init__(self) -> None:
         if not self.command:
-            raise SandboxError("the sandbox was given no command")
+            raise SandboxError("the sandbox was given no command.")
         if len(self.env) > MOST_VARIABLES:
             raise SandboxError(
-                f"the environment has {len(self.env)} variables",
-                hint=f"At most {MOST_VARIABLES} are possible",
+                f"the environment has {len(self.env)} variables.",
+                hint=f"At most {MOST_VARIABLES} are possible.",
             )
         for name, value in self.env.items():
             if not name or "=" in name or "\0" in name or "\0" in value:
-                raise SandboxError(f"the environment variable {name!r} cannot be handed to a process")
+                raise SandboxError(f"the environment variable {name!r} cannot be handed to a process.")
 
 
 def app_command(command: str) -> tuple[str, ...]:

@@ -163,6 +163,7 @@ class BuildsSettings:
 
     python_downloads: Annotated[str, _choice("auto", "never")] = "auto"
     concurrent: Annotated[int, _count(1, 16)] = 1
+    home_python: Annotated[bool, BOOLEAN] = False  # may apps use this node's own Python in a home directory?
 
 
 @dataclass(frozen=True, slots=True)

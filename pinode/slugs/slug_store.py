@@ -18,6 +18,7 @@ from pinode.errors import InvalidInput, NotFound, PinodeError, TooLarge
 DIGEST = re.compile(r"[0-9a-f]{64}")
 BLOCK_BYTES = 1024 * 1024
 UNPACKED_FACTOR = 8
+MOST_BYTES = 500 * 1024 * 1024
 SUFFIX = ".slug"
 PARTIAL = ".partial"
 
@@ -41,7 +42,7 @@ class SlugStore:
     loop.
     """
 
-    def __init__(self, directory: Path, *, most_bytes: int) -> None:
+    def __init__(self, directory: Path, *, most_bytes: int = MOST_BYTES) -> None:
         """`most_bytes` bounds one slug, packed; unpacked it may be eight times as large."""
         self._directory = directory
         self._most_bytes = most_bytes
@@ -60,7 +61,7 @@ class SlugStore:
         path = self._path(digest)
         if not path.exists():
             raise NotFound(
-                f"slug {digest[:12]} is not on this node", hint="It is fetched from a node that has it"
+                f"slug {digest[:12]} is not on this node.", hint="It is fetched from a node that has it."
             )
         return path
 
@@ -99,13 +100,13 @@ class SlugStore:
 
     def _path(self, digest: str) -> Path:
         if not DIGEST.fullmatch(digest):
-            raise InvalidInput(f"{digest[:80]!r} is no sha256 in hexadecimal")
+            raise InvalidInput(f"{digest[:80]!r} is no sha256 in hexadecimal.")
         return self._directory / (digest + SUFFIX)
 
     def _too_large(self, slug_bytes: int) -> TooLarge:
         return TooLarge(
-            f"the slug has {slug_bytes} bytes, more than the {self._most_bytes} allowed",
-            hint="Raise [limits] slug_bytes on every node",
+            f"the slug has {slug_bytes} bytes, more than the {self._most_bytes} allowed.",
+            hint="Raise [limits] slug_bytes on every node.",
         )
 
     def _add(self, source: Path, digest: str | None) -> StoredSlug:
@@ -127,7 +128,7 @@ class SlugStore:
                 os.fsync(write.fileno())
             found = hashed.hexdigest()
             if digest is not None and found != digest:
-                raise DamagedSlug(f"the archive is slug {found[:12]}, not {digest[:12]}")
+                raise DamagedSlug(f"the archive is slug {found[:12]}, not {digest[:12]}.")
             self.keep(partial, found)
         finally:
             partial.unlink(missing_ok=True)
@@ -150,7 +151,7 @@ class SlugStore:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
             os.replace(self._path(digest), self._directory / f"{digest}.damaged")
             raise DamagedSlug(
-                f"slug {digest[:12]} is damaged on this disk", hint="It is fetched again from another node"
+                f"slug {digest[:12]} is damaged on this disk.", hint="It is fetched again from another node."
             )
         return StoredSlug(digest=digest, slug_bytes=file.tell())
 
@@ -186,7 +187,7 @@ class Download:
         """The next bytes. Raises `DamagedSlug` when there are more of them than were announced."""
         if self._written + len(piece) > self._slug_bytes:
             raise DamagedSlug(
-                f"slug {self._digest[:12]} is longer than the {self._slug_bytes} bytes announced"
+                f"slug {self._digest[:12]} is longer than the {self._slug_bytes} bytes announced."
             )
         await asyncio.to_thread(self._write, piece)
 
@@ -196,7 +197,7 @@ class Download:
         """
         if self._written != self._slug_bytes or self._hashed.hexdigest() != self._digest:
             self.close()
-            raise DamagedSlug(f"what arrived for slug {self._digest[:12]} is something else")
+            raise DamagedSlug(f"what arrived for slug {self._digest[:12]} is something else.")
         await asyncio.to_thread(self._keep)
         return StoredSlug(digest=self._digest, slug_bytes=self._written)
 

@@ -1,0 +1,330 @@
+"""Builds that this node does: takes a job, keeps its lease, has the builder run, and says once what came of
+it.
+
+Whatever ends a build early (its lease is lost, somebody cancelled it, this node ends) ends its process tree
+first. What a late worker still says is refused by its token, so one build never becomes two releases.
+"""
+
+import asyncio
+import logging
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from builders.request import Bounds, BuildFailure, BuildResult, Outcome
+from pinode.apps.build import BUILD_TOPIC, Build
+from pinode.apps.commands import CompleteBuild, FailBuild, StartBuild
+from pinode.apps.errors import BuildFinished, BuildNotFound, LeaseLost, Refused
+from pinode.cluster import Cluster
+from pinode.deploy.build_job import url_to_fetch
+from pinode.deploy.build_log import serve_build_logs
+from pinode.deploy.build_machine import BuildMachine, find_build_machine
+from pinode.deploy.build_process import BuildOrder, remove_folder, run_build, slug_path
+from pinode.deploy.log_file import LogFile
+from pinode.errors import PinodeError
+from pinode.sandbox.sandbox import Isolation
+from pinode.settings import Settings
+from pinode.slugs.slug_store import SlugStore
+from replicated_queue import errors as queue_errors
+from replicated_queue.queue.job import Job
+
+RESERVE_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+NACK_SECONDS = 2.0
+LOGS_KEPT = 200
+
+logger = logging.getLogger(__name__)
+
+
+class SlugCopies(Protocol):
+    """Who brings a new slug to other nodes."""
+
+    async def spread(self, digest: str) -> Sequence[str]:
+        """Have another node keep it too; the ids of those that now do, none when no other node could."""
+        ...
+
+
+class BuildWorker:
+    """`[builds] concurrent` builds at a time, on a node whose roles name `build`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        directory: Path,
+        slugs: SlugStore,
+        replication: SlugCopies,
+        isolation: Isolation,
+    ) -> None:
+        """Logs lie in `directory`, besides what running builds use and the apps' caches."""
+        self._cluster = cluster
+        self._directory = directory
+        self._slugs = slugs
+        self._replication = replication
+        self._isolation = isolation
+        self._machine: BuildMachine | None = None
+        serve_build_logs(cluster, directory)
+
+    async def run(self) -> None:
+        """Build until cancelled."""
+        settings = self._cluster.settings
+        await asyncio.to_thread(self._clean_up)
+        if "build" not in settings.node.roles:
+            return
+        async with asyncio.TaskGroup() as slots:
+            for number in range(settings.builds.concurrent):
+                slots.create_task(self._work(), name=f"builds {number}")
+
+    def _clean_up(self) -> None:
+        """Builds of the process before died with it; what they left is of no use."""
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        remove_folder(self._directory / "work")
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                if await self._has_room():
+                    job = await self._cluster.queue.platform_queue.reserve(
+                        BUILD_TOPIC, wait=RESERVE_SECONDS, worker=self._cluster.node_name
+                    )
+                    if job is not None:
+                        await self._build(job)
+                    continue
+            except queue_errors.QueueError as error:
+                logger.debug("no build job error=%s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _has_room(self) -> bool:
+        """Leave a job to another node while this disk is too full and another one's is not."""
+        floor = self._cluster.settings.limits.free_disk_bytes
+        if await asyncio.to_thread(_free_bytes, self._directory) >= floor:
+            return True
+        return not any(
+            node.node_id != self._cluster.node_id
+            and node.state == "alive"
+            and "build" in node.roles
+            and node.stats.disk_free_bytes >= floor
+            for node in self._cluster.nodes()
+        )
+
+    async def _build(self, job: Job) -> None:
+        if self._machine is None:
+            self._machine = await asyncio.to_thread(
+                find_build_machine,
+                self._isolation,
+                data_dir=self._cluster.settings.node.data_dir,
+                homes_allowed=self._cluster.settings.builds.home_python,
+            )
+        attempt = _Attempt(self._cluster, job, self._machine, self._directory, self._slugs, self._replication)
+        await attempt.run()
+        await asyncio.to_thread(_forget_old_logs, self._directory)
+
+
+class _Attempt:
+    """One build under one lease."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        job: Job,
+        machine: BuildMachine,
+        directory: Path,
+        slugs: SlugStore,
+        replication: SlugCopies,
+    ) -> None:
+        self._cluster = cluster
+        self._job = job
+        self._build_id = int(job.data)
+        self._machine = machine
+        self._directory = directory
+        self._slugs = slugs
+        self._replication = replication
+        self._folder = directory / "work" / f"{self._build_id}-{job.token}"
+
+    async def run(self) -> None:
+        """Build it, unless somebody else has the lease; every end but our own is told to the cluster."""
+        build = await self._claim()
+        if build is None:
+            return
+        logger.info("build started build=%d app=%s token=%d", build.id, build.app, self._job.token)
+        try:
+            await self._make_while_ours(build)
+        except asyncio.CancelledError:
+            await self._give_back()
+            raise
+        finally:
+            await asyncio.to_thread(remove_folder, self._folder)
+
+    async def _make_while_ours(self, build: Build) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = tasks.create_task(self._make(build), name=f"build {build.id}")
+                guard = tasks.create_task(self._until_lost(), name=f"lease of build {build.id}")
+                guard.add_done_callback(lambda _: work.cancel())
+                work.add_done_callback(lambda _: guard.cancel())
+        except* (OSError, PinodeError) as errors:
+            # This build cannot be done here; the node goes on with the next one.
+            logger.exception("build broke build=%d", build.id)
+            await self._say(self._failure(f"this node could not build it: {errors.exceptions[0]}"))
+
+    async def _claim(self) -> Build | None:
+        command = StartBuild(build_id=self._build_id, token=self._job.token, node_id=self._cluster.node_id)
+        if not await self._say(command):
+            return None
+        return self._cluster.state.registry.build(self._build_id)
+
+    async def _say(self, command: StartBuild | CompleteBuild | FailBuild) -> bool:
+        """Have it agreed, however long that takes; False when this build is no longer ours to speak for."""
+        key = f"{type(command).__name__} {self._build_id} {self._job.token}".encode()
+        while True:
+            try:
+                await self._cluster.execute(command, idempotency_key=key)
+                return True
+            except (LeaseLost, BuildFinished, BuildNotFound) as refused:
+                logger.info("build not ours build=%d reason=%s", self._build_id, refused)
+                return False
+            except Refused as refused:
+                if isinstance(command, FailBuild):
+                    raise
+                command = self._failure(str(refused))
+                key = f"refused {self._build_id} {self._job.token}".encode()
+            except (queue_errors.QueueError, PinodeError, OSError) as error:
+                logger.info("build waits for a leader build=%d reason=%s", self._build_id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _make(self, build: Build) -> None:
+        log = LogFile(self._directory / f"{build.id}.log")
+        async with log:
+            outcome = await self._run(build, log)
+            command = await self._conclude(outcome, log)
+            if not isinstance(command, CompleteBuild):
+                log.write(" !     Build failed; what ran before goes on")
+        # The log is whole before the end is agreed: readers stop at the end.
+        if await self._say(command):
+            logger.info("build ended build=%d outcome=%s", build.id, type(command).__name__)
+
+    async def _run(self, build: Build, log: LogFile) -> Outcome:
+        settings = self._cluster.settings
+        free = await asyncio.to_thread(_free_bytes, self._directory)
+        if free < settings.limits.free_disk_bytes:
+            message = f"the disk of {self._cluster.node_name} has only {free // 1024**2} MiB left"
+            return BuildFailure(
+                code="disk_full",
+                message=message,
+                hint="Free some space there, or lower [limits] free_disk_bytes",
+            )
+        app = self._cluster.state.registry.app(build.app)
+        sealed = app.config.values if app else {}
+        log.write(f"-----> Build {build.id} of {build.app} on {self._cluster.node_name}")
+        if not self._machine.isolation.available:
+            log.write(f" !     Without a sandbox: {self._machine.isolation.reason}")
+        order = BuildOrder(
+            app=build.app,
+            git_url=url_to_fetch(build, self._cluster.reveal),
+            ref=build.ref or "",
+            directory=build.subdirectory or "",
+            administrator=build.is_admin,
+            config_vars={name: self._cluster.reveal(value) for name, value in sealed.items()},
+            folder=self._folder,
+            cache=self._directory / "cache" / build.app,
+            bounds=_bounds(settings),
+        )
+        return await run_build(order, self._machine, on_line=log.write)
+
+    async def _conclude(self, outcome: Outcome, log: LogFile) -> CompleteBuild | FailBuild:
+        if isinstance(outcome, BuildFailure):
+            return self._failure(_sentences(outcome), commit=outcome.commit)
+        try:
+            return await self._keep(outcome, log)
+        except (OSError, PinodeError) as error:
+            log.write(f" !     The slug could not be kept: {error}")
+            return self._failure(f"the slug could not be kept: {error}", commit=outcome.commit)
+
+    async def _keep(self, result: BuildResult, log: LogFile) -> CompleteBuild:
+        slug = await self._slugs.add(slug_path(self._folder), digest=result.slug_sha256)
+        holders = {self._cluster.node_id, *await self._replication.spread(slug.digest)}
+        if len(holders) == 1 and len(self._cluster.nodes()) > 1:
+            log.write(" !     No other node could take a copy of the slug yet")
+        return CompleteBuild(
+            build_id=self._build_id,
+            token=self._job.token,
+            commit=result.commit,
+            slug_digest=slug.digest,
+            slug_bytes=slug.slug_bytes,
+            arch=platform.machine(),
+            python=result.python,
+            holders=tuple(sorted(holders)),
+            process_types=result.process_types,
+            dynos_per_user=self._cluster.settings.limits.dynos_per_user,
+        )
+
+    def _failure(self, text: str, *, commit: str | None = None) -> FailBuild:
+        return FailBuild(build_id=self._build_id, token=self._job.token, failure=text, commit=commit)
+
+    async def _until_lost(self) -> None:
+        """Keep the lease; return when it, or the build, is no longer ours."""
+        revision = self._cluster.revision
+        extend_at = 0.0
+        while self._is_ours():
+            if time.monotonic() >= extend_at:
+                extend_at = time.monotonic() + self._job.lease_seconds / 3
+                if not await self._extend():
+                    return
+            remaining = max(0.0, extend_at - time.monotonic())
+            revision = await self._cluster.changed(revision, timeout_seconds=remaining)
+
+    async def _extend(self) -> bool:
+        try:
+            await self._cluster.queue.platform_queue.extend(self._job)
+        except queue_errors.Refusal as refused:
+            logger.info("build lost its lease build=%d reason=%s", self._build_id, refused)
+            return False
+        except (queue_errors.QueueError, OSError) as error:
+            # Without a leader nobody else gets the job either: a new one grants a full lease first.
+            logger.info("build lease not extended build=%d reason=%s", self._build_id, error)
+        return True
+
+    def _is_ours(self) -> bool:
+        build = self._cluster.state.registry.build(self._build_id)
+        return build is not None and not build.is_finished and build.token == self._job.token
+
+    async def _give_back(self) -> None:
+        """This node ends: let another one begin at once instead of when the lease ends."""
+        try:
+            async with asyncio.timeout(NACK_SECONDS):
+                await self._cluster.queue.platform_queue.nack(
+                    self._job, reason="the node that built it ended"
+                )
+        except (queue_errors.QueueError, OSError):
+            pass  # the lease ends by itself
+
+
+def _bounds(settings: Settings) -> Bounds:
+    limits, timings = settings.limits, settings.timings
+    return Bounds(
+        wall_seconds=timings.build_seconds,
+        silence_seconds=timings.build_silence_seconds,
+        output_bytes=limits.build_log_bytes,
+        clone_bytes=limits.clone_bytes,
+        slug_bytes=limits.slug_bytes,
+        disk_bytes=limits.build_disk_bytes,
+        memory_bytes=limits.build_memory_bytes,
+        processes=limits.build_processes,
+    )
+
+
+def _sentences(failure: BuildFailure) -> str:
+    return f"{failure.message}. {failure.hint}." if failure.hint else f"{failure.message}."
+
+
+def _free_bytes(directory: Path) -> int:
+    return shutil.disk_usage(directory).free
+
+
+def _forget_old_logs(directory: Path) -> None:
+    logs = [path for path in directory.glob("*.log") if path.stem.isdecimal()]
+    for path in sorted(logs, key=lambda path: int(path.stem))[:-LOGS_KEPT]:
+        path.unlink(missing_ok=True)
