@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Final, Protocol, assert_never
@@ -44,6 +44,7 @@ from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope
 from replicated_queue.slots import Slots
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
+CATCH_UP_SECONDS: Final = 1.0
 Check = Callable[[bytes], object]  # raises QueueError for a command that this program could not apply
 
 
@@ -80,6 +81,8 @@ class Broker(QueueOperations):
         self._slots = Slots()
         self._desk = LeaderDesk(log=log, queue=queue, clock=clock)
         self._courier = Courier(log=log, desk=self._desk, call=transport.call, clock=clock)
+        self._behind: list[tuple[int, asyncio.Future[None]]] = []  # who waits until this node is so far
+        log.on_applied(self._applied)
         self.platform_queue: QueueOperations = _PlatformQueue(self)
 
     @property
@@ -106,15 +109,23 @@ class Broker(QueueOperations):
         """Have the command applied once and return what its domain answered.
 
         Without `client_id` it is a request of this process. With one (an idempotency key, or its hash) it is
-        done once for all who use that id and sequence, on any node, within a day.
+        done once for all who use that id and sequence, on any node, within a day. When this returns, this
+        node has applied it too (waiting a second at most), so that its own reads show it.
         Raises `NoQuorum` or `Busy` when nothing was done by the deadline, `OutcomeUnknown` when it may have
         been.
         """
         if client_id is not None:
             key = blake2b(client_id, digest_size=CLIENT_ID_BYTES).digest()
             envelope = Envelope(domain, command, key, sequence=sequence, single_shot=True)
-            return await self.send(Submit(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
-        return await self._send_numbered(domain, command, Submit, timeout_seconds=timeout_seconds)
+            answer = await self.send(Submit(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
+        else:
+            answer = await self._send_numbered(domain, command, Submit, timeout_seconds=timeout_seconds)
+        await self._catch_up()
+        return answer
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Let `work` run as a child of `run`."""
+        self._courier.spawn(work)
 
     def send(
         self, request: LeaderRequest, *, timeout_seconds: float | None = None
@@ -128,12 +139,13 @@ class Broker(QueueOperations):
         try:
             requests = decode_requests(frame)
         except (MalformedMessage, UnknownVersion) as error:
-            return encode_outcomes([error])
+            return encode_outcomes(self.applied_index, [error])
         gathering = _Gathering(len(requests))
         try:
             for place, request in enumerate(requests):
                 self._handle(request, partial(gathering.put, place))
-            return encode_outcomes(await gathering.outcomes)
+            outcomes = await gathering.outcomes
+            return encode_outcomes(self.applied_index, outcomes)
         finally:
             if not gathering.outcomes.done() or gathering.outcomes.cancelled():
                 self._forget(requests)
@@ -203,9 +215,24 @@ class Broker(QueueOperations):
         finally:
             self._slots.give_back(slot)
 
+    async def _catch_up(self) -> None:
+        """Wait until this node has applied what the leader had when it answered."""
+        index = self._courier.known_index
+        if self._log.applied_index >= index:
+            return
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._behind.append((index, reached))
+        await asyncio.wait([reached], timeout=CATCH_UP_SECONDS)
+        self._behind = [waiting for waiting in self._behind if waiting[1] is not reached]
+
+    def _applied(self, index: int, command: bytes, result: bytes) -> None:
+        for wanted, reached in self._behind:
+            if wanted <= index and not reached.done():
+                reached.set_result(None)
+
     async def _command(self, command: Command) -> Result:
         check_command(command)
-        return decode_result(await self._send_numbered(QUEUE_DOMAIN, encode_command(command), Submit))
+        return decode_result(await self.submit(QUEUE_DOMAIN, encode_command(command)))
 
     async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
         request = partial(ReserveJobs, wait_ms=round(max(0.0, wait) * 1000))

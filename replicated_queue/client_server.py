@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from replicated_queue.broker import Broker
 from replicated_queue.errors import (
@@ -34,91 +34,100 @@ from replicated_queue.requests import ExtendLease, ForgetWaiter, Request, Reserv
 HELLO_SECONDS: Final = 10.0
 MAX_TIMEOUT_SECONDS: Final = 600.0
 MAX_UNDER_WAY: Final = 2_048  # requests of one client
-READ_BYTES: Final = 256 * 1024
 Authenticate = Callable[[bytes], Awaitable[bool]]
 
 logger = logging.getLogger(__name__)
 
 
-async def serve_client(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    *,
-    authenticate: Authenticate,
-    broker: Broker,
-    platform: bool = False,
-) -> None:
-    """Serve one connection until the client leaves; cancel to cut it.
+def queue_protocol(
+    broker: Broker, *, authenticate: Authenticate, platform: bool = False
+) -> Callable[[], "ClientConnection"]:
+    """A factory of protocols for a listener: one serves one connection of a client.
 
     `authenticate` judges the token of its first frame. `platform` opens topics that begin with `pinode.`, for
-    the node's own socket. When the connection ends, reserves that wait for it are withdrawn.
+    the node's own socket.
     """
-    connection = _Connection(writer.transport, broker, platform=platform)
-    try:
-        async with asyncio.timeout(HELLO_SECONDS):
-            welcome = await _welcome(reader, connection, authenticate)
-        while welcome and (data := await reader.read(READ_BYTES)):
-            connection.receive(data)
-    except (MalformedMessage, UnknownVersion) as error:
-        logger.info("queue client cut reason=%s", error)
-    except (OSError, TimeoutError):
-        pass  # gone, or silent when it should have said hello
-    finally:
-        connection.close()
-        writer.close()
+    return partial(ClientConnection, broker, authenticate=authenticate, platform=platform)
 
 
-async def _welcome(
-    reader: asyncio.StreamReader, connection: "_Connection", authenticate: Authenticate
-) -> bool:
-    """Whether the client may come in; what it sent after its hello is taken up."""
-    frames: list[bytes] = []
-    while not frames:
-        data = await reader.read(READ_BYTES)
-        if not data:
-            return False
-        frames = list(connection.frames.feed(data))
-    hello = decode_hello(frames[0])
-    if not await authenticate(hello.token):
-        connection.refuse(NotAuthorized())
-        return False
-    connection.welcome(hello.client_id)
-    for frame in frames[1:]:
-        connection.ask(frame)
-    return True
+class ClientConnection(asyncio.Protocol):
+    """One client: it says hello, then its requests run side by side. What waits when it leaves is withdrawn."""
 
-
-class _Connection:
-    """One client that said hello, and its requests under way."""
-
-    def __init__(self, transport: asyncio.WriteTransport, broker: Broker, *, platform: bool) -> None:
-        self.frames = FrameReader()
-        self._writer = FrameWriter(transport)
+    def __init__(self, broker: Broker, *, authenticate: Authenticate, platform: bool) -> None:
         self._broker = broker
+        self._authenticate = authenticate
         self._platform = platform
+        self._frames = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._writer: FrameWriter | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
         self._client_id = b""
+        self._is_welcome = False
+        self._early: list[bytes] = []  # frames that came with the hello
         self._under_way: dict[int, asyncio.Future[bytes]] = {}
 
-    def refuse(self, error: QueueError) -> None:
-        self._writer.write(encode_welcome(error))
-        self._writer.flush()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._writer = FrameWriter(self._transport)
+        self._hello_timer = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._transport.abort)
 
-    def welcome(self, client_id: bytes) -> None:
-        self._client_id = client_id
-        self._writer.write(encode_welcome(self._broker.applied_index))
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        try:
+            for frame in self._frames.feed(data):
+                if self._is_welcome:
+                    self._ask(frame)
+                else:
+                    self._early.append(frame)
+            if not self._is_welcome and self._early and not self._client_id:
+                self._greet()
+        except (MalformedMessage, UnknownVersion) as error:
+            logger.info("queue client cut reason=%s", error)
+            self._transport.abort()
 
-    def receive(self, data: bytes) -> None:
-        for frame in self.frames.feed(data):
-            self.ask(frame)
-
-    def close(self) -> None:
-        """The client is gone: nobody reads an answer any more."""
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         under_way = list(self._under_way.values())
         self._under_way.clear()
         for future in under_way:
             future.cancel()
 
-    def ask(self, frame: bytes) -> None:
+    def _greet(self) -> None:
+        """Judge the hello; nothing more is read until that is done."""
+        assert self._transport is not None
+        hello = decode_hello(self._early.pop(0))
+        self._client_id = hello.client_id
+        self._transport.pause_reading()
+        self._broker.spawn(self._judge(hello.token))
+
+    async def _judge(self, token: bytes) -> None:
+        assert self._transport is not None and self._writer is not None and self._hello_timer is not None
+        is_known = False
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                is_known = await self._authenticate(token)
+        except (OSError, TimeoutError, QueueError) as error:
+            logger.warning("queue client not judged error=%s", error)
+        if self._transport.is_closing():
+            return
+        self._hello_timer.cancel()
+        if not is_known:
+            self._writer.write(encode_welcome(NotAuthorized()))
+            self._writer.flush()
+            self._transport.close()
+            return
+        self._is_welcome = True
+        self._writer.write(encode_welcome(self._broker.applied_index))
+        self._transport.resume_reading()
+        early, self._early = self._early, []
+        try:
+            for frame in early:
+                self._ask(frame)
+        except (MalformedMessage, UnknownVersion):
+            self._transport.abort()
+
+    def _ask(self, frame: bytes) -> None:
         """Take one request; its answer is written when it is there."""
         ask = decode_ask(frame)
         if isinstance(ask.request, Withdraw):
@@ -185,4 +194,5 @@ class _Connection:
         self._answer(number, error if error is not None else future.result())
 
     def _answer(self, number: int, outcome: Outcome) -> None:
+        assert self._writer is not None
         self._writer.write(encode_response(number, self._broker.applied_index, outcome))

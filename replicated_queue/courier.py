@@ -7,7 +7,7 @@ go to another node in one frame.
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -86,6 +86,7 @@ class Courier:
         self._desk = desk
         self._call = call
         self._clock = clock
+        self.known_index = 0  # how far a leader was that answered us: our own changes are not above it
         self._parcels: dict[_Parcel, None] = {}
         self._outbox: list[_Parcel] = []
         self._tasks: asyncio.TaskGroup | None = None
@@ -103,6 +104,13 @@ class Courier:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Let `work` run as a child of `run`; it is dropped when that has ended."""
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(work)
 
     def send(self, request: LeaderRequest, *, timeout_seconds: float) -> "asyncio.Future[bytes]":
         """The leader's answer. Cancel the future to withdraw a reserve that waits.
@@ -178,11 +186,13 @@ class Courier:
         try:
             async with asyncio.timeout(timeout_seconds):
                 frame = await self._call(leader, encode_requests(requests), timeout_seconds=timeout_seconds)
-            outcomes = decode_outcomes(frame, count=len(requests))
+            index, outcomes = decode_outcomes(frame, count=len(requests))
+            self.known_index = max(self.known_index, index)
         except TimeoutError:
             outcomes = [OutcomeUnknown()] * len(requests)
         except OSError as error:
-            failure = NotLeader() if error.errno in NOT_SENT else OutcomeUnknown()
+            was_sent = error.errno not in NOT_SENT and not isinstance(error, ConnectionRefusedError)
+            failure = OutcomeUnknown() if was_sent else NotLeader()
             outcomes = [failure] * len(requests)
         except QueueError:
             outcomes = [OutcomeUnknown()] * len(requests)  # an answer that cannot be read
@@ -242,9 +252,9 @@ class Courier:
         self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
         if call is not None and parcel.has_asked:
             call.cancel()
-            if parcel.leader is not None and self._tasks is not None and envelope.client_id is not None:
+            if parcel.leader is not None and envelope.client_id is not None:
                 request = ForgetWaiter(envelope.client_id, envelope.slot, envelope.sequence)
-                self._tasks.create_task(self._forget_at(parcel.leader, request))
+                self.spawn(self._forget_at(parcel.leader, request))
 
     async def _forget_at(self, leader: PeerId, request: ForgetWaiter) -> None:
         with suppress(OSError, TimeoutError):  # then the reserve gives up at its own deadline

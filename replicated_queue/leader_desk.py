@@ -58,6 +58,8 @@ class ReplicatedLog(Protocol):
 
     def on_leadership(self, callback: Callable[[bool, int], None]) -> None: ...
 
+    def on_applied(self, callback: Callable[[int, bytes, bytes], None]) -> None: ...
+
 
 class _Reservation:
     """A reserve on its way into the log."""

@@ -110,17 +110,17 @@ def decode_requests(frame: bytes) -> list[LeaderRequest]:
     return cast(list[LeaderRequest], requests)
 
 
-def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:
-    """The answer to such a frame: one outcome for each request, in its order."""
-    return pack([VERSION, *map(_outcome_fields, outcomes)])
+def encode_outcomes(applied_index: int, outcomes: Iterable[Outcome]) -> bytes:
+    """The answer to such a frame: how far the leader is, then one outcome for each request, in its order."""
+    return pack([VERSION, applied_index, *map(_outcome_fields, outcomes)])
 
 
-def decode_outcomes(frame: bytes, *, count: int) -> list[Outcome]:
-    """As many outcomes as requests were sent, or `MalformedMessage`."""
+def decode_outcomes(frame: bytes, *, count: int) -> tuple[int, list[Outcome]]:
+    """The leader's applied index and as many outcomes as requests were sent, or `MalformedMessage`."""
     values = _versioned(frame)
-    if len(values) != count:
-        raise MalformedMessage(f"{len(values)} outcomes for {count} requests")
-    return [_outcome(row) for row in values]
+    if len(values) != count + 1 or type(values[0]) is not int:
+        raise MalformedMessage(f"{len(values) - 1} outcomes for {count} requests")
+    return values[0], [_outcome(row) for row in values[1:]]
 
 
 def encode_hello(hello: Hello) -> bytes:
