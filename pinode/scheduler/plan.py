@@ -1,0 +1,212 @@
+"""The plan: which commands bring what runs closer to what should run. Pure; the leader alone carries it out.
+
+A pending release comes up beside the live one. When its dynos answer it is made live, so that the routes go
+to it; the dynos of the old one are unplaced a little later. If one of its dynos is given up, or none of them
+comes up in time, the release fails and the old one keeps serving. Missing observations mean nothing: only a
+report, a node's death or a deadline makes the plan act, and after a change of leaders the deadlines count
+anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pinode.apps.app import App
+from pinode.apps.checks import RELEASE_TYPE
+from pinode.apps.commands import FailRelease, MakeReleaseLive, Place, RegistryCommand, Unplace
+from pinode.apps.observed import DynoReport, NodeView
+from pinode.apps.placement import Placement
+from pinode.apps.registry import Registry
+from pinode.apps.release import Release
+from pinode.scheduler.node_choice import NodeChoice
+from pinode.scheduler.plan_memory import PlanMemory
+
+START_SECONDS = 60  # in which a dyno must listen; its supervisor is first to say so
+MARGIN_MS = 30_000  # for the supervisor to say so before the plan loses patience
+FETCH_MS = 900_000  # from placement to answer, with a slug that takes long to fetch
+DRAIN_GRACE_MS = 2_000  # from live to the old dynos' end: routes go first
+RETURN_GRACE_MS = 10_000  # for a node that a new leader has not seen alive yet, as after a power cut of all
+
+Slot = tuple[str, int]  # process type and ordinal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Commands to execute now, in order, and when to plan again though nothing has changed (cluster time)."""
+
+    commands: tuple[RegistryCommand, ...]
+    due_ms: int | None
+
+
+def plan(
+    registry: Registry,
+    nodes: Sequence[NodeView],
+    reports: Sequence[DynoReport],
+    *,
+    now_ms: int,
+    memory: PlanMemory,
+    start_seconds: float = START_SECONDS,
+) -> Plan:
+    """What to do now. The same question gives the same answer, until its commands are applied."""
+    memory.observe(registry, nodes, now_ms=now_ms)
+    planning = _Planning(registry, nodes, reports, now_ms, memory, start_seconds)
+    commands = [command for app in registry.apps() for command in planning.commands_for(app)]
+    return Plan(commands=tuple(commands), due_ms=planning.due_ms)
+
+
+class _Planning:
+    """One plan in the making."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        nodes: Sequence[NodeView],
+        reports: Sequence[DynoReport],
+        now_ms: int,
+        memory: PlanMemory,
+        start_seconds: float,
+    ) -> None:
+        self._registry = registry
+        self._nodes = {node.node_id: node for node in nodes}
+        self._reports = {(report.placement, report.node_id): report for report in reports}
+        self._now_ms = now_ms
+        self._memory = memory
+        self._start_ms = int(start_seconds * 1000)
+        self._choice = NodeChoice(nodes, registry.placements())
+        self.due_ms: int | None = None
+
+    def commands_for(self, app: App) -> list[RegistryCommand]:
+        """At most one command for each dyno, and one verdict on a pending release."""
+        live = self._registry.live_release(app.name)
+        pending = self._registry.pending_release(app.name)
+        verdict = self._verdict(app, pending) if pending is not None else None
+        if verdict is not None:
+            return [verdict]  # the rest follows from what it makes of the releases
+        commands: list[RegistryCommand] = []
+        for release in (live, pending):
+            if release is not None:
+                commands += self._fill(app, release)
+        return commands + self._retire(app, live)
+
+    def _verdict(self, app: App, release: Release) -> RegistryCommand | None:
+        """Live or failed, as soon as that is known."""
+        wanted = _wanted(app, release)
+        placed = [one for one in self._placements(release) if (one.process_type, one.ordinal) in wanted]
+        for placement in placed:
+            failure = self._failure(placement)
+            if failure is not None:
+                return FailRelease(app=app.name, version=release.version, failure=failure)
+        # Traffic waits for the web dynos; the others may take their time.
+        decisive = [slot for slot in wanted if slot[0] == "web"] or wanted
+        answering = {(one.process_type, one.ordinal) for one in placed if self._is_up(one)}
+        if answering.issuperset(decisive):
+            return MakeReleaseLive(app=app.name, version=release.version)
+        return None
+
+    def _is_up(self, placement: Placement) -> bool:
+        report = self._report(placement)
+        return report is not None and report.state == "up" and self._is_in_reach(placement.node_id)
+
+    def _failure(self, placement: Placement) -> str | None:
+        """Why the release fails because of this dyno, if it does."""
+        report = self._report(placement)
+        if report is not None and report.state == "failed":
+            return (
+                f"{placement.dyno}: {report.detail or 'it did not start. `pinode logs` shows what it said.'}"
+            )
+        if not self._is_in_reach(placement.node_id) or (report is not None and report.state == "up"):
+            return None
+        deadline_ms = self._deadline_ms(placement, report)
+        if self._now_ms < deadline_ms:
+            self._plan_again_at(deadline_ms)
+            return None
+        name = self._nodes[placement.node_id].name
+        return (
+            f"{placement.dyno} on {name} was not up in time. `pinode logs` shows what it said; deploy again."
+        )
+
+    def _deadline_ms(self, placement: Placement, report: DynoReport | None) -> int:
+        placed_ms = self._memory.placed_since(placement.number)
+        longest_ms = placed_ms + FETCH_MS
+        if report is not None and report.state == "fetching":
+            return longest_ms
+        # What counts is when it began to start, but for this leader not before it knew of it.
+        began_ms = placed_ms if report is None else max(placed_ms, report.since_ms)
+        return min(longest_ms, began_ms + self._start_ms + MARGIN_MS)
+
+    def _fill(self, app: App, release: Release) -> list[RegistryCommand]:
+        """Place what is missing, move what was on a dead node, unplace what is too much."""
+        placed = {(one.process_type, one.ordinal): one for one in self._placements(release)}
+        commands: list[RegistryCommand] = []
+        for slot in _wanted(app, release):
+            present = placed.pop(slot, None)
+            if present is None or self._is_gone(present.node_id):
+                commands += self._place(release, slot, replaces=present)
+        return commands + [Unplace(number=surplus.number) for surplus in placed.values()]
+
+    def _place(self, release: Release, slot: Slot, *, replaces: Placement | None) -> list[RegistryCommand]:
+        node_id = self._choice.choose(release, self._registry.slug(release.slug_digest))
+        if node_id is None:
+            return []  # no node can run it now: wait for one
+        return [
+            Place(
+                app=release.app,
+                version=release.version,
+                process_type=slot[0],
+                ordinal=slot[1],
+                node_id=node_id,
+                replaces=replaces.number if replaces is not None else None,
+            )
+        ]
+
+    def _retire(self, app: App, live: Release | None) -> list[RegistryCommand]:
+        """Unplace the dynos of a release that was superseded, once the routes have left them."""
+        old = [one for one in self._registry.placements_of(app.name) if self._is_superseded(one)]
+        if not old:
+            return []
+        if live is not None:
+            due_ms = self._memory.live_since(app.name, live.version) + DRAIN_GRACE_MS
+            if self._now_ms < due_ms:
+                self._plan_again_at(due_ms)
+                return []
+        return [Unplace(number=placement.number) for placement in old]
+
+    def _is_superseded(self, placement: Placement) -> bool:
+        release = self._registry.release(placement.app, placement.version)
+        return release is None or release.state not in ("pending", "live")
+
+    def _placements(self, release: Release) -> list[Placement]:
+        placements = self._registry.placements_of(release.app)
+        return [placement for placement in placements if placement.version == release.version]
+
+    def _report(self, placement: Placement) -> DynoReport | None:
+        return self._reports.get((placement.number, placement.node_id))
+
+    def _is_in_reach(self, node_id: str) -> bool:
+        node = self._nodes.get(node_id)
+        return node is not None and node.state in ("alive", "suspect")
+
+    def _is_gone(self, node_id: str) -> bool:
+        """Whether its dynos are to move. A suspect keeps them; one not seen yet gets time to come back."""
+        node = self._nodes.get(node_id)
+        if node is not None and node.state in ("alive", "suspect"):
+            return False
+        if node is not None and (node.state == "left" or self._memory.was_seen_alive(node_id)):
+            return True
+        due_ms = self._memory.since_ms + RETURN_GRACE_MS
+        if self._now_ms < due_ms:
+            self._plan_again_at(due_ms)
+            return False
+        return True
+
+    def _plan_again_at(self, at_ms: int) -> None:
+        self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)
+
+
+def _wanted(app: App, release: Release) -> list[Slot]:
+    """The dynos that the formation asks of this release, in order."""
+    return [
+        (process_type, ordinal)
+        for process_type in sorted(release.process_types)
+        if process_type != RELEASE_TYPE
+        for ordinal in range(1, app.formation.get(process_type, 0) + 1)
+    ]

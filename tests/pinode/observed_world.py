@@ -1,0 +1,110 @@
+"""Nodes and dynos as they are observed, under test: what a plan asks for happens at once, or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pinode.apps.commands import RegistryCommand
+from pinode.apps.observed import DynoReport, DynoState, NodeState, NodeStats, NodeView
+from pinode.apps.placement import Placement
+from pinode.scheduler.plan import Plan, plan
+from pinode.scheduler.plan_memory import PlanMemory
+from tests.pinode.agreement import Agreement
+
+
+def node(
+    node_id: str,
+    *,
+    state: NodeState = "alive",
+    arch: str = "aarch64",
+    roles: tuple[str, ...] = ("build", "deploy"),
+    stats: NodeStats | None = None,
+) -> NodeView:
+    return NodeView(
+        node_id=node_id,
+        name=f"pi-{node_id}",
+        host="10.0.0.1",
+        peer_port=7300,
+        web_port=8000,
+        router_port=7301,
+        state=state,
+        incarnation=1,
+        arch=arch,
+        roles=roles,
+        stats=stats or NodeStats(),
+    )
+
+
+class ObservedWorld:
+    """An agreement, three nodes and the dynos that run there."""
+
+    def __init__(self, *nodes: NodeView) -> None:
+        self.agreed = Agreement()
+        self.nodes = {one.node_id: one for one in nodes or (node("a"), node("b"), node("c"))}
+        self.reports: dict[int, DynoReport] = {}
+        self.memory = PlanMemory(since_ms=self.agreed.now)
+
+    def plan(self) -> Plan:
+        return plan(
+            self.agreed.registry,
+            list(self.nodes.values()),
+            list(self.reports.values()),
+            now_ms=self.agreed.now,
+            memory=self.memory,
+        )
+
+    def execute_plan(self) -> Sequence[RegistryCommand]:
+        """Plan once and agree on the commands; none may be refused."""
+        commands = self.plan().commands
+        for command in commands:
+            self.agreed.do(command)
+        return commands
+
+    def settle(self, *, rounds: int = 100) -> None:
+        """Carry out plans, with every dyno on a living node up at once, until there is nothing left to do."""
+        for _ in range(rounds):
+            made = self.plan()
+            for command in made.commands:
+                self.agreed.do(command)
+            self.report_all()
+            if not made.commands:
+                if made.due_ms is None:
+                    return
+                self.agreed.now = max(self.agreed.now, made.due_ms)
+        raise AssertionError(f"no end of planning: {self.plan()}")
+
+    def report_all(self, state: DynoState = "up") -> None:
+        """Every node in reach reports its dynos, all in this state."""
+        placements = self.agreed.registry.placements()
+        kept = {one.number for one in placements}
+        self.reports = {number: row for number, row in self.reports.items() if number in kept}
+        for placement in placements:
+            if self.nodes[placement.node_id].state in ("alive", "suspect"):
+                self.report(placement, state)
+
+    def report(self, placement: Placement, state: DynoState, *, detail: str | None = None) -> None:
+        known = self.reports.get(placement.number)
+        since_ms = known.since_ms if known is not None and known.state == state else self.agreed.now
+        self.reports[placement.number] = DynoReport(
+            placement=placement.number,
+            app=placement.app,
+            version=placement.version,
+            process_type=placement.process_type,
+            ordinal=placement.ordinal,
+            node_id=placement.node_id,
+            state=state,
+            detail=detail,
+            since_ms=since_ms,
+        )
+
+    def set_state(self, node_id: str, state: NodeState) -> None:
+        self.nodes[node_id] = replace(self.nodes[node_id], state=state)
+
+    def change_leader(self) -> None:
+        """A new leader has heard no reports yet, and remembers nothing."""
+        self.memory = PlanMemory(since_ms=self.agreed.now)
+        self.reports = {}
+
+    def where(self, app: str = "blog") -> dict[str, str]:
+        """Dyno → node, of all releases."""
+        placements = self.agreed.registry.placements_of(app)
+        return {f"v{one.version} {one.dyno}": one.node_id for one in placements}

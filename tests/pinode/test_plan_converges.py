@@ -1,0 +1,96 @@
+"""From any state, with observations that stay as they are, the plan reaches the formation and then falls silent."""
+
+from random import Random
+
+import pytest
+
+from pinode.apps.commands import SetConfig, SetFormation
+from pinode.apps.errors import Refused
+from pinode.scheduler.plan import RETURN_GRACE_MS
+from tests.pinode.observed_world import ObservedWorld, node
+
+TYPES = {"web": "x", "worker": "y"}
+
+
+def stir(world: ObservedWorld, random: Random) -> None:
+    """Something happens: somebody deploys, scales or configures, a node dies, a dyno fails, the leader changes."""
+    app = random.choice(["blog", "shop"])
+    match random.randrange(9):
+        case 0 | 1:
+            types = {name: TYPES[name] for name in random.choice([("web",), ("worker",), ("web", "worker")])}
+            world.agreed.deploy(app, slug=random.choice("123"), process_types=types)
+        case 2:
+            quantities = {random.choice(list(TYPES)): random.randint(0, 4)}
+            world.agreed.do(SetFormation(app=app, quantities=quantities, actor="ada"))
+        case 3:
+            world.agreed.do(SetConfig(app=app, set_values={"A": random.randbytes(1)}, actor="ada"))
+        case 4:
+            world.set_state(random.choice("abc"), random.choice(["dead", "suspect", "alive", "alive"]))
+        case 5:
+            for placement in world.agreed.registry.placements():
+                if random.random() < 0.3:
+                    world.report(placement, random.choice(["up", "starting", "crashed", "failed"]))
+        case 6:
+            world.change_leader()
+        case _:
+            world.agreed.now += random.choice([0, 100, 5_000, 100_000])
+            world.execute_plan()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_plan_converges_to_the_formation_and_then_is_empty(seed: int) -> None:
+    random = Random(seed)
+    world = ObservedWorld(node("a"), node("b"), node("c"), node("d", arch="x86_64"))
+    for app in ("blog", "shop"):
+        world.agreed.create(app)
+    for _ in range(60):
+        try:
+            stir(world, random)
+        except Refused as refused:
+            assert refused.code in ("too_many_dynos", "process_type_not_found"), refused
+
+    world.set_state("a", "alive")
+    world.agreed.now += RETURN_GRACE_MS
+    world.settle()
+
+    assert world.plan().commands == () and world.plan().due_ms is None
+    for app in ("blog", "shop"):
+        assert_as_agreed(world, app)
+
+
+def assert_as_agreed(world: ObservedWorld, name: str) -> None:
+    """Exactly the dynos of the formation run, of the live release alone, on nodes that are there."""
+    registry = world.agreed.registry
+    app, live = registry.app(name), registry.live_release(name)
+    assert app is not None
+    assert registry.pending_release(name) is None
+    if live is None:
+        assert not registry.placements_of(name)
+        return
+    wanted = {
+        (process_type, ordinal)
+        for process_type in live.process_types
+        for ordinal in range(1, app.formation.get(process_type, 0) + 1)
+    }
+    placed = [(one.process_type, one.ordinal) for one in registry.placements_of(name)]
+    assert set(placed) == wanted and len(placed) == len(wanted)
+    for placement in registry.placements_of(name):
+        assert placement.version == live.version
+        assert world.nodes[placement.node_id].state in ("alive", "suspect")
+        assert world.nodes[placement.node_id].arch == "aarch64"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_at_any_moment_planning_twice_gives_the_same_plan_and_none_of_it_is_refused(seed: int) -> None:
+    random = Random(1_000 + seed)
+    world = ObservedWorld()
+    for app in ("blog", "shop"):
+        world.agreed.create(app)
+
+    for _ in range(40):
+        try:
+            stir(world, random)
+        except Refused:
+            continue
+        assert world.plan() == world.plan()
+        world.execute_plan()
