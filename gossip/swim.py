@@ -248,7 +248,11 @@ class Swim:
             self.health.worsen(len(probe.helpers) - len(probe.nacks) if probe.helpers else 1)
             self._view.accuse(probe.target, now=now)
             return
-        self._ping(probe.target, probe.sequence, now=now)
+        held = self._roster.get(probe.target.node_id)
+        if held is None or not held.state.is_live or held.run_id != probe.target.run_id:
+            self._probes.close(probe)  # it has ended meanwhile, or began anew
+            return
+        self._ping(held, probe.sequence, now=now)
         probe.again_at = math.inf
         if probe.indirect_at <= now:
             probe.indirect_at = math.inf
