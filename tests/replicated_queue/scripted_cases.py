@@ -127,7 +127,9 @@ class ScriptedGroup:
 
     def run(self, block: Block) -> list[str]:
         """Do what the block says, and return what it prints, without log lines."""
-        handler: Callable[[Block], list[str]] | None = getattr(self, "do_" + block.command.replace("-", "_"), None)
+        handler: Callable[[Block], list[str]] | None = getattr(
+            self, "do_" + block.command.replace("-", "_"), None
+        )
         if handler is None:
             raise Unsupported(block.command)
         return handler(block)
@@ -213,7 +215,9 @@ class ScriptedGroup:
             raise Unsupported(f"deliver-msgs {' '.join(block.options)}")
         lines = [line for node in block.ids for line in self.deliver(node, drop=False)]
         lines += [
-            line for node in listed(block.options.get("drop", "")) for line in self.deliver(int(node), drop=True)
+            line
+            for node in listed(block.options.get("drop", ""))
+            for line in self.deliver(int(node), drop=True)
         ]
         return lines or ["no messages"]
 

@@ -97,7 +97,9 @@ class ServiceGroup:
     @property
     def leader(self) -> ReplicaService | None:
         leaders = [
-            service for peer, service in self.services.items() if service.is_leader and peer not in self.cut_off
+            service
+            for peer, service in self.services.items()
+            if service.is_leader and peer not in self.cut_off
         ]
         return leaders[0] if len(leaders) == 1 else None
 
