@@ -1,5 +1,5 @@
-"""The dynos of this node: what the registry wants here is fetched, started, watched and stopped, and reported.
+"""The dynos of this node: what is placed here is fetched, started, watched, stopped, and reported to all nodes.
 
 `dyno` decides alone what happens to one dyno (a core: events and the time in, effects out); `supervisor` and its
-parts carry it out. Dynos outlive the node process: a restarted one finds them by process id, start time and boot id.
+parts carry it out. Dynos outlive the node process: a restarted one finds them by process id, start time, boot id.
 """

@@ -1,1 +1,1 @@
-"""What dynos print: a bounded file for each dyno on its node, merged over all dynos and nodes when somebody asks."""
+"""What dynos print: a bounded file for each on its node, merged over dynos and nodes when somebody asks."""

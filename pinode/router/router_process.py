@@ -9,7 +9,7 @@ from pinode.cluster import Cluster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterCertificates:
-    """PEM files. `node_*` and `authority` are for the hop between routers, `web_*` for `[listen] apps_tls`."""
+    """PEM files: of the node for the hop between routers, of the web for `[listen] apps_tls`."""
 
     node_certificate: Path
     node_key: Path

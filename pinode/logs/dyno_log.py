@@ -1,0 +1,181 @@
+"""The output of one dyno: a file that it appends to by itself; nothing of ours can block it or die on it.
+
+The file knows no times. Beside it stand marks (offset, time), written when growth is noticed; the time is the
+file's own last change, so that what a quiet dyno prints is stamped exactly, however late we look. Over its bound
+the file becomes `.old` (the newest half) and is emptied under the dyno, which goes on appending.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pinode.logs.log_line import PLATFORM_MARK, Mark, RawLine, split_lines
+
+MARK = struct.Struct(">QQ")
+COPY_BYTES = 256 * 1024
+READ_BYTES = 1024 * 1024  # looked at for one answer, of each file
+
+
+class DynoLog:
+    """The log of the dyno of one placement, in `directory/app/`."""
+
+    def __init__(self, directory: Path, *, app: str, dyno: str, placement: int, most_bytes: int) -> None:
+        """At most about `most_bytes` are kept, half of them in the file that grows."""
+        folder = directory / app
+        self.path = folder / f"{dyno}.{placement}.log"
+        self._most_bytes = most_bytes
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._noticed = _last_mark(marks_path(self.path))
+
+    def open(self) -> int:
+        """A file descriptor for the dyno's output; the caller closes it."""
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def notice_growth(self) -> None:
+        """Mark what is new, if anything is; bound the file. One `stat` when nothing is."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return
+        if found.st_size > self._noticed:
+            with marks_path(self.path).open("ab") as marks:
+                marks.write(MARK.pack(found.st_size, found.st_mtime_ns // 1_000_000))
+            self._noticed = found.st_size
+        if found.st_size > self._most_bytes // 2:
+            self._start_over(found.st_size)
+
+    def say(self, text: str) -> None:
+        """Add a line of the platform's own."""
+        self.notice_growth()
+        line = PLATFORM_MARK + text.replace("\n", " ").encode() + b"\n"
+        with open(self.open(), "ab") as file:
+            # A dyno that ended in the middle of a line must not swallow ours.
+            file.write(line if _ends_a_line(self.path) else b"\n" + line)
+        self.notice_growth()
+
+    def last_lines(self, count: int) -> list[str]:
+        """The newest lines of the dyno itself."""
+        return [line.text for line in read_tail(self.path, count) if not line.is_platform]
+
+    def _start_over(self, size: int) -> None:
+        old, keep = old_path(self.path), self._most_bytes // 2
+        with self.path.open("rb") as source, old.open("wb") as target:
+            source.seek(max(0, size - keep))
+            if size > keep:
+                source.readline()
+            shift = source.tell()
+            while block := source.read(COPY_BYTES):
+                target.write(block)
+            os.truncate(
+                self.path, 0
+            )  # what came since the last read is lost: less than a millisecond of output
+        kept = [Mark(mark.end - shift, mark.time_ms) for mark in read_marks(self.path) if mark.end > shift]
+        marks_path(old).write_bytes(b"".join(MARK.pack(mark.end, mark.time_ms) for mark in kept))
+        os.truncate(marks_path(self.path), 0)
+        self._noticed = 0
+
+
+def marks_path(log: Path) -> Path:
+    """Where the marks of a log file are."""
+    return log.with_name(log.name + ".marks")
+
+
+def old_path(log: Path) -> Path:
+    """Where the part before the current one is."""
+    return log.with_name(log.name + ".old")
+
+
+def read_marks(log: Path) -> list[Mark]:
+    """All marks; a torn last one is left out."""
+    try:
+        content = marks_path(log).read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = len(content) - len(content) % MARK.size
+    return [Mark(*entry) for entry in MARK.iter_unpack(content[:whole])]
+
+
+def read_tail(log: Path, count: int) -> list[RawLine]:
+    """The newest lines, oldest first."""
+    lines: list[RawLine] = []
+    for part in (log, old_path(log)):
+        if len(lines) < count:
+            lines = _read_part(part, None)[0] + lines
+    return lines[-count:] if count else []
+
+
+def read_from(log: Path, offset: int) -> tuple[list[RawLine], int]:
+    """Whole lines from `offset` on and the offset after them; bounded, so that the oldest may be left out."""
+    return _read_part(log, offset)
+
+
+def _read_part(log: Path, offset: int | None) -> tuple[list[RawLine], int]:
+    """From `offset`, only whole lines; without one, the end of the file, whole or not."""
+    try:
+        with log.open("rb") as file:
+            found = os.fstat(file.fileno())
+            offset = 0 if offset is not None and offset > found.st_size else offset
+            start = max(offset or 0, found.st_size - READ_BYTES)
+            file.seek(start)
+            content = file.read(READ_BYTES)
+    except FileNotFoundError:
+        return [], 0
+    if offset is not None:
+        # A line of a megabyte is not waited for: it is cut where it is.
+        whole = content.rfind(b"\n") + 1
+        content = content[:whole] if whole or len(content) < READ_BYTES else content
+    lines = split_lines(content, start=start, marks=read_marks(log), last_ms=found.st_mtime_ns // 1_000_000)
+    return lines, start + len(content)
+
+
+def log_files(directory: Path, app: str) -> list[Path]:
+    """Log files of an app, the least recently written first."""
+    found = [(path.stat().st_mtime_ns, path) for path in (directory / app).glob("*.log")]
+    return [path for _, path in sorted(found)]
+
+
+def dyno_of(log: Path) -> str:
+    """`web.1` for `web.1.17.log`."""
+    return log.name.rsplit(".", 2)[0]
+
+
+def remove_surplus(directory: Path, app: str, *, most_bytes: int, keep: frozenset[Path]) -> None:
+    """Delete an app's oldest logs over the bound, but none of `keep`."""
+    total = 0
+    for log in reversed(log_files(directory, app)):
+        total += sum(part.stat().st_size for part in _parts(log) if part.exists())
+        if total > most_bytes and log not in keep:
+            remove_log(log)
+
+
+def remove_log(log: Path) -> None:
+    """Delete a log with all its parts."""
+    for part in _parts(log):
+        with suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _parts(log: Path) -> Iterator[Path]:
+    yield from (log, marks_path(log), old_path(log), marks_path(old_path(log)))
+
+
+def _ends_a_line(log: Path) -> bool:
+    with log.open("rb") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+        return file.read(1) in (b"", b"\n")
+
+
+def _last_mark(marks: Path) -> int:
+    """The offset up to which growth was noticed before; a mark torn by a power cut is cut off."""
+    try:
+        content = marks.read_bytes()
+    except FileNotFoundError:
+        return 0
+    torn = len(content) % MARK.size
+    if torn:
+        os.truncate(marks, len(content) - torn)
+    end: int = MARK.unpack_from(content, len(content) - torn - MARK.size)[0] if len(content) > torn else 0
+    return end
