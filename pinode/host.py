@@ -1,7 +1,24 @@
-"""What this machine is and how it is doing, as the kernel says: names, addresses, statistics, sensors of a Pi."""
+"""What this machine is and how it is doing, as the kernel says: names, addresses, statistics, sensors."""
 
-from dataclasses import dataclass
+import os
+import platform
+import re
+import socket
+from collections import deque
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
+
+import psutil
+
+SECTOR_BYTES = 512
+HOUR_SECONDS = 3600.0
+WRITES_EVERY_SECONDS = 60.0  # how finely the last hour's writes are remembered
+SHORTEST_WRITES_SECONDS = 600.0  # less than this is not scaled up to an hour
+THROTTLED_NOW = 0xF  # under-voltage, capped, throttled, soft temperature limit; higher bits tell of the past
+SHARED_NAMES = {"", "raspberrypi", "debian", "localhost"}
+ROUTE_PROBE = ("192.0.2.1", 9)  # documentation address (RFC 5737): asks for the route, no packet is sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,37 +28,139 @@ class HostSample:
     cpu_percent: float
     load_1m: float
     memory_percent: float
-    memory_bytes: int
+    memory_bytes: int  # in use
     disk_percent: float
     disk_free_bytes: int
     net_tx_bytes_per_s: float
     net_rx_bytes_per_s: float
-    temperature_celsius: float | None
-    throttled: bool | None
-    disk_written_bytes_per_hour: int
+    temperature_celsius: float | None  # None: no sensor
+    throttled: bool | None  # None: not a Pi
+    disk_written_bytes_per_hour: int  # to the disk of the data directory, by everything on this machine
+
+    def as_stats(self) -> dict[str, Any]:
+        """Field by field."""
+        return asdict(self)
 
 
 class HostSensors:
     """Measures this machine; rates are since the measurement before."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, system: Path = Path("/sys")) -> None:
         self._data_dir = data_dir
+        self._system = system
+        self._traffic: tuple[float, int, int] | None = None  # when, sent, received
+        self._writes: deque[tuple[float, int]] = deque()  # when, bytes written since the machine started
+        psutil.cpu_percent(None)
 
     def sample(self, now: float) -> HostSample:
         """Measure; `now` is monotonic seconds."""
-        raise RuntimeError
+        memory = psutil.virtual_memory()
+        disk = psutil.disk_usage(str(self._data_dir))
+        sent, received = self._traffic_rates(now)
+        return HostSample(
+            cpu_percent=psutil.cpu_percent(None),
+            load_1m=round(os.getloadavg()[0], 2),
+            memory_percent=memory.percent,
+            memory_bytes=memory.used,
+            disk_percent=disk.percent,
+            disk_free_bytes=disk.free,
+            net_tx_bytes_per_s=sent,
+            net_rx_bytes_per_s=received,
+            temperature_celsius=self._temperature(),
+            throttled=self._throttled(),
+            disk_written_bytes_per_hour=self._written_per_hour(now),
+        )
+
+    def _traffic_rates(self, now: float) -> tuple[float, float]:
+        """Bytes a second sent and received, without what the machine says to itself."""
+        counters = [count for name, count in psutil.net_io_counters(pernic=True).items() if name != "lo"]
+        sent, received = (sum(c.bytes_sent for c in counters), sum(c.bytes_recv for c in counters))
+        before, self._traffic = self._traffic, (now, sent, received)
+        if before is None or now <= before[0]:
+            return 0.0, 0.0
+        seconds = now - before[0]
+        # An interface that went away takes its counters along.
+        return max(0, sent - before[1]) / seconds, max(0, received - before[2]) / seconds
+
+    def _temperature(self) -> float | None:
+        text = _first_line(self._system / "class/thermal/thermal_zone0/temp")
+        return int(text) / 1000 if re.fullmatch(r"-?\d+", text) else None
+
+    def _throttled(self) -> bool | None:
+        text = _first_line(self._system / "devices/platform/soc/soc:firmware/get_throttled")
+        if re.fullmatch(r"(0x)?[0-9a-fA-F]+", text):
+            return bool(int(text, 16) & THROTTLED_NOW)
+        for name in sorted(self._system.glob("class/hwmon/hwmon*/name")):
+            if _first_line(name) == "rpi_volt":
+                return _first_line(name.with_name("in0_lcrit_alarm")) == "1"
+        return None
+
+    def _written_per_hour(self, now: float) -> int:
+        written = self._written_bytes()
+        if not self._writes or now - self._writes[-1][0] >= WRITES_EVERY_SECONDS:
+            self._writes.append((now, written))
+        while len(self._writes) > 1 and now - self._writes[0][0] > HOUR_SECONDS:
+            self._writes.popleft()
+        since, before = self._writes[0]
+        seconds = max(now - since, SHORTEST_WRITES_SECONDS)
+        return int(max(0, written - before) * HOUR_SECONDS / seconds)
+
+    def _written_bytes(self) -> int:
+        """Written to the data directory's disk since the machine started; 0 where the kernel does not count."""
+        device = os.stat(self._data_dir).st_dev
+        counters = _first_line(self._system / f"dev/block/{os.major(device)}:{os.minor(device)}/stat").split()
+        return int(counters[6]) * SECTOR_BYTES if len(counters) > 6 else 0
 
 
-def default_node_name() -> str:
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace").partition("\n")[0].strip("\0 \t")
+    except OSError:
+        return ""
+
+
+def default_node_name(host_name: str | None = None, machine_id: str | None = None) -> str:
     """Host name; one that many fresh machines share gets `-` and 4 hexadecimal digits of the machine id."""
-    return ""
+    name = (host_name if host_name is not None else socket.gethostname()).split(".")[0].lower()
+    name = re.sub(r"[^a-z0-9-]+", "-", name).strip("-")[:58]
+    if name not in SHARED_NAMES:
+        return name
+    identity = machine_id if machine_id is not None else _first_line(Path("/etc/machine-id"))
+    digits = re.sub(r"[^0-9a-f]", "", identity.lower())[:4] or "0000"
+    return f"{name or 'node'}-{digits}"
 
 
 def default_route_address() -> str:
     """Address others on the network reach this machine at; loopback when there is no network."""
-    return ""
+    for family, probe in ((socket.AF_INET, ROUTE_PROBE), (socket.AF_INET6, ("2001:db8::1", 9))):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as asking:
+                asking.connect(probe)
+                return str(asking.getsockname()[0])
+        except OSError:
+            continue
+    return "127.0.0.1"
+
+
+def own_addresses() -> list[str]:
+    """Every address of this machine that others may dial; none that is link-local."""
+    found = set()
+    for interface in psutil.net_if_addrs().values():
+        for known in interface:
+            if known.family in (socket.AF_INET, socket.AF_INET6) and "%" not in known.address:
+                address = ip_address(known.address)
+                if not address.is_link_local:
+                    found.add(str(address))
+    return sorted(found)
 
 
 def architecture() -> str:
     """As in `x86_64`, `aarch64`."""
-    return ""
+    return platform.machine()
+
+
+def board_model(system: Path = Path("/sys")) -> str:
+    """As in `Raspberry Pi 4 Model B Rev 1.4`; empty where nothing says."""
+    return _first_line(system / "firmware/devicetree/base/model") or _first_line(
+        system / "class/dmi/id/product_name"
+    )

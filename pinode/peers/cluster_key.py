@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pinode.errors import SettingsError
 from pinode.peers.durable_files import write_durably
+from pinode.settings import Settings
 
 KEY_BYTES = 32
 
@@ -27,6 +28,22 @@ def new_cluster_key() -> ClusterKey:
 def write_cluster_key(path: Path, key: ClusterKey) -> None:
     """Write the key, readable by its owner alone. Raises `FileExistsError` rather than write over another."""
     write_durably(path, base64.b64encode(key.secret) + b"\n", mode=0o600, replace=False)
+
+
+def load_or_make_cluster_key(settings: Settings) -> ClusterKey:
+    """Read the key; a node that begins a cluster of its own makes one. Raises `SettingsError`."""
+    path = settings.cluster.key_file
+    try:
+        return read_cluster_key(path)
+    except FileNotFoundError as error:
+        if settings.cluster.expect > 1 or settings.cluster.join:
+            raise SettingsError(
+                f"there is no cluster key {path}, and a cluster of several nodes needs the same one on each",
+                hint="Make it once with `pinode init`, then copy cluster.toml and cluster.key to every node.",
+            ) from error
+    key = new_cluster_key()
+    write_cluster_key(path, key)
+    return key
 
 
 def read_cluster_key(path: Path) -> ClusterKey:

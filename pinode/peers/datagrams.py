@@ -1,21 +1,22 @@
 """Sealed datagrams: what strangers send, alter or repeat is not believed, and costs little.
 
-Every process start seals under a key of its own, derived from the cluster key, the cluster id, the node id and
-128 random bits, with a counter as nonce: nothing has to be read from a disk for a nonce never to come twice. A
-receiver keeps a replay window for each sender. A start it does not know could be an old recording, so it is
-believed only after it echoed a fresh random value; what it said first is kept until then.
+Every process start seals under a key of its own, derived from the cluster key, the cluster id, the node id
+and 128 random bits, with a counter as nonce: nothing has to be read from a disk for a nonce never to come
+twice. A receiver keeps a replay window for each sender. A start it does not know could be an old recording,
+so it is believed only after it echoed a fresh random value; what it said first is kept until then.
 
     version 1, kind 1, node id 8, start 16, counter 8, encrypted body, tag 16: 50 bytes around a body
 """
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from random import Random
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from gossip.service import Opened
+from pinode.peers.identity import Identity
 from pinode.peers.keys import derive
 
 VERSION = 1
@@ -75,14 +76,12 @@ class _Asked:
 class DatagramSeal:
     """The seal of one process start of one node; see `gossip.service.Seal`."""
 
-    def __init__(
-        self, *, gossip_key: bytes, cluster_id: bytes, node_id: str, random_bytes: Callable[[int], bytes]
-    ) -> None:
-        self._gossip_key = gossip_key
+    def __init__(self, identity: Identity, *, cluster_id: bytes, random: Random) -> None:
+        self._gossip_key = identity.secrets.gossip_key
         self._cluster_id = cluster_id
-        self._node = bytes.fromhex(node_id)
-        self._random_bytes = random_bytes
-        self._start = random_bytes(START_BYTES)
+        self._node = bytes.fromhex(identity.node_id)
+        self._random = random  # must be the system's
+        self._start = random.randbytes(START_BYTES)
         self._cipher = self._cipher_of(self._node, self._start)
         self._counter = 0
         self._senders: OrderedDict[bytes, _Sender] = OrderedDict()  # by node; the longest silent first
@@ -119,7 +118,7 @@ class DatagramSeal:
 
     def _challenge(self, node: bytes, start: bytes, counter: int, body: bytes) -> Opened:
         """Ask a start we do not know whether it is running now, and keep what it said until it answers."""
-        asked = self._challenges.pop((node, start), None) or _Asked(self._random_bytes(VALUE_BYTES))
+        asked = self._challenges.pop((node, start), None) or _Asked(self._random.randbytes(VALUE_BYTES))
         asked.counter, asked.body = counter, body
         self._challenges[node, start] = asked
         if len(self._challenges) > MAX_CHALLENGES:

@@ -1,11 +1,13 @@
 """Sealed datagrams: members hear each other; strangers, recordings and damaged bytes are not believed."""
 
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pinode.peers.cluster_key import ClusterKey
 from pinode.peers.datagrams import (
     MAX_CHALLENGES,
     OVERHEAD_BYTES,
@@ -13,18 +15,20 @@ from pinode.peers.datagrams import (
     DatagramSeal,
     ReplayWindow,
 )
+from pinode.peers.identity import Identity
+from pinode.peers.keys import ClusterSecrets
+from pinode.peers.tls import PeerFiles
 
 HERE, THERE = ("10.0.0.1", 7300), ("10.0.0.2", 7300)
 ONE, TWO, THREE = "11" * 8, "22" * 8, "33" * 8
 
 
 def seal_of(
-    node_id: str, seed: int = 0, *, gossip_key: bytes = b"g" * 32, cluster_id: bytes = b"c" * 16
+    node_id: str, seed: int = 0, *, key: bytes = b"k" * 32, cluster_id: bytes = b"c" * 16
 ) -> DatagramSeal:
-    random = Random(f"{node_id} {seed}")
-    return DatagramSeal(
-        gossip_key=gossip_key, cluster_id=cluster_id, node_id=node_id, random_bytes=random.randbytes
-    )
+    nowhere = PeerFiles(key=Path(), certificate=Path(), authority=Path())
+    identity = Identity(node_id=node_id, files=nowhere, secrets=ClusterSecrets.derived_from(ClusterKey(key)))
+    return DatagramSeal(identity, cluster_id=cluster_id, random=Random(f"{node_id} {seed}"))
 
 
 def deliver(datagram: bytes, sender: DatagramSeal, receiver: DatagramSeal) -> list[bytes]:
@@ -133,9 +137,7 @@ def test_strangers_newer_versions_and_over_long_datagrams_get_no_answer(datagram
     assert (opened.payload, opened.replies) == (None, ())
 
 
-@pytest.mark.parametrize(
-    "other", [seal_of(ONE, gossip_key=b"x" * 32), seal_of(ONE, cluster_id=b"other cluster id")]
-)
+@pytest.mark.parametrize("other", [seal_of(ONE, key=b"x" * 32), seal_of(ONE, cluster_id=b"other cluster id")])
 def test_another_key_or_another_cluster_is_a_stranger(other: DatagramSeal) -> None:
     assert deliver(other.seal(b"hello", to=THERE), other, seal_of(TWO)) == []
 

@@ -1,0 +1,41 @@
+"""What a node keeps of its founding on its disk."""
+
+from pathlib import Path
+
+from pinode.peers.agreement import AcceptorState
+from pinode.peers.durable_files import write_durably
+from pinode.peers.founding_codec import decode_record, decode_state, encode_record, encode_state
+from pinode.peers.founding_record import FoundingRecord
+
+
+class FoundingStore:
+    """The record, and before there is one what this node promised."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._record_file = data_dir / "cluster.record"
+        self._state_file = data_dir / "founding"
+
+    def record(self) -> FoundingRecord | None:
+        """The record, once decided. Raises `MalformedFrame` when it cannot be read."""
+        content = _read(self._record_file)
+        return decode_record(content) if content is not None else None
+
+    def state(self) -> AcceptorState:
+        """What this node promised and accepted. Raises `MalformedFrame` when it cannot be read."""
+        content = _read(self._state_file)
+        return decode_state(content) if content is not None else AcceptorState()
+
+    def keep_record(self, record: FoundingRecord) -> None:
+        """Make the record durable."""
+        write_durably(self._record_file, encode_record(record))
+
+    def keep_state(self, state: AcceptorState) -> None:
+        """Make a promise durable; only then may it be given."""
+        write_durably(self._state_file, encode_state(state))
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
