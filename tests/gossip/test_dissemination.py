@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gossip.codec import HEADER_BYTES, encode_datagram, row_size, update_size
 from gossip.dissemination import NewsQueue, transmit_limit
 from gossip.member import MAX_META_BYTES, MAX_NAME_BYTES, MAX_ROW_BYTES, MemberState
-from gossip.messages import Datagram, MemberUpdate, News, Ping, PingRequest, RowUpdate
+from gossip.messages import Datagram, MemberUpdate, Message, News, Ping, PingRequest, RowUpdate
 from gossip.settings import GossipSettings
 from gossip.stats import StatTable, received_row
 from tests.gossip.factories import NAMES, Core, accused, member, node_id
@@ -82,7 +82,7 @@ def test_no_datagram_is_larger_than_its_bound(members: int, meta_bytes: int, row
 
 def test_the_biggest_possible_claim_fits_a_datagram_beside_the_biggest_message() -> None:
     settings = GossipSettings()
-    messages = [
+    messages: list[Message] = [
         Ping(sequence=1 << 32, target=node_id("b"), target_run_id=1 << 53),
         PingRequest(sequence=1 << 32, target=node_id("b"), target_run_id=1 << 53, address=BIGGEST.address),
     ]

@@ -149,6 +149,7 @@ async def test_statistics_and_meta_reach_the_others_with_their_age() -> None:
 
         row = await eventually(lambda: nodes.services["b"].stats().get(node_id("a")))
         await eventually(lambda: b"changed" in {one.meta for one in nodes.services["b"].members()})
+        assert row is not None
         assert row.payload == b"42 degrees"
         assert 0 <= asyncio.get_running_loop().time() - row.measured_at < 5
 
