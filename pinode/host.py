@@ -106,7 +106,7 @@ class HostSensors:
         return int(max(0, written - before) * HOUR_SECONDS / seconds)
 
     def _written_bytes(self) -> int:
-        """Written to the data directory's disk since the machine started; 0 where the kernel does not count."""
+        """Written to the data directory's disk since the machine started; 0 where nobody counts."""
         device = os.stat(self._data_dir).st_dev
         counters = _first_line(self._system / f"dev/block/{os.major(device)}:{os.minor(device)}/stat").split()
         return int(counters[6]) * SECTOR_BYTES if len(counters) > 6 else 0

@@ -200,8 +200,8 @@ class Founder:
             others = ", ".join(member.where for member in record.members)
             raise Conflict(
                 f"the cluster {record.name!r} was founded without this node, by {others}",
-                hint="Joining a founded cluster is not part of this version: set [cluster] expect to the number "
-                "of nodes, and start all of them with empty data directories.",
+                hint="Joining a founded cluster is not part of this version: set [cluster] expect to the "
+                "number of nodes, and start all of them with empty data directories.",
             )
 
     # -- proposing -----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def decode(data: bytes) -> Message:
         if version != VERSION:
             raise MalformedFrame(f"a founding message of version {version!r:.20}")
         return _read(kind, fields)
-    except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedFrame("a founding message that cannot be read") from error
 
 
@@ -143,7 +143,7 @@ def decode_record(data: bytes) -> FoundingRecord:
             sealed_setup_code=_bytes(sealed_code),
             created_at_unix=float(created),
         )
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedFrame("a founding record that cannot be read") from error
 
 
@@ -159,7 +159,7 @@ def decode_state(data: bytes) -> AcceptorState:
         if version != VERSION:
             raise MalformedFrame(f"founding state of version {version!r:.20}")
         return AcceptorState(_read_ballot(promised), _read_groups(groups), _read_accept(accepted))
-    except (ValueError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedFrame("founding state that cannot be read") from error
 
 

@@ -73,14 +73,14 @@ class PeerLinks:
 
     async def run(self) -> None:
         """Listen and dial until cancelled. Raises `Conflict` when the address is taken."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                tasks.create_task(self._listener.run(), name="peer port")
-        finally:
-            self._tasks = None
-            for connection in list(self._connections):
-                connection.close()
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await self._listener.run()
+            finally:  # nothing more comes in before the tasks below are ended
+                self._tasks = None
+                for connection in list(self._connections):
+                    connection.close()
 
     def send(self, node_id: str, lane: Lane, frame: bytes) -> None:
         """Queue one frame and return at once; it may be lost, never reordered within its lane."""
