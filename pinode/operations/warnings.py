@@ -15,7 +15,7 @@ def warnings_of(nodes: Sequence[NodeView], *, has_quorum: bool) -> list[str]:
     """Return the warnings of `status`: the cluster's first, then those of each node in the order given."""
     found = list(_of_the_cluster(nodes, has_quorum=has_quorum))
     for node in nodes:
-        found += _of_a_node(node)
+        found += _of_a_node(node, has_quorum=has_quorum)
     return found
 
 
@@ -24,14 +24,14 @@ def _of_the_cluster(nodes: Sequence[NodeView], *, has_quorum: bool) -> Iterator[
     away = [node.name for node in registered if node.state in ("dead", "suspect")]
     if not has_quorum:
         cure = f"Bring back {', '.join(away)}." if away else "Wait for an election, or check the network."
-        yield f"no quorum: nothing can be changed now what is shown may be old, running apps go on. {cure}"
+        yield f"no quorum: nothing can be changed now, what is shown may be old, running apps go on. {cure}"
     if len(registered) == 1:
         yield "one node alone: what it holds is lost with its disk. Add two more nodes."
     elif len(registered) == 2:
         yield "two nodes: when either is off, nothing can be changed. Add a third."
 
 
-def _of_a_node(node: NodeView) -> Iterator[str]:
+def _of_a_node(node: NodeView, *, has_quorum: bool) -> Iterator[str]:
     if node.state == "left":
         return
     if node.state == "dead":
@@ -40,7 +40,8 @@ def _of_a_node(node: NodeView) -> Iterator[str]:
             if node.stats_age_seconds is None
             else f"last heard {_span(node.stats_age_seconds)} ago"
         )
-        yield f"{node.name} is dead ({heard}). Check its power and network; its dynos move to other nodes."
+        dynos = "its dynos move to other nodes" if has_quorum else "its dynos cannot move without a quorum"
+        yield f"{node.name} is dead ({heard}). Check its power and network; {dynos}."
         return
     if node.state == "suspect":
         yield f"{node.name} does not answer; it is declared dead if that goes on for some seconds."

@@ -10,6 +10,7 @@ from builders.git_url import GitUrl, check_git_url
 from pinode.apps.app import App
 from pinode.apps.checks import check_app_name, check_config_name, check_process_type, check_quantities
 from pinode.apps.commands import CreateApp, DestroyApp, SetConfig, SetFormation
+from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 from pinode.logs.app_log import follow, tail
@@ -30,7 +31,7 @@ from pinode.web.messages import (
     stream_text,
     text_of,
 )
-from pinode.web.site import APP, caller, managed_app, site_of
+from pinode.web.site import MANAGED_APP, caller, managed_app, site_of
 
 LINES_AT_MOST = 10_000
 VALUE_CHARACTERS = 64 * 1024
@@ -203,5 +204,8 @@ async def _followed(
 
 def _again(request: web.Request) -> web.Request:
     """The request with the app as it is after the change."""
-    request[APP] = site_of(request).cluster.state.registry.app(managed_app(request).name)
+    app = site_of(request).cluster.state.registry.app(managed_app(request).name)
+    if app is None:
+        raise AppNotFound(app=managed_app(request).name)
+    request[MANAGED_APP] = app
     return request

@@ -15,7 +15,7 @@ from pinode.web.caller import FORM_COOKIE, SAFE_METHODS, Caller, caller_of, chec
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
 from pinode.web.routes import Route
-from pinode.web.site import APP, CALLER, SITE, site_of
+from pinode.web.site import CALLER, MANAGED_APP, SITE, site_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def guarded(route: Route) -> Handler:
             await _check(route, request)
             return await route.handler(request)
         except NotLoggedIn as error:
-            if route.is_page and request.method in SAFE_METHODS:
+            if route.is_page:
                 raise web.HTTPSeeOther(_login_address(request)) from error
             return _problem(request, problem_of(error), is_page=route.is_page)
         except REFUSALS as error:
@@ -87,7 +87,8 @@ async def _check(route: Route, request: web.Request) -> None:
     if route.access == "local" and not on_socket(request):
         raise NotFound("this is answered on the node's own socket only.", hint="Run the command on the node.")
     caller = _find_caller(route, request, cluster)
-    request[CALLER] = caller
+    if caller is not None:
+        request[CALLER] = caller
     if caller is None and route.access != "public":
         raise NotLoggedIn("you are not logged in.", hint="`pinode auth:login`, or POST /api/v1/sessions.")
     if request.method not in SAFE_METHODS:
@@ -97,7 +98,7 @@ async def _check(route: Route, request: web.Request) -> None:
             await check_not_forged(request, request.cookies.get(FORM_COOKIE))
     if route.access == "app":
         assert caller is not None
-        request[APP] = app_managed_by(cluster, caller, request.match_info["app"])
+        request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])
 
 
 def _find_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:
@@ -123,7 +124,9 @@ def app_managed_by(cluster: Cluster, caller: Caller, name: str) -> App:
 
 
 def _login_address(request: web.Request) -> str:
-    return "/login" if request.path == "/" else f"/login?next={quote(request.path_qs, safe='/')}"
+    if request.path == "/" or request.method not in SAFE_METHODS:
+        return "/login"
+    return f"/login?next={quote(request.path_qs, safe='/')}"
 
 
 def _problem(request: web.Request, problem: Problem, *, is_page: bool) -> web.Response:

@@ -70,7 +70,8 @@ class Site:
 
 
 SITE = web.AppKey("site", Site)
-CALLER, APP = "caller", "app"
+CALLER = web.RequestKey("caller", Caller)
+MANAGED_APP = web.RequestKey("managed_app", App)
 
 
 def site_of(request: web.Request) -> Site:
@@ -80,8 +81,7 @@ def site_of(request: web.Request) -> Site:
 
 def visitor(request: web.Request) -> Caller | None:
     """Who asks, if they said so."""
-    caller: Caller | None = request.get(CALLER)
-    return caller
+    return request.get(CALLER)
 
 
 def caller(request: web.Request) -> Caller:
@@ -93,9 +93,7 @@ def caller(request: web.Request) -> Caller:
 
 def managed_app(request: web.Request) -> App:
     """The app in the path, which the caller may manage; the route's access rule has seen to it."""
-    found = request[APP]
-    assert isinstance(found, App), found
-    return found
+    return request[MANAGED_APP]
 
 
 def _der_of(pem: bytes) -> bytes:
