@@ -51,7 +51,7 @@ def queue_protocol(
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client: it says hello, then its requests run side by side. What waits when it leaves is withdrawn."""
+    """One client: it says hello, then its requests run side by side. When it leaves, they are withdrawn."""
 
     def __init__(self, broker: Broker, *, authenticate: Authenticate, platform: bool) -> None:
         self._broker = broker

@@ -82,6 +82,7 @@ class MalformedMessage(QueueError):
     """Bytes that are not a message of this package, or break its bounds."""
 
     def __init__(self, reason: str = "not a message of the queue") -> None:
+        self.reason = reason
         super().__init__(f"malformed message: {reason}")
 
 

@@ -164,12 +164,12 @@ def error_fields(error: QueueError) -> list[Any]:
 
 def error_from_fields(values: Sequence[Any]) -> QueueError:
     """The error that `error_fields` took apart; one of a newer program as a plain `QueueError`."""
-    if not values or values[0] not in _ERRORS:
+    if not values or type(values[0]) is not int or values[0] not in _ERRORS:
         return QueueError(f"the queue refused this for a reason newer than this program: {list(values)!r}")
     kind, names = _ERRORS[values[0]]
     try:
         return kind(**dict(zip(names, values[1:], strict=False)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:  # arguments of other types than its own
         return MalformedMessage(f"{kind.__name__}: {error}")
 
 
