@@ -1,0 +1,165 @@
+"""Each request once: repeated ones get their first answer, forgotten ones are never done again."""
+
+import pytest
+
+from replicated_queue.errors import SessionExpired
+from replicated_queue.sessions import MAX_REMEMBERED_BYTES, SINGLE_SHOT_MS, Envelope, Sessions, open_answer
+
+ANNA, BEN = b"anna............", b"ben............."
+
+
+class Counter:
+    """A state machine that says how often it ran."""
+
+    def __init__(self, **bounds: int) -> None:
+        self.sessions = Sessions(**bounds)
+        self.runs: list[bytes] = []
+        self.index = 0
+
+    def apply(self, envelope: Envelope, *, now: int = 0) -> bytes:
+        self.index += 1
+        return open_answer(self.sessions.apply(envelope, index=self.index, now=now, run=self._run))
+
+    def _run(self, domain: str, command: bytes) -> bytes:
+        self.runs.append(command)
+        return b"%s no. %d" % (command, len(self.runs))
+
+
+def request(
+    command: bytes, client_id: bytes | None = ANNA, *, slot: int = 0, sequence: int = 1, since: int = 0
+) -> Envelope:
+    return Envelope("queue", command, client_id, slot, sequence, since)
+
+
+def test_a_repeated_request_gets_its_first_answer_and_is_not_done_again() -> None:
+    """Checklist 1.37 and 1.38: also when it was forwarded twice, by two nodes."""
+    counter = Counter()
+
+    first = counter.apply(request(b"put"))
+    again = counter.apply(request(b"put"))
+
+    assert first == again == b"put no. 1"
+    assert counter.runs == [b"put"]
+
+
+def test_requests_side_by_side_are_each_remembered_until_the_next_in_their_slot() -> None:
+    counter = Counter()
+    counter.apply(request(b"waits long", slot=0))
+    for sequence in range(1, 100):
+        counter.apply(request(b"quick", slot=1, sequence=sequence))
+
+    again = counter.apply(request(b"waits long", slot=0))
+
+    assert again == b"waits long no. 1"
+    assert len(counter.runs) == 100
+
+
+def test_a_request_that_was_given_up_is_never_done_late() -> None:
+    counter = Counter()
+    counter.apply(request(b"the next one", sequence=2))
+
+    with pytest.raises(SessionExpired):
+        counter.apply(request(b"given up", sequence=1))
+
+    assert counter.runs == [b"the next one"]
+
+
+def test_two_clients_may_use_the_same_numbers() -> None:
+    counter = Counter()
+
+    counter.apply(request(b"a", ANNA))
+    counter.apply(request(b"b", BEN))
+
+    assert counter.runs == [b"a", b"b"]
+
+
+def test_a_forgotten_session_is_answered_so_and_its_request_is_not_done_again() -> None:
+    """Checklist 1.37: eviction is deterministic and answered."""
+    counter = Counter(max_sessions=1)
+    counter.apply(request(b"put", ANNA))
+    counter.apply(request(b"put", BEN, since=1))
+
+    with pytest.raises(SessionExpired):
+        counter.apply(request(b"put", ANNA))
+
+    assert len(counter.runs) == 2
+
+
+def test_a_client_that_knows_a_later_index_begins_a_new_session() -> None:
+    counter = Counter(max_sessions=1)
+    counter.apply(request(b"put", ANNA))
+    counter.apply(request(b"put", BEN, since=1))
+
+    answer = counter.apply(request(b"another", ANNA, sequence=2, since=2))
+
+    assert answer == b"another no. 3"
+
+
+def test_the_session_that_was_silent_for_longest_is_forgotten_first() -> None:
+    counter = Counter(max_sessions=2)
+    counter.apply(request(b"put", ANNA))
+    counter.apply(request(b"put", BEN))
+    counter.apply(request(b"put", ANNA, sequence=2))
+    counter.apply(request(b"put", b"carl............", since=3))
+
+    assert counter.apply(request(b"put", ANNA, sequence=2)) == b"put no. 3"
+    with pytest.raises(SessionExpired):
+        counter.apply(request(b"put", BEN))
+
+
+def test_remembered_answers_are_bounded_by_their_bytes() -> None:
+    counter = Counter()
+    large = bytes(MAX_REMEMBERED_BYTES // 3)
+    for number in range(5):
+        counter.apply(request(large, b"client %08d." % number, since=counter.index))
+
+    assert len(counter.sessions._sessions) < 4
+    assert counter.sessions._session_bytes <= MAX_REMEMBERED_BYTES
+
+
+def test_a_request_without_client_is_done_each_time() -> None:
+    counter = Counter()
+
+    counter.apply(request(b"expire", None))
+    counter.apply(request(b"expire", None))
+
+    assert len(counter.runs) == 2
+
+
+def single(command: bytes, key: bytes = ANNA) -> Envelope:
+    return Envelope("queue", command, key, sequence=1, single_shot=True)
+
+
+def test_an_idempotency_key_is_remembered_for_a_day() -> None:
+    counter = Counter()
+    first = counter.apply(single(b"deploy"), now=0)
+
+    again = counter.apply(single(b"deploy"), now=SINGLE_SHOT_MS - 1)
+    next_day = counter.apply(single(b"deploy"), now=SINGLE_SHOT_MS)
+
+    assert first == again == b"deploy no. 1"
+    assert next_day == b"deploy no. 2"
+
+
+def test_idempotency_keys_are_bounded_and_the_oldest_goes_first() -> None:
+    counter = Counter(max_single_shots=3)
+    keys = [b"key %012d" % number for number in range(4)]
+    for key in keys:
+        counter.apply(single(b"deploy", key))
+
+    assert counter.apply(single(b"deploy", keys[1])) == b"deploy no. 2"
+    assert counter.apply(single(b"deploy", keys[3])) == b"deploy no. 4"
+    assert len(counter.sessions._single_shots) == 3
+
+
+def test_two_replicas_that_saw_the_same_entries_remember_the_same() -> None:
+    one, two = Counter(max_sessions=3), Counter(max_sessions=3)
+    for counter in (one, two):
+        for number in range(20):
+            client = b"client %08d." % (number * 7 % 5)
+            counter.apply(request(b"x", client, slot=number % 2, sequence=number + 1, since=counter.index))
+        counter.apply(single(b"deploy"))
+
+    assert one.sessions.digest() == two.sessions.digest()
+    two.apply(single(b"deploy", BEN))
+    assert one.sessions.digest() != two.sessions.digest()
