@@ -97,6 +97,10 @@ class _Build:
             code = await run(command, on_line=self._log.line)
         except BoundHit as hit:
             raise BoundHit(hit.bound, f"{step} was ended: {hit.message}", hint=hit.hint) from hit
+        except OSError as error:
+            raise StepFailed(
+                f"{step} could not be started ({error})", hint="Look at this node's installation"
+            ) from error
         if code != 0:
             raise StepFailed(f"{step} failed with exit status {code}", hint="The lines above say why")
 

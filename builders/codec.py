@@ -16,6 +16,7 @@ REQUEST_BYTES = 1024 * 1024
 OUTCOME_BYTES = 256 * 1024
 LINE_CHARACTERS = 4_096
 MOST_ITEMS = 64
+TEXT_FIELDS = ("git_url", "ref", "directory", "work", "app", "output", "cache", "uv")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
@@ -38,9 +39,12 @@ def decode_request(data: bytes) -> BuildRequest:
         found = tuple(Interpreter(**_known(Interpreter, item)) for item in fields.pop("interpreters", ()))
         secrets = tuple(str(secret) for secret in fields.pop("secrets", ()))
         config_vars = {str(name): str(value) for name, value in fields.pop("config_vars", {}).items()}
-        return BuildRequest(
+        request = BuildRequest(
             **fields, bounds=bounds, interpreters=found, secrets=secrets, config_vars=config_vars
         )
+        if not all(isinstance(getattr(request, name), str) for name in TEXT_FIELDS):
+            raise ValueError(f"not all of {', '.join(TEXT_FIELDS)} are texts")
+        return request
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest(
             f"the build request cannot be read ({error})", hint="It is a JSON object"

@@ -52,8 +52,9 @@ async def run(
 ) -> int:
     """Run it to its end and return its exit code; every line it prints goes to `on_line`.
 
-    Raises `BoundHit`. However this ends, also when cancelled, the child's whole process group is gone before
-    it returns; `after_end` is called then, in a thread, to see to whatever left the group.
+    Raises `BoundHit`, or `OSError` when it cannot be started. However this ends, also when cancelled, the
+    child's whole process group is gone before it returns; `after_end` is called then, in a thread, to see to
+    whatever left the group.
     """
     return await _Child(command, on_line).run(after_end)
 
@@ -92,7 +93,7 @@ class _Child:
         try:
             process = self._start(theirs)
             self._pid = process.pid
-        except BaseException:
+        except OSError:
             os.close(ours)
             raise
         finally:

@@ -17,6 +17,17 @@ SYSTEM_FILES = (
     "/etc/resolv.conf", "/etc/services", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
 )  # fmt: skip
 USR_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
+STAGE_SCRIPT = """\
+mount -t tmpfs -o mode=0755,size=64k stage "$1"
+shift
+while [ "$1" != -- ]; do
+    if [ -d "$1" ]; then mkdir "$2"; else : > "$2"; fi
+    mount --bind "$1" "$2"
+    shift 2
+done
+shift
+exec "$@"
+"""
 SHARED_MEMORY_BYTES = 16 * 1024 * 1024
 
 
@@ -102,21 +113,31 @@ def privilege_arguments(spec: SandboxSpec, tools: Tools) -> list[str]:
     return words
 
 
-def stage_arguments(
-    tools: Tools, stage: str, staged: Mapping[str, str], *, die_with_parent: bool
-) -> list[str]:
-    """An outer bubblewrap, run as root, that shows the sources a foreign user cannot reach under `stage` as
-    well.
+def stage_arguments(tools: Tools, stage: str, staged: Mapping[str, str]) -> list[str]:
+    """Words that go before all others, run as root: they show sources that a foreign user cannot reach at
+    `stage`.
 
     A user of its own may not pass through somebody's home directory (0700), where a demo's Python may lie.
-    Opening the home to everybody is refused; this opens the named directories, to this child only.
+    Opening the home to everybody is refused; this opens the named directories, to this child only, in a mount
+    namespace of its own. The script is ours and constant; the paths are its arguments.
     """
-    words = [tools.bwrap, "--dev-bind", "/", "/", "--tmpfs", stage]
+    if not staged:
+        return []
+    words = [
+        tools.unshare,
+        "--mount",
+        "--propagation",
+        "private",
+        "--",
+        "/bin/sh",
+        "-euc",
+        STAGE_SCRIPT,
+        "stage",
+        stage,
+    ]
     for source, place in staged.items():
-        words += ["--bind", source, place]
-    if die_with_parent:
-        words += ["--die-with-parent"]
-    return [*words, "--"] if staged else []
+        words += [source, place]
+    return [*words, "--"]
 
 
 def unsandboxed_command(spec: SandboxSpec, tools: Tools) -> Sequence[str]:

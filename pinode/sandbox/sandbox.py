@@ -22,7 +22,7 @@ from pinode.sandbox.command_line import (
 )
 from pinode.sandbox.spec import APP_DIRECTORY, SandboxError, SandboxSpec, Tools
 
-STAGE = "/mnt"  # covered in the outer mount namespace only, see stage_arguments
+STAGE = "/mnt"  # covered for this child only, see stage_arguments
 PROBE_SECONDS = 10
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -57,12 +57,14 @@ class Prepared:
     user: int | None  # also the group; only without walls, where no setpriv does it
 
 
-def find_isolation(*, required: bool) -> Isolation:
+def find_isolation(*, required: bool, path: str = SYSTEM_PATH) -> Isolation:
     """Look, and try it once. Raises `SandboxError` where there must be walls and cannot be."""
-    found = {name: shutil.which(name, path=SYSTEM_PATH) for name in ("bwrap", "setpriv", "prlimit", "nice")}
+    found = {
+        name: shutil.which(name, path=path) for name in ("bwrap", "setpriv", "prlimit", "nice", "unshare")
+    }
     tools = Tools(**{name: path for name, path in found.items() if path})
     own_uids = os.geteuid() == 0
-    missing = [name for name in ("prlimit", "nice", "setpriv") if not found[name]]
+    missing = [name for name in ("prlimit", "nice", "setpriv", "unshare") if not found[name]]
     if missing:
         raise SandboxError(f"{', '.join(missing)} is not installed.", hint="apt install util-linux coreutils")
     if found["bwrap"]:
@@ -118,7 +120,7 @@ def prepared(spec: SandboxSpec, isolation: Isolation) -> Iterator[Prepared]:
     contents = (environment_arguments(spec.env), passwd_text(uid), group_text(gid))
     descriptors = [_memory_file(content) for content in contents]
     try:
-        argv = stage_arguments(isolation.tools, STAGE, staged, die_with_parent=spec.die_with_parent)
+        argv = stage_arguments(isolation.tools, STAGE, staged)
         argv += command_line(
             spec,
             isolation.tools,

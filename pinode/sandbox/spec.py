@@ -35,6 +35,7 @@ class Tools:
     setpriv: str = "/usr/bin/setpriv"
     prlimit: str = "/usr/bin/prlimit"
     nice: str = "/usr/bin/nice"
+    unshare: str = "/usr/bin/unshare"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

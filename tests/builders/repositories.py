@@ -1,0 +1,92 @@
+"""Small real git repositories, and requests to build them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.interpreters import find_interpreters
+from builders.log import BuildLog
+from builders.request import Bounds, BuildRequest
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org", "GIT_AUTHOR_DATE": "2024-01-01T00:00:00Z",
+    "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository with a working tree."""
+
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.path}"
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(
+            ["git", *words],
+            cwd=self.path,
+            env={**os.environ, **IDENTITY},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    def commit(self, files: Mapping[str, str | bytes], message: str = "Change") -> str:
+        """Write the files, commit all, return the commit."""
+        for name, content in files.items():
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        self.git("add", "--all", "--force")
+        self.git("commit", "--quiet", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+
+def make_repository(path: Path, files: Mapping[str, str | bytes] | None = None) -> Repository:
+    """A new repository; with files, one commit of them."""
+    path.mkdir(parents=True)
+    repository = Repository(path)
+    repository.git("init", "--quiet", "--initial-branch=main")
+    if files is not None:
+        repository.commit(files)
+    return repository
+
+
+def make_request(
+    tmp_path: Path, git_url: str, *, bounds: Bounds | None = None, **fields: object
+) -> BuildRequest:
+    """A request of an administrator, its folders below `tmp_path`."""
+    folders = {name: str(tmp_path / name) for name in ("work", "app", "output", "cache")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    return BuildRequest(
+        git_url=git_url,
+        uv=str(Path(sys.executable).with_name("uv")),
+        interpreters=find_interpreters(managed=None, homes_allowed=True),
+        bounds=bounds or Bounds(wall_seconds=60, silence_seconds=30),
+        **{"administrator": True, **folders, **fields},  # type: ignore[arg-type]
+    )
+
+
+def make_log() -> tuple[BuildLog, list[str]]:
+    """A log, and the lines it has written so far."""
+    lines: list[str] = []
+    return BuildLog(lines.append), lines
+
+
+# A project whose build backend runs the code it is given; it needs no index.
+def hostile_project(code: str) -> dict[str, str | bytes]:
+    """Files of a Python app that runs `code` while it is installed."""
+    return {
+        "pyproject.toml": '[project]\nname = "hostile"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": f"{code}\n\ndef build_wheel(directory, *_):\n    raise SystemExit('no wheel')\n",
+        "Procfile": "web: true\n",
+    }
