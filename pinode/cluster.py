@@ -1,7 +1,7 @@
 """This node's view of the cluster: the agreed state it has applied, and what it observes of the others.
 
-The one object that web, deploy, dynos, scheduler and operations are given. Reads are local and never wait; writes go
-through `execute` to the leader and come back when they are committed and applied here.
+The one object that web, deploy, dynos, scheduler and operations are given. Reads are local and never wait;
+writes go through `execute` to the leader and come back when they are committed and applied here.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -53,7 +53,7 @@ class Cluster(Protocol):
 
     @property
     def state(self) -> ClusterState:
-        """Agreed and applied here: `.queue`, `.registry`, `.people`. Read only; at a minority it may be stale."""
+        """Agreed and applied here: `.queue`, `.registry`, `.people`. Read only; stale at a minority."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class Cluster(Protocol):
         ...
 
     async def changed(self, since: int, *, timeout_seconds: float = 30.0) -> int:
-        """Wait until anything agreed or observed changed after revision `since` (or the time is up); the revision."""
+        """Wait until anything agreed or observed changed after revision `since`, or the time is up."""
         ...
 
     @property

@@ -1,60 +1,27 @@
 """The real `Cluster`: one node's agreed state and observations, joined from log, gossip and reports."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from replicated_queue.broker import Broker
-
-from gossip import Gossip, Member
+from gossip.member import Member
+from gossip.service import Gossip
 from pinode.apps.commands import RegistryCommand
 from pinode.apps.observed import DynoReport, NodeState, NodeView
 from pinode.cluster import PeerCalls
 from pinode.cluster_state import ClusterState, decode_result, encode_command
 from pinode.node_facts import NodeFacts, decode_facts, decode_row
-from pinode.peers.founding import FoundingRecord
-from pinode.peers.links import PeerLinks
+from pinode.peers.founding_record import FoundingRecord
+from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
 from pinode.people.commands import PeopleCommand
 from pinode.settings import Settings
+from replicated_queue.broker import Broker
+from replicated_queue.request_codec import decode_envelope
 from replicated_queue.service import ReplicaService
 
-CallHandler = Callable[[str, bytes], Awaitable[bytes]]
-StreamHandler = Callable[[str, bytes], AsyncIterator[bytes]]
-
-
-class PeersAndSelf:
-    """`PeerCalls` over the links; a question to this node itself is answered here, without a connection."""
-
-    def __init__(self, links: PeerLinks, *, node_id: str) -> None:
-        self._links = links
-        self._node_id = node_id
-        self._handlers: dict[str, CallHandler] = {}
-        self._streams: dict[str, StreamHandler] = {}
-
-    def serve(self, method: str, handler: CallHandler) -> None:
-        """Answer `method`, whoever asks."""
-        self._handlers[method] = handler
-        self._links.serve(method, handler)
-
-    def serve_stream(self, method: str, handler: StreamHandler) -> None:
-        """Answer `method` with a stream, whoever asks."""
-        self._streams[method] = handler
-        self._links.serve_stream(method, handler)
-
-    async def call(self, node_id: str, method: str, payload: bytes, *, timeout_seconds: float) -> bytes:
-        """Ask one node. Raises `PeerUnreachable`, `PeerRefused` or `TimeoutError`."""
-        if node_id != self._node_id:
-            return await self._links.call(node_id, method, payload, timeout_seconds=timeout_seconds)
-        async with asyncio.timeout(timeout_seconds):
-            return await self._handlers[method](self._node_id, payload)
-
-    def stream(
-        self, node_id: str, method: str, payload: bytes, *, timeout_seconds: float
-    ) -> AsyncIterator[bytes]:
-        """Ask one node for chunks."""
-        if node_id == self._node_id:
-            return self._streams[method](self._node_id, payload)
-        return self._links.stream(node_id, method, payload, timeout_seconds=timeout_seconds)
+APPLIED_HERE_SECONDS = 2.0
+RUNNING = ("starting", "up", "stopping")
+CONFIG_PURPOSE = b"config value"
 
 
 class Changes:
@@ -97,8 +64,8 @@ class LiveCluster:
         gossip: Gossip,
         peers: PeerCalls,
         reports: Callable[[], Sequence[DynoReport]],
-        seal: Callable[[str], bytes],
-        reveal: Callable[[bytes], str],
+        secrets: ClusterSecrets,
+        random_bytes: Callable[[int], bytes],
         monotonic: Callable[[], float],
     ) -> None:
         self.settings = settings
@@ -107,8 +74,8 @@ class LiveCluster:
         self.state = state
         self.queue = broker
         self.peers = peers
-        self.seal = seal
-        self.reveal = reveal
+        self._secrets = secrets
+        self._random_bytes = random_bytes
         self.cluster_name = record.name
         self.cluster_id = record.cluster_id.hex()
         self.changes = Changes()
@@ -117,6 +84,8 @@ class LiveCluster:
         self._gossip = gossip
         self._reports = reports
         self._monotonic = monotonic
+        self._awaited: dict[bytes, asyncio.Future[None]] = {}
+        replica.on_applied(self._applied)
 
     async def execute(
         self,
@@ -127,10 +96,32 @@ class LiveCluster:
     ) -> Any:
         """Have the command agreed once; its result, when it is applied here too."""
         domain, data = encode_command(command)
-        result = await self.queue.submit(
-            domain, data, idempotency_key=idempotency_key, timeout_seconds=timeout_seconds
-        )
+        applied = self._awaited.setdefault(data, asyncio.get_running_loop().create_future())
+        try:
+            result = await self.queue.submit(
+                domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
+            )
+            # The leader has it; whoever asked reads here next, so wait until it is applied here too.
+            await asyncio.wait([applied], timeout=APPLIED_HERE_SECONDS)
+        finally:
+            self._awaited.pop(data, None)
         return decode_result(domain, result)
+
+    def _applied(self, index: int, command: bytes, result: bytes) -> None:
+        if self._awaited:
+            waiting = self._awaited.get(decode_envelope(command).command)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+        self.changes.note()
+
+    def seal(self, value: str) -> bytes:
+        """Seal under the data key."""
+        nonce = self._random_bytes(NONCE_BYTES)
+        return self._secrets.seal(value.encode(), purpose=CONFIG_PURPOSE, nonce=nonce)
+
+    def reveal(self, sealed: bytes) -> str:
+        """Open what `seal` sealed."""
+        return self._secrets.open(sealed, purpose=CONFIG_PURPOSE).decode()
 
     async def changed(self, since: int, *, timeout_seconds: float = 30.0) -> int:
         """Wait for a change after `since`."""
@@ -191,6 +182,12 @@ class LiveCluster:
         """Newest dyno rows of all nodes."""
         return self._reports()
 
+    def at_work(self) -> tuple[int, int]:
+        """How many dynos and builds this node has at the moment."""
+        dynos = [row for row in self._reports() if row.node_id == self.node_id and row.state in RUNNING]
+        builds = [build for build in self.state.registry.unfinished_builds() if build.node_id == self.node_id]
+        return len(dynos), len([build for build in builds if build.state == "building"])
+
     def _view(self, node_id: str, member: Member | None) -> NodeView:
         known = next(known for known in self._record.members if known.node_id == node_id)
         facts = decode_facts(member.meta) if member else NodeFacts()
@@ -220,7 +217,7 @@ class LiveCluster:
                     "stats": row.stats,
                     "dynos": row.dynos,
                     "builds": row.builds,
-                    "stats_age_seconds": max(0.0, self._monotonic() - stat.received_at),
+                    "stats_age_seconds": max(0.0, self._monotonic() - stat.measured_at),
                 }
                 if row and stat
                 else {}

@@ -8,6 +8,15 @@ import msgpack
 from pinode.apps.observed import NodeStats
 
 VERSION = 1
+NEWS = {
+    "cpu_percent": 5.0,
+    "memory_percent": 1.0,
+    "disk_percent": 1.0,
+    "temperature_celsius": 2.0,
+    "loop_lag_ms": 100.0,
+    "net_tx_bytes_per_s": 50_000.0,
+    "net_rx_bytes_per_s": 50_000.0,
+}
 MAX_WARNINGS = 3
 WARNING_CHARACTERS = 80  # so that the facts fit gossip's bound for a member's meta
 
@@ -35,6 +44,14 @@ class NodeRow:
     builds: int = 0
 
 
+def is_news(told: NodeRow, now: NodeRow) -> bool:
+    """Whether a row differs from the one told last by enough that somebody would care."""
+    if (told.dynos, told.builds, told.stats.throttled) != (now.dynos, now.builds, now.stats.throttled):
+        return True
+    before, after = asdict(told.stats), asdict(now.stats)
+    return any(abs((after[name] or 0) - (before[name] or 0)) >= step for name, step in NEWS.items())
+
+
 def encode_facts(facts: NodeFacts) -> bytes:
     """Bytes for gossip's `meta`; warnings beyond what fits are cut."""
     short = [warning[:WARNING_CHARACTERS] for warning in facts.warnings[:MAX_WARNINGS]]
@@ -42,7 +59,7 @@ def encode_facts(facts: NodeFacts) -> bytes:
 
 
 def decode_facts(data: bytes) -> NodeFacts:
-    """Read another node's facts; fields of a newer version are skipped, an unreadable one gives the defaults."""
+    """Read another node's facts; unknown fields are skipped, an unreadable one gives the defaults."""
     values = _fields_of(data)
     known = {name: values[name] for name in (field.name for field in fields(NodeFacts)) if name in values}
     for name in ("roles", "warnings"):

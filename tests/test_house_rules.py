@@ -14,6 +14,7 @@ PACKAGES = ("pinode", "gossip", "replicated_queue", "builders")
 # A package may import the rooms of a lower floor, and its own floor where that is said in SAME_FLOOR.
 FLOORS: dict[str, float] = {
     "pinode.node": 6,
+    "pinode.node_parts": 5.5,
     "pinode.node_process": 6.5,
     "pinode.cli": 7,
     "pinode.web": 5,
@@ -25,6 +26,7 @@ FLOORS: dict[str, float] = {
     "pinode.live_cluster": 4,
     "pinode.node_facts": 2,
     "pinode.raft_links": 2,
+    "pinode.queue_socket": 2,
     "pinode.run_id": 1,
     "pinode.cluster": 2,
     "pinode.cluster_state": 2,

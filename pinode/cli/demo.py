@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -170,18 +171,17 @@ def _deploy(node: DemoNode, url: str) -> int:
 def _wait_until_all_answer(nodes: Sequence[DemoNode]) -> None:
     for node in nodes:
         url = _app_url(node)
-        _until(
-            nodes, lambda url=url: _status_of(url) or None, seconds=60, what=f"waiting for an answer at {url}"
-        )
+        _until(nodes, partial(_answered, url), seconds=60, what=f"waiting for an answer at {url}")
 
 
-def _status_of(url: str) -> int:
+def _answered(url: str) -> int | None:
+    """The status of an answer that came from the app."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
-        return 0 if error.code in (502, 503, 504) else error.code
+        return None if error.code in (502, 503, 504) else error.code
 
 
 def _app_url(node: DemoNode) -> str:

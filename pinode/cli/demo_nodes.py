@@ -16,9 +16,9 @@ from pathlib import Path
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import Failure, Invocation
 
-PORT_FIRST, PORT_LAST = 21_000, 60_000
+PORT_FIRST, PORT_LAST = 10_000, 32_000  # below those that the kernel gives to outgoing connections
 LISTENERS = ("peer", "web", "apps", "apps_tls", "router")
-DYNO_PORTS = 200  # for each node
+DYNO_PORTS = 60  # for each node
 APP_PORTS = 50
 STOP_SECONDS = 15.0
 
@@ -97,7 +97,7 @@ def _is_free(hosts: Sequence[str], port: int) -> bool:
 def make_nodes(folder: Path, count: int, *, sandboxed: bool) -> list[DemoNode]:
     """Write `cluster.toml` and the shared key for `count` nodes on 127.0.0.1, 127.0.0.2, …"""
     hosts = [f"127.0.0.{number}" for number in range(1, count + 1)]
-    start = PORT_FIRST + secrets.randbelow(15_000)
+    start = PORT_FIRST + secrets.randbelow(18_000)
     fixed = free_ports(hosts, len(LISTENERS) + APP_PORTS, start=start)
     ports = {name: fixed + place for place, name in enumerate(LISTENERS)}
     app_ports = (fixed + len(LISTENERS), fixed + len(LISTENERS) + APP_PORTS - 1)
@@ -144,7 +144,9 @@ dyno_ports = "{node.dyno_ports[0]}-{node.dyno_ports[1]}"
 
 [sandbox]
 required = {str(sandboxed).lower()}
-home_interpreters = true
+
+[builds]
+home_python = true
 """
 
 

@@ -1,0 +1,222 @@
+"""A node, from its data directory to its end: makes its parts and runs them in one task group."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from random import Random, SystemRandom
+from typing import Protocol
+
+from pinode.apps.observed import NodeStats
+from pinode.errors import SettingsError
+from pinode.host import HostSensors, default_node_name, default_route_address
+from pinode.node_facts import NodeRow, encode_row, is_news
+from pinode.node_parts import Agreement, Grounds, Work, make_agreement, make_work
+from pinode.peers.certificates import fingerprint
+from pinode.peers.cluster_key import ClusterKey, new_cluster_key, read_cluster_key, write_cluster_key
+from pinode.peers.founding import found
+from pinode.peers.founding_record import FoundingMember, FoundingRecord
+from pinode.peers.identity import Identity, load_identity
+from pinode.peers.keys import ClusterSecrets
+from pinode.peers.links import PeerLinks
+from pinode.sandbox.sandbox import Isolation, find_isolation
+from pinode.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MEASURE_SECONDS = 2.0  # how often this machine is measured
+SOONEST_NEWS_SECONDS = 5.0  # and told to the others, when it changed by enough
+LATEST_NEWS_SECONDS = 30.0  # or all the same
+WIND_DOWN_SECONDS = 45.0  # at the most, for handing over and for dynos to end
+
+
+class Runs(Protocol):
+    """A part of a node."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
+
+
+class Node:
+    """One node. `run` it once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._name = settings.node.name or default_node_name()
+        self._host = settings.node.advertise or _own_address(settings)
+        self._end = asyncio.Event()
+        self._stop_dynos = False
+        self._at_once = False
+        self._identity: Identity | None = None
+        self._record: FoundingRecord | None = None
+        self._agreement: Agreement | None = None
+        self._work: Work | None = None
+        self._isolation: Isolation = find_isolation(required=settings.sandbox.required)
+        self._random: Random = SystemRandom()
+
+    def request_end(self) -> None:
+        """End this process; dynos and router go on (SIGTERM)."""
+        self._end.set()
+
+    def stop(self, *, everything: bool) -> int:
+        """End the dynos, the router and this process; with `everything` without handing over. Its pid."""
+        self._stop_dynos = True
+        self._at_once = everything
+        self._end.set()
+        return os.getpid()
+
+    def setup_code(self) -> str | None:
+        """The code that registers the first user; None once there is one."""
+        assert self._record and self._identity and self._agreement
+        if self._agreement.cluster.state.people.has_users:
+            return None
+        return self._record.setup_code(self._identity.secrets)
+
+    async def run(self) -> None:
+        """Run until asked to end. A part that fails ends the node: half a node is worse than none."""
+        live = asyncio.create_task(self._live(), name="node")
+        ending = asyncio.create_task(self._end.wait(), name="end")
+        try:
+            await asyncio.wait({live, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not live.done():
+                await self._wind_down()
+        finally:
+            ending.cancel()
+            live.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await live
+
+    async def _live(self) -> None:
+        settings = self._settings
+        secrets = ClusterSecrets.derived_from(_cluster_key(settings))
+        identity = self._identity = load_identity(settings.node.data_dir, secrets)
+        links = PeerLinks(
+            identity,
+            listen=settings.listen.peer,
+            cluster_id=lambda: self._record.cluster_id if self._record else b"",
+            allowed=lambda node_id: self._member(node_id) is not None,
+            address_of=self._address_of,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(links.run(), name="links")
+            logger.info("node starts name=%s id=%s address=%s", self._name, identity.node_id, self._host)
+            self._record = await found(
+                settings,
+                identity=identity,
+                name=self._name,
+                host=self._host,
+                links=links,
+                random=self._random,
+            )
+            grounds = Grounds(
+                settings=settings,
+                name=self._name,
+                host=self._host,
+                record=self._record,
+                identity=identity,
+                links=links,
+                isolation=self._isolation,
+                random=self._random,
+            )
+            agreement = self._agreement = make_agreement(grounds)
+            work = self._work = make_work(grounds, agreement, control=self)
+            self._say_where(self._record)
+            self._start(tasks, agreement, work)
+
+    def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
+        parts: dict[str, Runs] = {
+            "gossip": agreement.gossip,
+            "replica": agreement.replica,
+            "broker": agreement.broker,
+            "caught up": agreement.caught_up,
+            "reports": agreement.reports,
+            "web": work.web,
+            "queue socket": work.queue_socket,
+            "router": work.router,
+            "supervisor": work.supervisor,
+            "build worker": work.build_worker,
+            "scheduler": work.scheduler,
+        }
+        for name, part in parts.items():
+            tasks.create_task(part.run(), name=name)
+        tasks.create_task(self._publish_stats(agreement), name="stats")
+
+    def _say_where(self, record: FoundingRecord) -> None:
+        """What a person wants to know when a node is up."""
+        web = f"https://{self._host}:{self._settings.listen.web.port}"
+        logger.info("node is a member cluster=%s nodes=%d web=%s", record.name, len(record.members), web)
+        logger.info(
+            "browsers will warn until they trust its CA; SHA-256 %s", fingerprint(record.web_authority_pem)
+        )
+        if not self._isolation.available:
+            logger.warning(
+                "builds and dynos run WITHOUT isolation: %s %s", self._isolation.reason, self._isolation.hint
+            )
+
+    async def _wind_down(self) -> None:
+        """Before the end: hand over what others can do better when they know, and end the dynos."""
+        agreement, work = self._agreement, self._work
+        if agreement is None or work is None or not self._stop_dynos:
+            return
+        try:
+            async with asyncio.timeout(WIND_DOWN_SECONDS):
+                if not self._at_once:
+                    if agreement.replica.is_leader and self._record and len(self._record.members) > 1:
+                        await agreement.replica.transfer_leadership()
+                    await agreement.gossip.leave()
+                await work.supervisor.stop_all()
+                await work.router.stop()
+        except TimeoutError:
+            logger.warning("stopping took too long, ending anyway seconds=%.0f", WIND_DOWN_SECONDS)
+        except OSError as error:
+            logger.warning("handing over failed, ending anyway reason=%s", error)
+
+    def _member(self, node_id: str) -> FoundingMember | None:
+        members = self._record.members if self._record else ()
+        return next((member for member in members if member.node_id == node_id), None)
+
+    def _address_of(self, node_id: str) -> tuple[str, int] | None:
+        """Where a member is now, by gossip; before it was heard, where it was at the founding."""
+        for known in self._agreement.gossip.members() if self._agreement else ():
+            if known.node_id == node_id:
+                return known.address
+        member = self._member(node_id)
+        return (member.host, member.peer_port) if member else None
+
+    async def _publish_stats(self, agreement: Agreement) -> None:
+        """Measure this machine; tell the others when it is news."""
+        sensors = HostSensors(self._settings.node.data_dir)
+        told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
+        while True:
+            began = time.monotonic()
+            stats = NodeStats(**sensors.sample(began).as_stats(), loop_lag_ms=round(lag_seconds * 1000, 1))
+            dynos, builds = agreement.cluster.at_work()
+            row = NodeRow(stats=stats, dynos=dynos, builds=builds)
+            since = began - told_at
+            if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
+                agreement.gossip.publish(encode_row(row))
+                told, told_at = row, began
+            await asyncio.sleep(MEASURE_SECONDS)
+            lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
+
+
+def _cluster_key(settings: Settings) -> ClusterKey:
+    """The key that was copied here; a node that founds alone makes its own."""
+    file = settings.cluster.key_file
+    try:
+        return read_cluster_key(file)
+    except FileNotFoundError as error:
+        if settings.cluster.expect > 1:
+            raise SettingsError(
+                f"there is no cluster key {file}",
+                hint="`pinode init` writes one; copy it here from the Pi where it ran, beside cluster.toml",
+            ) from error
+    write_cluster_key(file, new_cluster_key())
+    return read_cluster_key(file)
+
+
+def _own_address(settings: Settings) -> str:
+    listen = settings.listen.peer.host
+    return default_route_address() if listen in ("0.0.0.0", "::") else listen

@@ -1,0 +1,266 @@
+"""Makes the parts of a founded node and wires them to each other."""
+
+import hashlib
+import platform
+import socket
+import time
+from dataclasses import dataclass
+from random import Random
+
+from gossip.events import Event, NameConflict
+from gossip.service import Gossip
+from pinode import __version__
+from pinode.apps import codec as registry_codec
+from pinode.cluster_state import ClusterState, RegisteredNode
+from pinode.deploy.build_worker import BuildWorker
+from pinode.dynos.reports import Reports
+from pinode.dynos.supervisor import Supervisor
+from pinode.errors import Conflict
+from pinode.host import architecture, own_addresses
+from pinode.live_cluster import LiveCluster
+from pinode.logs.app_log import AppLogs
+from pinode.node_facts import NodeFacts, encode_facts
+from pinode.peers.datagrams import DatagramSeal
+from pinode.peers.founding_record import FoundingRecord
+from pinode.peers.identity import Identity, WebCredentials, load_web_credentials
+from pinode.peers.links import PeerLinks
+from pinode.people import codec as people_codec
+from pinode.people.setup_code import setup_code_hash
+from pinode.queue_socket import QueueSocket
+from pinode.raft_links import CaughtUp, RaftLinks
+from pinode.router.router_process import RouterCertificates, RouterProcess
+from pinode.run_id import next_run_id
+from pinode.sandbox.sandbox import Isolation
+from pinode.scheduler.scheduler import Scheduler
+from pinode.settings import Settings
+from pinode.slugs.replication import SlugReplication
+from pinode.slugs.slug_store import SlugStore
+from pinode.web.server import WebServer
+from pinode.web.site import NodeControl
+from replicated_queue.broker import Broker
+from replicated_queue.client_server import queue_protocol
+from replicated_queue.service import ReplicaService
+
+DOMAINS = {"registry": registry_codec.decode_command, "people": people_codec.decode_command}
+EXCHANGE_SECONDS = 5.0
+QUEUE_PROTOCOL = "pinode-queue/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounds:
+    """What a node stands on before it has parts."""
+
+    settings: Settings
+    name: str
+    host: str
+    record: FoundingRecord
+    identity: Identity
+    links: PeerLinks
+    isolation: Isolation
+    random: Random
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What this node agrees on with the others, and what it observes of them."""
+
+    gossip: Gossip
+    replica: ReplicaService
+    broker: Broker
+    caught_up: CaughtUp
+    reports: Reports
+    cluster: LiveCluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What this node does with it."""
+
+    supervisor: Supervisor
+    router: RouterProcess
+    build_worker: BuildWorker
+    scheduler: Scheduler
+    web: WebServer
+    queue_socket: QueueSocket
+
+
+def make_agreement(grounds: Grounds) -> Agreement:
+    """Log, queue, gossip and the view of the cluster that they make together."""
+    record, identity = grounds.record, grounds.identity
+    state = ClusterState(
+        nodes=_registered(record), setup_code_hash=setup_code_hash(record.setup_code(identity.secrets))
+    )
+    transport = RaftLinks(grounds.links)
+    replica = ReplicaService(
+        peer_id=identity.raft_id,
+        voters=[int(member.node_id, 16) for member in record.members],
+        state_machine=state,
+        directory=grounds.settings.node.data_dir / "log",
+        transport=transport,
+        random=grounds.random,
+    )
+    broker = Broker(log=replica, queue=state.queue, transport=transport, domains=DOMAINS)
+    transport.attach(replica, broker)
+    gossip = _make_gossip(grounds)
+    cluster = LiveCluster(
+        settings=grounds.settings,
+        node_id=identity.node_id,
+        node_name=grounds.name,
+        record=record,
+        state=state,
+        replica=replica,
+        broker=broker,
+        gossip=gossip,
+        peers=grounds.links,
+        reports=lambda: reports.all(),
+        secrets=identity.secrets,
+        random_bytes=grounds.random.randbytes,
+        monotonic=time.monotonic,
+    )
+    reports = Reports(cluster, run_id=str(gossip.run_id))
+    reports.on_change(cluster.changes.note)
+    replica.on_leadership(lambda *_: cluster.changes.note())
+    gossip.subscribe(lambda event: _heard(event, grounds.name, cluster))
+    return Agreement(
+        gossip=gossip,
+        replica=replica,
+        broker=broker,
+        caught_up=CaughtUp(replica, transport),
+        reports=reports,
+        cluster=cluster,
+    )
+
+
+def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -> Work:
+    """The parts that build, run, route and show apps."""
+    data_dir, cluster = grounds.settings.node.data_dir, agreement.cluster
+    web = _web_credentials(grounds)
+    slugs = SlugStore(data_dir / "slugs")
+    replication = SlugReplication(cluster, slugs)
+    replication.serve()
+    AppLogs(cluster, data_dir / "logs").serve()
+    _open_queue_door(grounds, cluster, web)
+    return Work(
+        supervisor=Supervisor(
+            cluster,
+            directory=data_dir / "dynos",
+            log_directory=data_dir / "logs",
+            slugs=slugs,
+            replication=replication,
+            isolation=grounds.isolation,
+            is_caught_up=agreement.caught_up,
+            on_reports=agreement.reports.publish,
+        ),
+        router=RouterProcess(
+            cluster,
+            directory=data_dir / "router",
+            certificates=_router_certificates(grounds.identity, web),
+            is_caught_up=agreement.caught_up,
+        ),
+        build_worker=BuildWorker(
+            cluster,
+            directory=data_dir / "builds",
+            slugs=slugs,
+            replication=replication,
+            isolation=grounds.isolation,
+        ),
+        scheduler=Scheduler(cluster),
+        web=WebServer(
+            cluster,
+            ssl_context=web.context(),
+            ca_pem=web.authority_pem.encode(),
+            socket_path=data_dir / "pinode.sock",
+            control=control,
+        ),
+        queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
+    )
+
+
+def _registered(record: FoundingRecord) -> list[RegisteredNode]:
+    return [
+        RegisteredNode(node_id=known.node_id, name=known.name, host=known.host, peer_port=known.peer_port)
+        for known in record.members
+    ]
+
+
+def _make_gossip(grounds: Grounds) -> Gossip:
+    settings, record, identity, links = grounds.settings, grounds.record, grounds.identity, grounds.links
+
+    async def exchange(host: str, port: int, payload: bytes) -> bytes:
+        return await links.exchange(host, port, "gossip", payload, timeout_seconds=EXCHANGE_SECONDS)
+
+    gossip = Gossip(
+        node_id=identity.node_id,
+        name=grounds.name,
+        address=(grounds.host, settings.listen.peer.port),
+        bind=(settings.listen.peer.host, settings.listen.peer.port),
+        run_id=next_run_id(settings.node.data_dir / "run_id"),
+        cluster_id=record.cluster_id,
+        seal=DatagramSeal(identity, cluster_id=record.cluster_id, random=grounds.random),
+        exchange=exchange,
+        meta=encode_facts(_facts(settings, grounds.isolation)),
+        seeds=[
+            (known.host, known.peer_port) for known in record.members if known.node_id != identity.node_id
+        ],
+        random=grounds.random,
+    )
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        return gossip.answer_exchange(payload)
+
+    links.serve("gossip", answer)
+    return gossip
+
+
+def _facts(settings: Settings, isolation: Isolation) -> NodeFacts:
+    return NodeFacts(
+        web_port=settings.listen.web.port,
+        router_port=settings.listen.router.port,
+        version=__version__,
+        arch=architecture(),
+        python=platform.python_version(),
+        roles=settings.node.roles,
+        started_at_unix=time.time(),
+        warnings=() if isolation.available else ("builds and dynos run without isolation",),
+    )
+
+
+def _heard(event: Event, own_name: str, cluster: LiveCluster) -> None:
+    """Wake whoever waits for changes; give way to a node that had our name first."""
+    if isinstance(event, NameConflict):
+        raise Conflict(
+            f"another node at {event.other.address[0]} has the name {own_name!r} already",
+            hint='give this one its own: [node] name = "pi2"',
+        )
+    cluster.changes.note()
+
+
+def _web_credentials(grounds: Grounds) -> WebCredentials:
+    return load_web_credentials(
+        grounds.settings.node.data_dir,
+        authority_pem=grounds.record.web_authority_pem,
+        authority_key_pem=grounds.record.web_authority_key(grounds.identity.secrets),
+        cluster_name=grounds.record.name,
+        host=socket.gethostname(),
+        addresses=[grounds.host, *own_addresses()],
+    )
+
+
+def _router_certificates(identity: Identity, web: WebCredentials) -> RouterCertificates:
+    return RouterCertificates(
+        node_certificate=identity.files.certificate,
+        node_key=identity.files.key,
+        authority=identity.files.authority,
+        web_certificate=web.certificate_file,
+        web_key=web.key_file,
+    )
+
+
+def _open_queue_door(grounds: Grounds, cluster: LiveCluster, web: WebCredentials) -> None:
+    """Let queue clients in by the peer port, with the token of a session."""
+
+    async def authenticate(token: bytes) -> bool:
+        return cluster.state.people.session(hashlib.sha256(token).digest(), cluster.now_ms) is not None
+
+    door = queue_protocol(cluster.queue, authenticate=authenticate)
+    grounds.links.on_queue_client(door, web.context(QUEUE_PROTOCOL))

@@ -1,0 +1,90 @@
+"""What `replicated_queue` needs of the network, over the peers' links: frames by lane, calls, reset links."""
+
+import asyncio
+
+from pinode.peers.errors import PeerRefused, PeerUnreachable
+from pinode.peers.links import PeerLinks
+from replicated_queue.broker import Broker
+from replicated_queue.interfaces import Lane, PeerId
+from replicated_queue.service import ReplicaService
+
+COMMIT_INDEX_BYTES = 8
+ASK_SECONDS = 2.0
+RETRY_SECONDS = 0.5
+
+
+def node_id_of(peer: PeerId) -> str:
+    """The same node, as pinode writes it."""
+    return f"{peer:016x}"
+
+
+class RaftLinks:
+    """A `Transport` for the replica and the broker of this node."""
+
+    def __init__(self, links: PeerLinks) -> None:
+        self._links = links
+
+    def attach(self, replica: ReplicaService, broker: Broker) -> None:
+        """From now on give them what peers send."""
+
+        async def answer(_: str, frame: bytes) -> bytes:
+            return await broker.answer(frame)
+
+        async def commit_index(_: str, __: bytes) -> bytes:
+            if not replica.is_leader:
+                raise PeerRefused("not the leader")
+            return replica.commit_index.to_bytes(COMMIT_INDEX_BYTES, "big")
+
+        self._links.on_frame(lambda node_id, frame: replica.receive(int(node_id, 16), frame))
+        self._links.on_reset(lambda node_id: replica.peer_unreachable(int(node_id, 16)))
+        self._links.serve("queue", answer)
+        self._links.serve("commit index", commit_index)
+
+    def send(self, peer: PeerId, frame: bytes, *, lane: Lane) -> None:
+        """Queue one frame; it may be lost."""
+        self._links.send(node_id_of(peer), lane, frame)
+
+    async def call(self, peer: PeerId, frame: bytes, *, timeout_seconds: float) -> bytes:
+        """Ask the peer's broker. Raises `OSError` or `TimeoutError`."""
+        try:
+            return await self._links.call(node_id_of(peer), "queue", frame, timeout_seconds=timeout_seconds)
+        except (PeerUnreachable, PeerRefused) as error:
+            raise ConnectionError(str(error)) from error
+
+    async def commit_index_of_leader(self, peer: PeerId) -> int:
+        """How much is agreed, in the leader's own words. Raises as `call` does."""
+        try:
+            data = await self._links.call(node_id_of(peer), "commit index", b"", timeout_seconds=ASK_SECONDS)
+        except (PeerUnreachable, PeerRefused) as error:
+            raise ConnectionError(str(error)) from error
+        return int.from_bytes(data, "big")
+
+
+class CaughtUp:
+    """Whether this process has applied all that had been agreed when it first heard a leader.
+
+    Until then what it knows may be from before it was switched off, and nothing new is started from it.
+    """
+
+    def __init__(self, replica: ReplicaService, links: RaftLinks) -> None:
+        self._replica = replica
+        self._links = links
+        self._wanted: int | None = None
+
+    def __call__(self) -> bool:
+        """True once and for all when that point is applied."""
+        return self._wanted is not None and self._replica.applied_index >= self._wanted
+
+    async def run(self) -> None:
+        """Ask the leader, until one has answered."""
+        while self._wanted is None:
+            leader = self._replica.leader_id
+            if self._replica.is_leader:
+                self._wanted = self._replica.commit_index
+            elif leader is not None and self._replica.has_quorum:
+                try:
+                    self._wanted = await self._links.commit_index_of_leader(leader)
+                except (OSError, TimeoutError):
+                    await asyncio.sleep(RETRY_SECONDS)
+            else:
+                await asyncio.sleep(RETRY_SECONDS)
