@@ -124,6 +124,7 @@ class Founder:
         seen_before = 0
         while self._record is None:
             self._news.clear()
+            await discovery.listen()
             discovery.refuse_foreign_cluster()
             self._learn(discovery.addresses())
             seen = await self._look_around()

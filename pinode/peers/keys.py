@@ -34,6 +34,7 @@ class ClusterSecrets:
     gossip_key: bytes = field(repr=False)
     authority_key: Ed25519PrivateKey = field(repr=False)
     data_key: bytes = field(repr=False)
+    mark: str  # names the key to others on the network, and tells nothing of it
 
     @classmethod
     def derived_from(cls, key: ClusterKey) -> "ClusterSecrets":
@@ -42,6 +43,7 @@ class ClusterSecrets:
             gossip_key=derive(key.secret, purpose=b"gossip"),
             authority_key=Ed25519PrivateKey.from_private_bytes(derive(key.secret, purpose=b"peer authority")),
             data_key=derive(key.secret, purpose=b"data"),
+            mark=derive(key.secret, purpose=b"public mark", length=8).hex(),
         )
 
     def seal(self, value: bytes, *, purpose: bytes, nonce: bytes) -> bytes:
