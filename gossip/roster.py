@@ -40,7 +40,7 @@ class Roster:
             if not is_in_ring:
                 self._ring.insert(place, member.node_id)
         else:
-            self._gone_at.setdefault(member.node_id, now)
+            self._gone_at[member.node_id] = now
             if is_in_ring:
                 del self._ring[place]
 
