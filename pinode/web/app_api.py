@@ -1,6 +1,7 @@
 """The API about one app: itself, its config vars, formation, dynos and log."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -198,8 +199,9 @@ async def scale_app(cluster: Cluster, caller: Caller, app: App, quantities: Mapp
 async def _followed(
     cluster: Cluster, app: str, lines: int, process: str | None
 ) -> AsyncGenerator[bytes, None]:
-    async for line in follow(cluster, app, lines, process):
-        yield f"{line}\n".encode()
+    async with aclosing(follow(cluster, app, lines, process)) as found:  # type: ignore[type-var]
+        async for line in found:
+            yield f"{line}\n".encode()
 
 
 def _again(request: web.Request) -> web.Request:

@@ -181,7 +181,7 @@ async def _app_page(
         builds=[build_document(cluster, build) for build in builds[:ROWS_SHOWN]],
         last_dir=builds[0].subdirectory if builds else None,
         config_names=list(app.config.values),
-        log="".join(f"{line}\n" for line in await tail(cluster, app.name, LINES_SHOWN)),
+        log="" if _is_refresh(request) else await _recent_lines(cluster, app.name),
     )
 
 
@@ -209,8 +209,17 @@ async def _build_page(request: web.Request, build: Build, error: Problem | None 
         section="Apps",
         error=error,
         build=build_document(cluster, build),
-        log=await _log_so_far(cluster, build.id),
+        log="" if _is_refresh(request) else await _log_so_far(cluster, build.id),
     )
+
+
+def _is_refresh(request: web.Request) -> bool:
+    """Whether a page that is open asks for its moving parts; it reads its logs by itself."""
+    return request.headers.get("Pinode-Refresh") == "1"
+
+
+async def _recent_lines(cluster: Cluster, app: str) -> str:
+    return "".join(f"{line}\n" for line in await tail(cluster, app, LINES_SHOWN))
 
 
 async def _log_so_far(cluster: Cluster, build_id: int) -> str:

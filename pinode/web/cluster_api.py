@@ -1,6 +1,7 @@
 """The API about the cluster: is it well, who is in it, and when does something change."""
 
 import asyncio
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -60,7 +61,7 @@ async def show_node(request: web.Request) -> web.StreamResponse:
 async def events(request: web.Request) -> web.StreamResponse:
     """GET /events: a server-sent event whenever something agreed or observed has changed."""
     site = site_of(request)
-    with site.streams:
+    with site.streams.one_more(), suppress(ConnectionResetError):  # who listened may go at any time
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b"retry: 2000\n\n")
@@ -68,13 +69,8 @@ async def events(request: web.Request) -> web.StreamResponse:
         # A login may end while its page is open: then so does the stream.
         while not is_gone(request) and caller_of(request, site.cluster) is not None:
             newest = await site.cluster.changed(revision, timeout_seconds=STILL_HERE_SECONDS)
-            text = (
-                f'event: change\ndata: {{"revision": {newest}}}\n\n'
-                if newest > revision
-                else ": still here\n\n"
-            )
+            await response.write(_event(newest) if newest > revision else b": still here\n\n")
             revision = newest
-            await response.write(text.encode())
             await asyncio.sleep(EVENT_PAUSE_SECONDS)
         await response.write_eof()
     return response
@@ -95,3 +91,7 @@ async def stop(request: web.Request) -> web.StreamResponse:
     if control is None:
         raise NotFound("this node cannot be stopped from here.")
     return answer({"pid": control.stop(everything=body.get("all") is True)}, status=202)
+
+
+def _event(revision: int) -> bytes:
+    return b'event: change\ndata: {"revision": %d}\n\n' % revision

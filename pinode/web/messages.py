@@ -140,24 +140,34 @@ def idempotency_key(request: web.Request) -> bytes | None:
 
 async def stream_text(request: web.Request, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
     """Plain text as it comes; empty chunks are not sent. The first one decides: an answer or an error."""
-    with site_of(request).streams:
+    with site_of(request).streams.one_more():
         async with aclosing(chunks):
-            chunk = await while_asked(request, anext(chunks, None))
+            first = await while_asked(request, anext(chunks, None))
             response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
             await response.prepare(request)
             try:
-                while chunk is not None:
-                    if chunk:
-                        await response.write(chunk)
-                    chunk = await while_asked(request, anext(chunks, None))
+                await _send_all(request, response, first, chunks)
+            except ConnectionResetError:
+                pass  # who read has gone
             except REFUSALS as error:
                 # An answer without its end is the only way left to say that it is not whole.
                 logger.info("stream broke off path=%s error=%s", request.path, error)
                 if request.transport is not None:
                     request.transport.abort()
-                return response
-        await response.write_eof()
     return response
+
+
+async def _send_all(
+    request: web.Request,
+    response: web.StreamResponse,
+    chunk: bytes | None,
+    chunks: AsyncGenerator[bytes, None],
+) -> None:
+    while chunk is not None:
+        if chunk:
+            await response.write(chunk)
+        chunk = await while_asked(request, anext(chunks, None))
+    await response.write_eof()
 
 
 async def while_asked(request: web.Request, work: Awaitable[T]) -> T | None:

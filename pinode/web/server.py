@@ -85,6 +85,7 @@ def make_application(site: Site) -> web.Application:
     application = web.Application(client_max_size=BODY_BYTES, middlewares=[answer_always])
     application[SITE] = site
     application.on_response_prepare.append(add_headers)
+    application.on_shutdown.append(_end_streams)
     for route in ROUTES:
         handler = guarded(route)
         if route.method == "GET":
@@ -92,6 +93,10 @@ def make_application(site: Site) -> web.Application:
         else:
             application.router.add_route(route.method, route.path, handler)
     return application
+
+
+async def _end_streams(application: web.Application) -> None:
+    application[SITE].streams.end()
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """What all handlers share: the cluster, and the few things that live as long as the server."""
 
+import asyncio
 import hashlib
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -32,18 +34,29 @@ class NodeControl(Protocol):
 
 
 class Streams:
-    """Counts answers that go on for long, so that open pages cannot fill the node's memory."""
+    """Answers that go on for long: bounded, for they take memory; ended with the server."""
 
     def __init__(self, at_once: int = STREAMS_AT_ONCE) -> None:
-        self._free = at_once
+        self._at_once = at_once
+        self._open: set[asyncio.Task[Any]] = set()
 
-    def __enter__(self) -> None:
-        if self._free <= 0:
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """The task that answers counts as a stream. Raises `TooMany`."""
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._open) >= self._at_once:
             raise TooMany("too many logs and pages are being followed on this node.", retry_after_seconds=10)
-        self._free -= 1
+        self._open.add(task)
+        try:
+            yield
+        finally:
+            self._open.discard(task)
 
-    def __exit__(self, *_: object) -> None:
-        self._free += 1
+    def end(self) -> None:
+        """End them all."""
+        for task in self._open:
+            task.cancel()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pinode.deploy.build_log import serve_build_logs
+from pinode.web.site import Streams
 from tests.pinode.fake_cluster import SETUP_CODE
-from tests.pinode.web_stage import Stage, stage
+from tests.pinode.web_stage import Stage, stage, token_of
 
 URL = "https://git.example.org/ada/blog.git"
 
@@ -349,7 +350,7 @@ async def test_nodes_are_listed_and_shown_by_name(web: Stage) -> None:
 
 
 async def test_a_change_is_told_to_whoever_listens(web: Stage) -> None:
-    headers = {"Authorization": f"Bearer {'token-of-bob'.ljust(40, '-')}"}
+    headers = {"Authorization": f"Bearer {token_of('bob')}"}
 
     async with web.client.get("/api/v1/events", headers=headers) as stream:
         retry = await stream.content.readuntil(b"\n\n")
@@ -362,12 +363,13 @@ async def test_a_change_is_told_to_whoever_listens(web: Stage) -> None:
 
 
 async def test_only_so_many_streams_are_open_at_once(web: Stage) -> None:
-    for _ in range(64):
-        web.site.streams.__enter__()
+    web.site.streams = Streams(at_once=1)
+    headers = {"Authorization": f"Bearer {token_of('bob')}"}
 
-    answer = await web.api("GET", "/api/v1/events")
+    async with web.client.get("/api/v1/events", headers=headers):
+        refused = await web.api("GET", "/api/v1/events")
 
-    assert (answer.status, answer.code) == (429, "too_many_requests")
+    assert (refused.status, refused.code) == (429, "too_many_requests")
 
 
 async def test_what_only_the_socket_may_ask_is_not_there_over_the_network(web: Stage) -> None:

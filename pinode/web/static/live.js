@@ -23,12 +23,14 @@ async function refresh() {
 }
 
 async function exchange() {
-  const answer = await fetch(location.pathname + location.search, { headers: { Accept: "text/html" } });
+  const answer = await fetch(location.pathname + location.search, { headers: { "Pinode-Refresh": "1" } });
   if (answer.redirected || answer.status === 401) return location.reload();
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(part.id);
-    if (!now || now.innerHTML === part.innerHTML) continue;
+    // A part with a key (a log that is being read is inside) is exchanged when its key changes only.
+    if (!now || (now.dataset.key ? now.dataset.key === part.dataset.key : now.innerHTML === part.innerHTML)) continue;
+    part.dataset.key = now.dataset.key ?? "";
     const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     part.replaceChildren(...now.childNodes);
     if (focused) part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
@@ -36,11 +38,18 @@ async function exchange() {
   }
 }
 
-function listen() {
+function listen(missed = false) {
   const events = new EventSource("/api/v1/events");
   events.addEventListener("change", refresh);
-  events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  events.addEventListener("open", () => {
+    if (missed) refresh();
+    missed = true; // whatever happens until it is open again is not heard
+  });
+  events.addEventListener("error", async () => {
+    if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    await later(2000);
+    refresh(); // when the login has ended, this leads to the login page
+    listen(true);
   });
 }
 
@@ -90,7 +99,7 @@ function readLogs(root) {
 }
 
 readLogs(document);
-if (document.querySelector("[data-live]")) {
+if (document.body.dataset.follow !== undefined) {
   listen();
   document.addEventListener("visibilitychange", refresh);
 }

@@ -1,0 +1,159 @@
+"""What people do with a mouse, a keyboard or a thumb."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.browser.browser_stage import PHONE, Stage, browser_stage, chromium, register_and_log_in
+from tests.pinode.fake_cluster import SETUP_CODE
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+URL = "https://git.example.org/ada/a-repository-with-quite-a-long-name-that-must-not-widen-the-page.git"
+PAGES = ["/", "/apps/new", "/apps/blog", "/apps/blog/builds/{build}", "/cluster", "/queue", "/nowhere"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web(browser: Browser, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with browser_stage(browser, tmp_path) as made:
+        yield made
+
+
+def play_a_deploy(web: Stage, app: str) -> None:
+    build = web.cluster.state.registry.builds(app)[0]
+    if build.state == "queued":
+        web.cluster.take_build(build.id)
+    version = web.cluster.complete_build(build.id, web="gunicorn app:app", worker="python worker.py")
+    web.cluster.bring_up(app, version)
+
+
+async def test_from_the_setup_code_to_an_app_whose_build_and_start_are_watched(web: Stage) -> None:
+    page = await web.open("/")
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    assert await page.get_by_text("No apps yet").is_visible()
+
+    await page.get_by_role("link", name="Deploy your first app").click()
+    await page.get_by_label("Name").fill("blog")
+    await page.get_by_label("Git URL").fill(URL)
+    await page.get_by_role("button", name="Create and deploy").click()
+    await page.get_by_text("waits for a node").wait_for()
+
+    build_id = web.cluster.state.registry.builds("blog")[0].id
+    log = web.folder / "builds" / f"{build_id}.log"
+    log.write_text("-----> Cloning\n<b>bold & brave</b>\n")
+    web.cluster.take_build(build_id)
+    await page.get_by_text("<b>bold & brave</b>").wait_for()
+
+    play_a_deploy(web, "blog")
+    await page.get_by_text("web.1").wait_for()
+    await page.locator("#app-head .pill", has_text="live").wait_for()
+    assert await page.get_by_role("link", name="http://192.0.2.1:9000/").first.is_visible()
+    assert web.complaints == []
+
+
+async def test_a_log_line_of_a_running_app_appears_while_one_looks(web: Stage) -> None:
+    page = await web.open("/")
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    await page.goto("/apps/new")
+    await page.get_by_label("Name").fill("blog")
+    await page.get_by_label("Git URL").fill(URL)
+    await page.get_by_role("button", name="Create and deploy").click()
+    play_a_deploy(web, "blog")
+    placement = web.cluster.state.registry.placements_of("blog")[0]
+    folder = web.folder / "logs" / "blog"
+    folder.mkdir()
+
+    (folder / f"web.1.{placement.number}.log").write_text("<script>alert(1)</script> served\n")
+
+    await page.get_by_text("<script>alert(1)</script> served").wait_for()
+
+
+async def test_the_cluster_page_follows_what_happens(web: Stage) -> None:
+    page = await web.open("/")
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    await page.get_by_role("link", name="Cluster").click()
+    await page.get_by_text("3 of 3 nodes alive").wait_for()
+
+    web.cluster.change_node("pi3", state="dead", stats_age_seconds=30.0)
+
+    await page.get_by_text("2 of 3 nodes alive").wait_for()
+    assert await page.get_by_text("pi3 is dead").is_visible()
+
+
+async def test_everything_is_reached_with_the_keyboard_alone(web: Stage) -> None:
+    page = await web.open("/")
+    await page.keyboard.type(SETUP_CODE)  # the first field has the focus
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("ada")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("four random words")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name="Log in").wait_for()
+    await page.keyboard.type("ada")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("four random words")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name="Apps", exact=True).wait_for()
+
+    await page.keyboard.press("Tab")
+
+    assert await page.evaluate("document.activeElement.textContent") == "Skip to content"
+    assert await page.get_by_text("Skip to content").bounding_box() is not None
+    outline = await page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline != "0px"
+
+
+async def test_forms_work_without_scripts(web: Stage) -> None:
+    page = await web.open("/", java_script_enabled=False)
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    await page.goto("/apps/new")
+    await page.get_by_label("Name").fill("blog")
+    await page.get_by_label("Git URL").fill("ext::sh -c x")
+    await page.get_by_role("button", name="Create and deploy").click()
+
+    assert await page.get_by_role("alert").is_visible()
+    assert await page.get_by_label("Name").input_value() == "blog"
+
+
+async def test_nothing_is_wider_than_a_small_phone(web: Stage) -> None:
+    page = await web.open("/", viewport=PHONE, is_mobile=True, has_touch=True)
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    await page.goto("/apps/new")
+    await page.get_by_label("Name").fill("blog")
+    await page.get_by_label("Git URL").fill(URL)
+    await page.get_by_role("button", name="Create and deploy").click()
+    await page.get_by_text("waits for a node").wait_for()
+    build_id = web.cluster.state.registry.builds("blog")[0].id
+    play_a_deploy(web, "blog")
+    (web.folder / "builds" / f"{build_id}.log").write_text("x" * 500 + "\n")
+    web.cluster.put_job("a.topic.with.a.very.long.name.that.goes.on.and.on.and.on")
+
+    widths = {}
+    for path in PAGES:
+        await page.goto(path.format(build=build_id))
+        widths[path] = await page.evaluate("document.documentElement.scrollWidth")
+
+    assert set(widths.values()) == {360}, widths
+
+
+async def test_a_page_left_open_over_the_end_of_its_login_leads_to_the_login(web: Stage) -> None:
+    page = await web.open("/")
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    await page.goto("/cluster")
+
+    web.cluster.now_ms += 40 * 24 * 3600 * 1000
+    web.cluster.note_change()
+
+    await page.get_by_role("heading", name="Log in").wait_for()
+    await eventually(lambda: "/login" in page.url)
