@@ -9,7 +9,13 @@ from hashlib import blake2b
 from typing import Final, Protocol, assert_never
 
 from replicated_queue.courier import Courier
-from replicated_queue.errors import InvalidRequest, MalformedMessage, QueueError, UnknownVersion
+from replicated_queue.errors import (
+    InvalidRequest,
+    MalformedMessage,
+    QueueError,
+    SessionExpired,
+    UnknownVersion,
+)
 from replicated_queue.interfaces import PeerId
 from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog
 from replicated_queue.operations import QueueOperations
@@ -208,12 +214,18 @@ class Broker(QueueOperations):
         *,
         timeout_seconds: float | None = None,
     ) -> bytes:
-        slot, sequence = await self._slots.take()
-        try:
-            envelope = Envelope(domain, command, self._client_id, slot, sequence, self._log.applied_index)
-            return await self.send(request(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
-        finally:
-            self._slots.give_back(slot)
+        while True:
+            slot, sequence = await self._slots.take()
+            try:
+                since = max(self._log.applied_index, self._courier.known_index)
+                envelope = Envelope(domain, command, self._client_id, slot, sequence, since)
+                return await self.send(request(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
+            except SessionExpired as expired:
+                # Our session was forgotten while we were silent, and we are behind: its answer told how far.
+                if not expired.surely_not_done:
+                    raise
+            finally:
+                self._slots.give_back(slot)
 
     async def _catch_up(self) -> None:
         """Wait until this node has applied what the leader had when it answered."""

@@ -216,8 +216,8 @@ class QueueClient(QueueOperations):
         match outcome:
             case bytes():
                 pending.future.set_result(outcome)
-            case SessionExpired() if not pending.is_repeated:
-                # Asked once and refused: it was not done, so it may be asked anew under a later index.
+            case SessionExpired() if outcome.surely_not_done and not pending.is_repeated:
+                # Asked once by us and by the node, and refused: it may be asked anew under a later index.
                 _fail(pending, _SessionRenewed())
             case NoQuorum() if pending.is_repeated:
                 _fail(pending, OutcomeUnknown())

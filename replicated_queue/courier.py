@@ -19,6 +19,7 @@ from replicated_queue.errors import (
     NotLeader,
     OutcomeUnknown,
     QueueError,
+    SessionExpired,
 )
 from replicated_queue.interfaces import PeerId
 from replicated_queue.leader_desk import NOTHING_READY, LeaderDesk, ReplicatedLog
@@ -216,6 +217,10 @@ class Courier:
             case Busy():
                 parcel.last_busy = outcome
                 self._retry(parcel, after_seconds=outcome.retry_after_seconds)
+            case SessionExpired():
+                is_repeated = isinstance(parcel.request, ReserveJobs) and parcel.request.repeated
+                surely_not_done = not parcel.maybe_done and not is_repeated
+                parcel.future.set_exception(SessionExpired(surely_not_done=surely_not_done))
             case _:
                 parcel.future.set_exception(outcome)
 

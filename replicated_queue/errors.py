@@ -155,9 +155,13 @@ class WrongState(Refusal):
 
 
 class SessionExpired(Refusal):
-    """The request is too old to know whether it was done before, so it was not done (again)."""
+    """The request is too old to know whether it was done before, so it was not done (again).
 
-    def __init__(self) -> None:
+    `surely_not_done`: it was asked once only, so it may be asked anew.
+    """
+
+    def __init__(self, *, surely_not_done: bool = False) -> None:
+        self.surely_not_done = surely_not_done
         super().__init__(
             "this client was silent for too long for the queue to know whether the request was done before, "
             "so it was not done now. Look at the job, then ask again as a new request."

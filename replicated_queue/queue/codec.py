@@ -80,7 +80,7 @@ _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     4: (errors.AlreadyDone, ("job_id", "state")),
     5: (errors.Duplicate, ("job_id",)),
     6: (errors.WrongState, ("job_id", "state", "wanted")),
-    7: (errors.SessionExpired, ()),
+    7: (errors.SessionExpired, ("surely_not_done",)),
     8: (errors.InvalidTopic, ("topic",)),
     9: (errors.ReservedTopic, ("topic",)),
     10: (errors.JobTooLarge, ("what", "size_bytes", "bound_bytes")),
