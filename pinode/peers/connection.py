@@ -33,11 +33,15 @@ class FrameConnection(asyncio.Protocol):
         self._unwritten_bytes = 0
         self._drained: asyncio.Future[None] | None = None
         self._is_closing = False
+        self._was_reset: bool | None = None  # None: it has not ended
         self.is_open = False
 
     def on_closed(self, handler: Callable[[bool], None]) -> None:
         """Have `handler(was_reset)` called once when it ends; reset: the other end closed it or is gone."""
-        self._closed.append(handler)
+        if self._was_reset is None:
+            self._closed.append(handler)
+        else:
+            handler(self._was_reset)
 
     def receive_with(self, on_frame: Callable[[bytes], None]) -> None:
         """Hand the frames from now on to another reader."""
@@ -133,7 +137,7 @@ class FrameConnection(asyncio.Protocol):
             self._drained = None
 
     def connection_lost(self, error: Exception | None) -> None:
-        was_reset = not self._is_closing and not _is_silence(error)
+        self._was_reset = was_reset = not self._is_closing and not _is_silence(error)
         self.is_open = False
         self._is_closing = True
         self.resume_writing()

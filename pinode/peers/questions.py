@@ -50,6 +50,8 @@ class CallLink:
             return self._connection
 
     async def _ask(self, connection: FrameConnection, method: str, payload: bytes) -> bytes:
+        if not connection.is_open:
+            raise PeerUnreachable(f"the link to {self._peer} ended at once")
         number = next(self._numbers)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
