@@ -40,7 +40,7 @@ class _Build:
             async with asyncio.timeout(bounds.wall_seconds):
                 return await self._make()
         except TimeoutError:
-            return self._failed(BoundHit("wall", f"the build took longer than {bounds.wall_seconds:g} s"))
+            return self._failed(_too_long(bounds.wall_seconds))
         except BuildError as error:
             return self._failed(error)
 
@@ -111,6 +111,14 @@ class _Build:
             self._log.problem(hint)
         bound = error.bound if isinstance(error, BoundHit) else None
         return BuildFailure(code=error.code, message=message, hint=hint, commit=self._commit, bound=bound)
+
+
+def _too_long(seconds: float) -> BoundHit:
+    return BoundHit(
+        "wall",
+        f"the build took longer than {seconds:g} s",
+        hint="Make it shorter, or raise [timings] build_seconds",
+    )
 
 
 def _builder_for(app: Path, request: BuildRequest) -> Builder:

@@ -81,12 +81,23 @@ def make_log() -> tuple[BuildLog, list[str]]:
     return BuildLog(lines.append), lines
 
 
-# A project whose build backend runs the code it is given; it needs no index.
 def hostile_project(code: str) -> dict[str, str | bytes]:
-    """Files of a Python app that runs `code` while it is installed."""
+    """Files of a Python app that runs `code` while it is built, where Django collects its files; needs no
+    index.
+    """
     return {
-        "pyproject.toml": '[project]\nname = "hostile"\nversion = "1"\n'
+        "requirements.txt": "",
+        "manage.py": f"# django\n{code}\n",
+        "site1/settings.py": "STATIC_ROOT = '/app/staticfiles'\n",
+        "Procfile": "web: true\n",
+    }
+
+
+def uninstallable_project() -> dict[str, str | bytes]:
+    """Files of a Python app whose own build backend gives up."""
+    return {
+        "pyproject.toml": '[project]\nname = "broken"\nversion = "1"\n'
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-        "backend.py": f"{code}\n\ndef build_wheel(directory, *_):\n    raise SystemExit('no wheel')\n",
+        "backend.py": "def build_wheel(directory, *_):\n    raise SystemExit('no wheel')\n",
         "Procfile": "web: true\n",
     }

@@ -12,7 +12,12 @@ from builders.archive import ArchiveBounds, unpack
 from builders.codec import decode_outcome, decode_request, encode_request
 from builders.errors import InvalidRequest
 from builders.request import Bounds, BuildFailure, BuildRequest, BuildResult, Outcome
-from tests.builders.repositories import hostile_project, make_repository, make_request
+from tests.builders.repositories import (
+    hostile_project,
+    make_repository,
+    make_request,
+    uninstallable_project,
+)
 
 ROOT = Path(__file__).parents[2]
 FLASK_APP = {
@@ -83,7 +88,7 @@ def test_a_flask_app_without_procfile_is_installed_and_its_slug_runs_elsewhere(t
 
 
 def test_a_failing_install_step_fails_the_build_and_its_output_is_in_the_log(tmp_path: Path) -> None:
-    repository = make_repository(tmp_path / "r", hostile_project("print('what the backend says')"))
+    repository = make_repository(tmp_path / "r", uninstallable_project())
 
     outcome, log = build(make_request(tmp_path, repository.url))
 
@@ -143,7 +148,7 @@ def test_a_build_that_hangs_is_ended_by_the_builder_itself_and_names_the_step(tm
 
     failure = failure_of(outcome)
     assert failure.bound == "silence"
-    assert "installing the project was ended" in failure.message
+    assert "collectstatic was ended" in failure.message
 
 
 @pytest.mark.parametrize(

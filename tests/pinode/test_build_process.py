@@ -1,0 +1,195 @@
+"""Builds as children of a node: inside their walls, within their bounds, gone when they end (checklists
+4.1, 5.9).
+"""
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builders.request import Bounds, BuildFailure, BuildResult, Outcome
+from pinode.deploy.build_machine import BuildMachine, find_build_machine
+from pinode.deploy.build_process import BuildOrder, remove_folder, run_build, slug_path
+from pinode.sandbox.sandbox import Isolation, find_isolation
+from tests.builders.repositories import hostile_project, make_repository
+from tests.waiting import eventually
+
+BOUNDS = Bounds(wall_seconds=60, silence_seconds=30)
+# Says on which line it is, so that a test can wait for it; `mark` names its processes on this system.
+FORKS = """
+import os, signal, sys
+for detach in (False, True):
+    if os.fork() == 0:
+        if detach:
+            os.setsid()
+        signal.pause()
+print('RUNNING', flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> BuildMachine:
+    return find_build_machine(
+        find_isolation(required=True), data_dir=tmp_path_factory.mktemp("data"), homes_allowed=True
+    )
+
+
+def order(tmp_path: Path, files: dict[str, str | bytes], **fields: object) -> BuildOrder:
+    repository = make_repository(tmp_path / "repository", files)
+    values: dict[str, object] = {
+        "app": "blog",
+        "git_url": repository.url,
+        "administrator": True,
+        "folder": tmp_path / "builds" / "1",
+        "cache": tmp_path / "cache" / "blog",
+        "bounds": BOUNDS,
+        **fields,
+    }
+    return BuildOrder(**values)  # type: ignore[arg-type]
+
+
+async def build(asked: BuildOrder, machine: BuildMachine) -> tuple[Outcome, str]:
+    lines: list[str] = []
+    outcome = await run_build(asked, machine, on_line=lines.append)
+    return outcome, "\n".join(lines)
+
+
+def processes_of(asked: BuildOrder) -> list[int]:
+    """Processes that have this build's mark in their environment, whoever their parent is."""
+    mark = f"PINODE_BUILD={asked.folder}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+PYTHON_APP: dict[str, str | bytes] = {
+    "requirements.txt": "",
+    "app.py": "print('hello')\n",
+    "Procfile": "web: python app.py\n",
+    ".python-version": "{}.{}".format(*sys.version_info[:2]),
+}
+
+
+async def test_the_same_commit_gives_the_same_slug(tmp_path: Path, machine: BuildMachine) -> None:
+    first = order(tmp_path, PYTHON_APP)
+    second = replace(first, folder=tmp_path / "builds" / "2", cache=tmp_path / "cache" / "other")
+
+    one, log = await build(first, machine)
+    two, _ = await build(second, machine)
+
+    assert isinstance(one, BuildResult), log
+    assert isinstance(two, BuildResult)
+    assert one.slug_sha256 == two.slug_sha256
+    assert slug_path(first.folder).read_bytes() == slug_path(second.folder).read_bytes()
+    remove_folder(first.folder)
+    assert not first.folder.exists()
+
+
+async def test_a_build_sees_nothing_of_the_node(tmp_path: Path, machine: BuildMachine) -> None:
+    secret = tmp_path / "cluster.key"
+    secret.write_text("secret of the cluster")
+    secret.chmod(0o644)
+    look = (
+        "import os\n"
+        f"print('SEEN', os.path.exists({str(secret)!r}), os.path.exists({str(tmp_path / 'cache')!r}),"
+        f" os.listdir('/tmp'), len([d for d in os.listdir('/proc') if d.isdigit()]) < 12,"
+        f" os.path.exists('/proc/{os.getpid()}/cmdline'), 'PINODE_NODE_DATA_DIR' in os.environ, 'PYTHONPATH' in os.environ)"
+    )
+
+    _, log = await build(order(tmp_path, hostile_project(look)), machine)
+
+    seen = next(line for line in log.splitlines() if "SEEN" in line)
+    below_tmp = seen[seen.index("[") + 1 : seen.index("]")]
+    assert seen.startswith("       SEEN False False")
+    assert seen.endswith("True False False False")
+    assert tmp_path.name not in below_tmp
+
+
+@pytest.mark.parametrize(
+    ("code", "bounds", "bound"),
+    [
+        ("import signal; signal.pause()", Bounds(wall_seconds=60, silence_seconds=1.5), "silence"),
+        ("while True: print('x', flush=True)", Bounds(wall_seconds=2.5, output_bytes=10**9), "wall"),
+        ("while True: print('x' * 900, flush=True)", Bounds(output_bytes=20_000), "output"),
+        ("f = open('big', 'wb')\nwhile True: f.write(bytes(1_000_000)); f.flush()",
+         Bounds(disk_bytes=300_000_000), "disk"),
+        ("import signal\nx = bytearray(400_000_000)\nsignal.pause()", Bounds(memory_bytes=300_000_000), "memory"),
+    ],
+)  # fmt: skip
+async def test_a_build_past_a_bound_is_ended_and_says_which(
+    tmp_path: Path, machine: BuildMachine, code: str, bounds: Bounds, bound: str
+) -> None:
+    asked = order(tmp_path, hostile_project(code), bounds=bounds)
+
+    outcome, log = await build(asked, machine)
+
+    assert isinstance(outcome, BuildFailure), log
+    if bound == "disk" and outcome.bound is None:  # one file alone met the kernel's bound first
+        assert "File too large" in log or "collectstatic failed" in outcome.message
+    else:
+        assert outcome.bound == bound
+    assert outcome.hint
+    assert not processes_of(asked)
+
+
+@pytest.mark.parametrize("walls", [True, False])
+async def test_a_cancelled_build_is_gone_with_all_it_forked_when_that_is_said(
+    tmp_path: Path, machine: BuildMachine, walls: bool
+) -> None:
+    asked = order(tmp_path, hostile_project(FORKS))
+    if not walls:
+        machine = replace(machine, isolation=without_walls(machine.isolation))
+    lines: list[str] = []
+    running = asyncio.create_task(run_build(asked, machine, on_line=lines.append))
+    await eventually(lambda: any("RUNNING" in line for line in lines), within_seconds=20)
+    assert len(processes_of(asked)) >= 4
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert not processes_of(asked)
+
+
+async def test_without_walls_a_build_gives_a_slug_too(tmp_path: Path, machine: BuildMachine) -> None:
+    bare = replace(machine, isolation=without_walls(machine.isolation))
+
+    outcome, log = await build(order(tmp_path, PYTHON_APP), bare)
+
+    assert isinstance(outcome, BuildResult), log
+
+
+def without_walls(isolation: Isolation) -> Isolation:
+    return replace(isolation, available=False, reason="switched off")
+
+
+@pytest.mark.parametrize("left", ["nothing", "link", "lie", "folder"])
+async def test_what_a_build_leaves_as_its_result_is_not_believed(
+    tmp_path: Path, machine: BuildMachine, left: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"ok": true}')
+    code = (
+        "import os, signal\nwhile os.path.exists('/output/result.json'): pass\n"
+        + {
+            "nothing": "",
+            "link": f"os.symlink({str(secret)!r}, '/output/result.json')\n",
+            "lie": "open('/output/result.json', 'w').write('{\"ok\": true, \"commit\": \"--x\"}')\n",
+            "folder": "os.mkdir('/output/result.json')\n",
+        }[left]
+    )
+    code += "os.kill(1, 9)\n[os.kill(int(p), 9) for p in os.listdir('/proc') if p.isdigit() and int(p) > 1]"
+
+    outcome, _ = await build(order(tmp_path, hostile_project(code)), machine)
+
+    assert isinstance(outcome, BuildFailure)
+    assert "left no result" in outcome.message

@@ -1,0 +1,156 @@
+"""Slugs on a disk: whole or not there, and what was asked for or an error (checklists 5.3, decision 16)."""
+
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from builders.archive import pack
+from builders.errors import ArchiveRefused
+from pinode.errors import InvalidInput, NotFound, TooLarge
+from pinode.slugs.slug_store import DamagedSlug, SlugStore
+
+CONTENT = b"slug" * 1_000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SlugStore:
+    return SlugStore(tmp_path / "slugs", most_bytes=100_000)
+
+
+def make_slug(tmp_path: Path) -> tuple[Path, str]:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Procfile").write_text("web: true\n")
+    packed = pack(tmp_path / "app", tmp_path / "slug.tar.gz", most_bytes=100_000)
+    return tmp_path / "slug.tar.gz", packed.sha256
+
+
+async def test_a_slug_is_kept_under_its_digest_and_can_be_removed(tmp_path: Path, store: SlugStore) -> None:
+    (tmp_path / "built").write_bytes(CONTENT)
+
+    kept = await store.add(tmp_path / "built")
+
+    assert (kept.digest, kept.slug_bytes) == (DIGEST, len(CONTENT))
+    assert store.path(DIGEST).read_bytes() == CONTENT
+    assert [slug.digest for slug in store.slugs()] == [DIGEST]
+    assert await store.add(tmp_path / "built", digest=DIGEST) == kept
+    assert await store.remove(DIGEST)
+    assert not await store.remove(DIGEST)
+    assert not store.has(DIGEST)
+
+
+async def test_a_slug_that_is_not_what_was_said_is_refused_and_leaves_nothing(
+    tmp_path: Path, store: SlugStore
+) -> None:
+    (tmp_path / "built").write_bytes(CONTENT + b"!")
+    (tmp_path / "link").symlink_to(tmp_path / "built")
+    (tmp_path / "large").write_bytes(bytes(100_001))
+
+    with pytest.raises(DamagedSlug):
+        await store.add(tmp_path / "built", digest=DIGEST)
+    with pytest.raises(OSError):
+        await store.add(tmp_path / "link")
+    with pytest.raises(TooLarge):
+        await store.add(tmp_path / "large")
+
+    assert not list((tmp_path / "slugs").iterdir())
+
+
+async def test_a_slug_damaged_on_the_disk_is_noticed_when_it_is_read(
+    tmp_path: Path, store: SlugStore
+) -> None:
+    slug, digest = make_slug(tmp_path)
+    await store.add(slug)
+    content = bytearray(store.path(digest).read_bytes())
+    content[len(content) // 2] ^= 1
+    store.path(digest).write_bytes(content)
+
+    with pytest.raises(DamagedSlug):
+        await store.unpack(digest, tmp_path / "dyno")
+
+    assert not store.has(digest)
+    assert not (tmp_path / "dyno").exists()
+
+
+async def test_a_slug_is_unpacked_for_its_owner(tmp_path: Path, store: SlugStore) -> None:
+    slug, digest = make_slug(tmp_path)
+    await store.add(slug)
+    owner = 300_001 if os.geteuid() == 0 else os.getuid()
+
+    await store.unpack(digest, tmp_path / "dyno", owner=owner)
+
+    assert (tmp_path / "dyno" / "Procfile").read_text() == "web: true\n"
+    assert {path.lstat().st_uid for path in [tmp_path / "dyno", *(tmp_path / "dyno").iterdir()]} == {owner}
+
+
+async def test_a_hostile_slug_is_refused_although_its_digest_is_right(
+    tmp_path: Path, store: SlugStore
+) -> None:
+    with tarfile.open(tmp_path / "evil", "w:gz") as tar:
+        member = tarfile.TarInfo("../escaped")
+        tar.addfile(member, io.BytesIO())
+    kept = await store.add(tmp_path / "evil")
+
+    with pytest.raises(ArchiveRefused):
+        await store.unpack(kept.digest, tmp_path / "dyno")
+
+    assert not (tmp_path / "escaped").exists()
+
+
+async def test_a_download_becomes_visible_whole(tmp_path: Path, store: SlugStore) -> None:
+    download = store.begin(DIGEST, slug_bytes=len(CONTENT))
+    await download.append(CONTENT[:1_000])
+    assert not store.has(DIGEST)
+
+    await download.append(CONTENT[1_000:])
+    await download.commit()
+    download.close()
+
+    assert (await store.verify(DIGEST)).slug_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize("pieces", [[CONTENT[:-1]], [CONTENT[:-1] + b"!"], [CONTENT, b"!"], []])
+async def test_a_download_that_is_something_else_never_becomes_visible(
+    tmp_path: Path, store: SlugStore, pieces: list[bytes]
+) -> None:
+    download = store.begin(DIGEST, slug_bytes=len(CONTENT))
+
+    with pytest.raises(DamagedSlug):
+        for piece in pieces:
+            await download.append(piece)
+        await download.commit()
+    download.close()
+
+    assert not list((tmp_path / "slugs").iterdir())
+
+
+async def test_what_a_crash_left_of_a_download_is_removed_at_the_next_start(
+    tmp_path: Path, store: SlugStore
+) -> None:
+    await store.begin(DIGEST, slug_bytes=len(CONTENT)).append(b"half")
+
+    again = SlugStore(tmp_path / "slugs", most_bytes=100_000)
+
+    assert not again.slugs()
+    assert not list((tmp_path / "slugs").iterdir())
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "/", "a" * 64 + "\n"]
+)
+async def test_a_digest_that_is_none_names_no_file(store: SlugStore, digest: str) -> None:
+    with pytest.raises(InvalidInput):
+        store.path(digest)
+    with pytest.raises(InvalidInput):
+        store.begin(digest, slug_bytes=1)
+
+
+async def test_a_slug_that_is_not_here_is_said_to_be_elsewhere(tmp_path: Path, store: SlugStore) -> None:
+    with pytest.raises(NotFound):
+        await store.verify(DIGEST)
+    with pytest.raises(TooLarge):
+        store.begin(DIGEST, slug_bytes=100_001)
