@@ -21,6 +21,7 @@ from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
 from pinode.node_facts import NodeFacts, encode_facts
 from pinode.peers.datagrams import DatagramSeal
+from pinode.peers.errors import PeerRefused
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.identity import Identity, WebCredentials, load_web_credentials
 from pinode.peers.links import PeerLinks
@@ -187,7 +188,10 @@ def _make_gossip(grounds: Grounds) -> Gossip:
     settings, record, identity, links = grounds.settings, grounds.record, grounds.identity, grounds.links
 
     async def exchange(host: str, port: int, payload: bytes) -> bytes:
-        return await links.exchange(host, port, "gossip", payload, timeout_seconds=EXCHANGE_SECONDS)
+        try:
+            return await links.exchange(host, port, "gossip", payload, timeout_seconds=EXCHANGE_SECONDS)
+        except PeerRefused as error:
+            raise ConnectionError(str(error)) from error
 
     gossip = Gossip(
         node_id=identity.node_id,

@@ -98,13 +98,18 @@ class Replica:
         return first
 
     def tick(self, now: float) -> None:
-        """Let the time until `now` pass. A long gap counts as a short one: meanwhile we heard nobody."""
+        """Let the time until `now` pass. Woken much later than we asked to be, we were paused ourselves: such a
+
+        gap counts as a short one, for meanwhile we heard nobody and may not judge.
+        """
         ticks = int((now - self._ticked_at) / self._tick_seconds)
         if ticks <= 0:
             return
         self._time.at(now)
         self._ticked_at += ticks * self._tick_seconds
-        self.raft.tick(min(ticks, self.raft.config.heartbeat_ticks))
+        slack = self.raft.config.heartbeat_ticks
+        was_paused = ticks > self.raft.ticks_until_due + slack
+        self.raft.tick(slack if was_paused else ticks)
 
     def next_deadline(self) -> float:
         """When `tick` will do something, if nothing is received before."""
