@@ -2,6 +2,7 @@
 ends.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -85,7 +86,16 @@ def slug_path(folder: Path) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove what a build has left, whatever it is; blocking."""
+    """Remove what a build has left, also where it took away its own right to do so; blocking."""
+
+    def open_up(_function: object, failed: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(failed), stat.S_IRWXU)
+            if not os.path.islink(failed):
+                os.chmod(failed, stat.S_IRWXU)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=open_up)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,0 +1,249 @@
+"""A node's build worker: one lease, one build, one end (checklists 3.1, 4.1, 4.2)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pinode.apps.build import Build
+from pinode.apps.commands import CancelBuild, CompleteBuild, CreateApp, RequestBuild, SetConfig, StartBuild
+from pinode.deploy.build_worker import BuildWorker
+from pinode.sandbox.sandbox import Isolation, find_isolation
+from pinode.settings import Settings
+from pinode.slugs.slug_store import SlugStore
+from replicated_queue.queue.codec import encode_command
+from replicated_queue.queue.commands import ExpireLease, Reserve
+from replicated_queue.queue.job import Job
+from tests.builders.repositories import hostile_project, make_repository
+from tests.pinode.fake_cluster import FakeCluster, FakeQueue
+from tests.waiting import eventually
+
+PAUSE = "import signal\nprint('RUNNING', flush=True)\nsignal.pause()"
+
+
+class PatientQueue(FakeQueue):
+    """Waits for a job as the real one does."""
+
+    async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
+        while not self._cluster.has_quorum or not (jobs := await super()._reserve(command, wait=wait)):
+            await self._cluster.changed(self._cluster.revision)
+        return jobs
+
+
+class Copies:
+    """Where slugs are copied to."""
+
+    def __init__(self) -> None:
+        self.spread_digests: list[str] = []
+
+    async def spread(self, digest: str) -> Sequence[str]:
+        self.spread_digests.append(digest)
+        return ["2" * 16]
+
+
+class Stage:
+    """A worker on a node of a fake cluster, and an app to build."""
+
+    def __init__(self, directory: Path, isolation: Isolation, settings: Settings) -> None:
+        self.directory = directory
+        node = replace(settings.node, data_dir=directory)
+        self.cluster = FakeCluster(settings=replace(settings, node=node))
+        self.cluster.queue.platform_queue = PatientQueue(self.cluster, platform=True)
+        self.cluster.apply(CreateApp(name="blog", owner="ada"))
+        self.slugs = SlugStore(directory / "slugs")
+        self.copies = Copies()
+        self.worker = BuildWorker(
+            self.cluster,  # type: ignore[arg-type]
+            directory=directory / "builds",
+            slugs=self.slugs,
+            replication=self.copies,
+            isolation=isolation,
+        )
+
+    def request(self, git_url: str, *, is_admin: bool = True) -> int:
+        command = RequestBuild(
+            app="blog", git_url=git_url, ref=None, subdirectory=None, actor="ada", is_admin=is_admin
+        )
+        return int(self.cluster.apply(command))
+
+    def build(self, build_id: int) -> Build:
+        build = self.cluster.state.registry.build(build_id)
+        assert build is not None
+        return build
+
+    def log(self, build_id: int) -> str:
+        return (self.directory / "builds" / f"{build_id}.log").read_text()
+
+    async def ended(self, build_id: int) -> Build:
+        await eventually(lambda: self.build(build_id).is_finished, within_seconds=30)
+        return self.build(build_id)
+
+    async def running(self, build_id: int) -> None:
+        await eventually(lambda: "RUNNING" in self.log(build_id), within_seconds=20)
+
+    def nothing_is_left(self) -> bool:
+        """No folder of a build, and no process with its mark."""
+        work = self.directory / "builds" / "work"
+        marks = []
+        for entry in Path("/proc").iterdir():
+            try:
+                marks += [entry.name] if str(work).encode() in (entry / "environ").read_bytes() else []
+            except OSError:
+                continue
+        return not marks and not list(work.glob("*"))
+
+
+@asynccontextmanager
+async def working(tmp_path: Path, settings: Settings | None = None) -> AsyncIterator[Stage]:
+    isolation = await asyncio.to_thread(find_isolation, required=True)
+    stage = Stage(tmp_path / "data", isolation, settings or Settings())
+    running = asyncio.create_task(stage.worker.run())
+    try:
+        yield stage
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with working(tmp_path) as stage:
+        yield stage
+
+
+async def test_a_build_becomes_a_release_with_its_slug_on_two_nodes(tmp_path: Path, stage: Stage) -> None:
+    repository = make_repository(tmp_path / "r", {"Procfile": "web: ./serve\n"})
+
+    build = await stage.ended(stage.request(repository.url))
+
+    release = stage.cluster.state.registry.newest_release("blog")
+    assert release is not None
+    assert build.state == "succeeded", build.failure
+    assert (release.version, release.commit) == (1, repository.git("rev-parse", "HEAD"))
+    assert release.process_types == {"web": "./serve"}
+    assert stage.slugs.has(release.slug_digest)
+    assert stage.copies.spread_digests == [release.slug_digest]
+    slug = stage.cluster.state.registry.slug(release.slug_digest)
+    assert slug is not None
+    assert set(slug.holders) == {stage.cluster.node_id, "2" * 16}
+    assert f"commit {release.commit}" in stage.log(build.id)
+    await eventually(stage.nothing_is_left)
+
+
+async def test_a_build_that_fails_says_why_and_the_next_one_is_done(tmp_path: Path, stage: Stage) -> None:
+    empty = make_repository(tmp_path / "empty")
+    good = make_repository(tmp_path / "good", {"Procfile": "web: ./serve\n"})
+
+    failed = await stage.ended(stage.request(empty.url))
+    done = await stage.ended(stage.request(good.url))
+
+    assert failed.state == "failed"
+    assert "is empty" in (failed.failure or "")
+    assert "what ran before goes on" in stage.log(failed.id)
+    assert done.state == "succeeded"
+
+
+async def test_what_only_administrators_may_build_is_refused_for_others(tmp_path: Path, stage: Stage) -> None:
+    repository = make_repository(tmp_path / "r", {"Procfile": "web: ./serve\n"})
+
+    build = await stage.ended(stage.request(repository.url, is_admin=False))
+
+    assert "Only administrators" in (build.failure or "")
+
+
+async def test_config_vars_reach_the_build_and_stay_out_of_what_is_stored(
+    tmp_path: Path, stage: Stage
+) -> None:
+    repository = make_repository(
+        tmp_path / "r", hostile_project("import os; print(os.environ['COLOUR'][::-1])")
+    )
+    sealed = stage.cluster.seal("blue and green")
+    stage.cluster.apply(SetConfig(app="blog", set_values={"COLOUR": sealed}, actor="ada"))
+
+    build = await stage.ended(stage.request(repository.url))
+
+    assert "neerg dna eulb" in stage.log(build.id)
+
+
+async def test_a_cancelled_build_is_ended_and_frees_its_slot(tmp_path: Path, stage: Stage) -> None:
+    hanging = make_repository(tmp_path / "hanging", hostile_project(PAUSE))
+    good = make_repository(tmp_path / "good", {"Procfile": "web: ./serve\n"})
+    build_id = stage.request(hanging.url)
+    await stage.running(build_id)
+
+    stage.cluster.apply(CancelBuild(build_id=build_id, actor="ada"))
+
+    await eventually(stage.nothing_is_left, within_seconds=10)
+    assert (await stage.ended(stage.request(good.url))).state == "succeeded"
+
+
+async def test_a_build_whose_lease_went_to_another_node_is_ended_and_its_result_never_counts(
+    tmp_path: Path, stage: Stage
+) -> None:
+    hanging = make_repository(tmp_path / "hanging", hostile_project(PAUSE))
+    build_id = stage.request(hanging.url)
+    await stage.running(build_id)
+    before = stage.build(build_id)
+    assert before.job_id is not None
+
+    expire = encode_command(ExpireLease(before.job_id, before.token))
+    stage.cluster.apply_encoded("queue", expire)
+    other = FakeQueue(stage.cluster, platform=True)
+    taken = await other.reserve("pinode.builds", worker="other")
+    assert taken is not None
+    stage.cluster.apply(StartBuild(build_id=build_id, token=taken.token, node_id="2" * 16))
+
+    await eventually(stage.nothing_is_left, within_seconds=10)
+    assert stage.build(build_id).token == taken.token > before.token
+    assert not any(isinstance(command, CompleteBuild) for command in stage.cluster.commands)
+
+
+async def test_a_build_that_ends_while_nobody_leads_is_told_when_somebody_does(
+    tmp_path: Path, stage: Stage
+) -> None:
+    code = "import os\nprint('RUNNING', flush=True)\nwhile not os.path.exists('go'): pass"
+    repository = make_repository(tmp_path / "r", hostile_project(code))
+    build_id = stage.request(repository.url)
+    await stage.running(build_id)
+
+    stage.cluster.has_quorum = False
+    (next((stage.directory / "builds" / "work").iterdir()) / "app" / "go").touch()
+    await eventually(
+        lambda: any(isinstance(said, CompleteBuild) for said in stage.cluster.commands), within_seconds=20
+    )
+    assert stage.build(build_id).state == "building"
+    stage.cluster.has_quorum = True
+    stage.cluster.note_change()
+
+    assert (await stage.ended(build_id)).version == 1
+
+
+async def test_a_node_that_ends_gives_its_build_back_and_takes_its_processes_along(tmp_path: Path) -> None:
+    async with working(tmp_path) as stage:
+        repository = make_repository(tmp_path / "r", hostile_project(PAUSE))
+        build_id = stage.request(repository.url)
+        await stage.running(build_id)
+
+    assert stage.nothing_is_left()
+    job = stage.cluster.state.queue.jobs[stage.build(build_id).job_id or 0]
+    assert str(job.state) in ("ready", "delayed")
+
+
+async def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
+    limits = replace(Settings().limits, free_disk_bytes=2**62)
+    async with working(tmp_path, replace(Settings(), limits=limits)) as stage:
+        build = await stage.ended(stage.request("https://example.org/x.git"))
+
+    assert "has only" in (build.failure or "")
+    assert "free_disk_bytes" in (build.failure or "")
+
+
+async def test_a_node_whose_roles_leave_out_building_builds_nothing(tmp_path: Path) -> None:
+    settings = replace(Settings(), node=replace(Settings().node, roles=("deploy",)))
+    async with working(tmp_path, settings) as stage:
+        await asyncio.wait_for(stage.worker.run(), timeout=5)
+
+    assert not stage.cluster.commands
