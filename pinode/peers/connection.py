@@ -13,6 +13,7 @@ SILENCE_BEFORE_PROBE_SECONDS = 2
 PROBE_INTERVAL_SECONDS = 1
 UNACKNOWLEDGED_MILLISECONDS = 2500  # a peer that vanished without a word is given up after this
 HIGH_WATER_BYTES = 512 * 1024
+JOINED_BYTES = 64 * 1024  # of one loop turn; more is written at once
 
 
 class FrameConnection(asyncio.Protocol):
@@ -83,7 +84,8 @@ class FrameConnection(asyncio.Protocol):
 
     async def drained(self) -> None:
         """Wait until the other end keeps up again."""
-        self._flush()
+        if self._unwritten_bytes > JOINED_BYTES:
+            self._flush()
         if self._drained is not None:
             await asyncio.shield(self._drained)
 

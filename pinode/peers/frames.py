@@ -5,7 +5,7 @@ and is opaque here; elsewhere they are the messages below, in msgpack. Unknown t
 """
 
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 import msgpack
@@ -82,7 +82,8 @@ class End:
 Message = Hello | Refusal | Request | Reply | Failure | Cancel | Chunk | End
 KINDS: tuple[type[Message], ...] = (Hello, Refusal, Request, Reply, Failure, Cancel, Chunk, End)
 NUMBERS = {kind: number for number, kind in enumerate(KINDS, 1)}
-FIELDS = {kind: tuple(get_type_hints(kind).values()) for kind in KINDS}
+NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS}
+TYPES = {kind: tuple(get_type_hints(kind).values()) for kind in KINDS}
 
 
 def framed(content: bytes) -> bytes:
@@ -94,7 +95,8 @@ def framed(content: bytes) -> bytes:
 
 def encode(message: Message) -> bytes:
     """A message as one frame, ready to be written."""
-    packed: bytes = msgpack.packb((NUMBERS[type(message)], *astuple(message)))
+    kind = type(message)
+    packed: bytes = msgpack.packb((NUMBERS[kind], *(getattr(message, name) for name in NAMES[kind])))
     return framed(packed)
 
 
@@ -107,7 +109,7 @@ def decode(frame: bytes) -> Message:
         raise MalformedFrame("a frame is not msgpack of a message") from error
     if kind is None:
         raise MalformedFrame(f"a frame of unknown kind {number!r:.20}")
-    types = FIELDS[kind]
+    types = TYPES[kind]
     if len(values) < len(types) or not all(map(_is_a, values, types)):
         raise MalformedFrame(f"a {kind.__name__} with wrong fields")
     return kind(*values[: len(types)])
