@@ -28,7 +28,7 @@ from replicated_queue.requests import ForgetWaiter, LeaderRequest, ReserveJobs, 
 
 CALL_SECONDS: Final = 3.0  # for an answer of the leader, beyond what a reserve waits there
 FIRST_RETRY_SECONDS: Final = 0.02
-LONGEST_RETRY_SECONDS: Final = 0.5
+LONGEST_RETRY_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.25  # how soon a call to a node that no longer leads is given up
 MAX_BATCH: Final = 128
 MAX_BATCH_BYTES: Final = 512 * 1024

@@ -35,6 +35,7 @@ from replicated_queue.queue.commands import (
 from replicated_queue.queue.job import Job, JobView, TopicStats
 from replicated_queue.queue.priority_queue import PriorityQueue
 
+_PACK: Final = msgpack.Packer().pack  # made once: a new packer costs more than a small message
 _TEXT: Final = (str,)
 _BYTES: Final = (bytes,)
 _NUMBER: Final = (int,)
@@ -98,7 +99,7 @@ _ERROR_CODES: Final = {shape[0]: code for code, shape in _ERRORS.items()}
 def pack(value: object) -> bytes:
     """Msgpack of plain values (a number beyond 64 bits is refused as a malformed message)."""
     try:
-        return cast(bytes, msgpack.packb(value))
+        return cast(bytes, _PACK(value))
     except (ValueError, OverflowError, TypeError) as error:
         raise MalformedMessage(str(error)) from error
 
@@ -200,11 +201,14 @@ def _decode(values: list[Any], *, results: bool) -> object:
 def build_message(kind: type, types: tuple[tuple[type, ...], ...], values: list[Any]) -> object:
     """An instance of `kind` from untrusted values. Raises `MalformedMessage`."""
     values = values[: len(types)]
-    for index, value in enumerate(values):
-        if type(value) not in types[index]:
-            raise MalformedMessage(f"{kind.__name__}: field {index} is a {type(value).__name__}")
-        if type(value) is list:
-            values[index] = _tuple_of(kind, value)
+    has_list = False
+    for value, allowed in zip(values, types, strict=False):
+        found = type(value)
+        if found not in allowed:
+            raise MalformedMessage(f"{kind.__name__}: a field is a {found.__name__}")
+        has_list = has_list or found is list
+    if has_list:
+        values = [_tuple_of(kind, value) if type(value) is list else value for value in values]
     try:
         return kind(*values)
     except TypeError as error:
