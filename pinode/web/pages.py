@@ -77,7 +77,11 @@ async def show_cluster(request: web.Request) -> web.StreamResponse:
     document = status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin)
     nodes = sorted(document["nodes"], key=lambda node: (SICK_FIRST[node["state"]], node["name"]))
     alive = sum(node["state"] == "alive" for node in nodes)
-    return show(request, "cluster", section="Cluster", status=document, nodes=nodes, alive=alive)
+    # That there is no quorum stands at the top of every page already.
+    warnings = [text for text in document["warnings"] if not text.startswith("no quorum")]
+    return show(
+        request, "cluster", section="Cluster", status=document, nodes=nodes, alive=alive, warnings=warnings
+    )
 
 
 async def show_queue(request: web.Request) -> web.StreamResponse:
