@@ -7,10 +7,10 @@ from typing import Any
 from gossip.member import Member
 from gossip.service import Gossip
 from pinode.apps.commands import RegistryCommand
-from pinode.apps.observed import DynoReport, NodeState, NodeView
+from pinode.apps.observed import DynoReport, NodeState, NodeStats, NodeView
 from pinode.cluster import PeerCalls
 from pinode.cluster_state import ClusterState, decode_result, encode_command
-from pinode.node_facts import NodeFacts, decode_facts, decode_row
+from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
 from pinode.people.commands import PeopleCommand
@@ -192,7 +192,7 @@ class LiveCluster:
         known = next(known for known in self._record.members if known.node_id == node_id)
         facts = decode_facts(member.meta) if member else NodeFacts()
         stat = self._gossip.stats().get(node_id)
-        row = decode_row(stat.payload) if stat else None
+        row = decode_row(stat.payload) if stat else NodeRow(stats=NodeStats())
         state: NodeState = "dead"  # registered, and never heard since this node started
         if member:
             state = _STATES[member.state.name]
@@ -212,16 +212,10 @@ class LiveCluster:
             roles=facts.roles,
             started_at_unix=facts.started_at_unix,
             warnings=facts.warnings,
-            **(
-                {
-                    "stats": row.stats,
-                    "dynos": row.dynos,
-                    "builds": row.builds,
-                    "stats_age_seconds": max(0.0, self._monotonic() - stat.measured_at),
-                }
-                if row and stat
-                else {}
-            ),
+            stats=row.stats,
+            dynos=row.dynos,
+            builds=row.builds,
+            stats_age_seconds=max(0.0, self._monotonic() - stat.measured_at) if stat else None,
         )
 
 

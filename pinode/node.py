@@ -9,12 +9,12 @@ from random import Random, SystemRandom
 from typing import Protocol
 
 from pinode.apps.observed import NodeStats
-from pinode.errors import SettingsError
 from pinode.host import HostSensors, default_node_name, default_route_address
 from pinode.node_facts import NodeRow, encode_row, is_news
 from pinode.node_parts import Agreement, Grounds, Work, make_agreement, make_work
 from pinode.peers.certificates import fingerprint
-from pinode.peers.cluster_key import ClusterKey, new_cluster_key, read_cluster_key, write_cluster_key
+from pinode.peers.cluster_key import load_or_make_cluster_key
+from pinode.peers.discovery import announce
 from pinode.peers.founding import found
 from pinode.peers.founding_record import FoundingMember, FoundingRecord
 from pinode.peers.identity import Identity, load_identity
@@ -90,7 +90,7 @@ class Node:
 
     async def _live(self) -> None:
         settings = self._settings
-        secrets = ClusterSecrets.derived_from(_cluster_key(settings))
+        secrets = ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
         links = PeerLinks(
             identity,
@@ -123,6 +123,9 @@ class Node:
             agreement = self._agreement = make_agreement(grounds)
             work = self._work = make_work(grounds, agreement, control=self)
             self._say_where(self._record)
+            member = self._member(identity.node_id)
+            assert member  # `found` gives no other record
+            tasks.create_task(announce(settings, identity=identity, member=member), name="announce")
             self._start(tasks, agreement, work)
 
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
@@ -200,21 +203,6 @@ class Node:
                 told, told_at = row, began
             await asyncio.sleep(MEASURE_SECONDS)
             lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
-
-
-def _cluster_key(settings: Settings) -> ClusterKey:
-    """The key that was copied here; a node that founds alone makes its own."""
-    file = settings.cluster.key_file
-    try:
-        return read_cluster_key(file)
-    except FileNotFoundError as error:
-        if settings.cluster.expect > 1:
-            raise SettingsError(
-                f"there is no cluster key {file}",
-                hint="`pinode init` writes one; copy it here from the Pi where it ran, beside cluster.toml",
-            ) from error
-    write_cluster_key(file, new_cluster_key())
-    return read_cluster_key(file)
 
 
 def _own_address(settings: Settings) -> str:
