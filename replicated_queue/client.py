@@ -257,7 +257,7 @@ class QueueClient(QueueOperations):
                 return link
             except NotAuthorized:
                 refusals += 1
-            except (OSError, TimeoutError, QueueError) as error:
+            except (OSError, TimeoutError, QueueError, ValueError) as error:  # also no name of a host
                 self._last_failure = f"{place}: {error or type(error).__name__}"
             self._places.append(self._places.pop(0))
         if refusals == len(self._places):

@@ -33,6 +33,7 @@ from replicated_queue.request_codec import decode_stats, decode_views
 from replicated_queue.requests import ExtendLease, Question, ReadJob, ReadJobs, ReadStats
 
 DEFAULT_LEASE: Final = DEFAULT_LEASE_MS / 1000
+LONGEST_WAIT: Final = 600.0  # of one request; a longer wait asks again
 MAX_ENTRY_DATA_BYTES: Final = 128 * 1024  # of a put_many, before it is cut into several entries
 
 
@@ -113,7 +114,7 @@ class QueueOperations(ABC):
         check_command(command)
         until = monotonic() + wait
         while True:
-            jobs = await self._reserve(command, wait=wait)
+            jobs = await self._reserve(command, wait=min(wait, LONGEST_WAIT))
             wait = until - monotonic()
             # An early empty answer is rare: somebody else took the job this one was woken for.
             if jobs or wait <= 0:
