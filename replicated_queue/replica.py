@@ -102,7 +102,8 @@ class Replica:
 
         gap counts as a short one, for meanwhile we heard nobody and may not judge.
         """
-        ticks = int((now - self._ticked_at) / self._tick_seconds)
+        # Woken exactly at `next_deadline`, the tick must count, whatever floating point makes of the difference.
+        ticks = int((now - self._ticked_at) / self._tick_seconds + 1e-6)
         if ticks <= 0:
             return
         self._time.at(now)

@@ -50,8 +50,10 @@ def newest_acknowledgements(promises: Sequence[Message]) -> list[Message]:
             newest[key] = max(newest.get(key, 0), message.index)
     kept: list[Message] = []
     for message in promises:
-        if not isinstance(message, AppendResponse) or message.index == newest.pop(
-            (message.to, message.term), -1
-        ):
-            kept.append(message)
+        if isinstance(message, AppendResponse):
+            key = message.to, message.term
+            if message.index != newest.get(key):
+                continue
+            del newest[key]  # so that an equal one behind it is left out
+        kept.append(message)
     return kept

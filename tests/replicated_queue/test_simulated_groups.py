@@ -1,0 +1,41 @@
+"""Seeds of `world.py`: what no single rule's test would find."""
+
+import pytest
+
+from tests.replicated_queue.world import World, live_through
+
+SEEDS_A_TEST = 20
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_three_nodes_keep_every_promise_through_faults_and_agree_after_them(block: int) -> None:
+    for seed in range(block * SEEDS_A_TEST, (block + 1) * SEEDS_A_TEST):
+        try:
+            live_through(seed)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_five_nodes_keep_every_promise_through_faults_and_agree_after_them(block: int) -> None:
+    for seed in range(10_000 + block * SEEDS_A_TEST, 10_000 + (block + 1) * SEEDS_A_TEST):
+        try:
+            live_through(seed, nodes=5)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def trace_of(world: World) -> tuple[int, float, object, object]:
+    return world.steps, world.now, world.committed, world.acknowledged
+
+
+def test_the_same_seed_lives_the_same_life() -> None:
+    assert trace_of(live_through(3)) == trace_of(live_through(3))
+
+
+def test_the_seeds_reach_what_they_are_for() -> None:
+    worlds = [live_through(seed) for seed in range(20)]
+
+    assert sum(len(world.acknowledged) for world in worlds) > 300
+    assert sum(len(world.leaders) for world in worlds) > 40
+    assert sum(node.life - 1 for world in worlds for node in world.nodes.values()) > 20

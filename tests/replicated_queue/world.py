@@ -1,0 +1,331 @@
+"""A whole group in virtual time from a seed: real cores and logs, a bad network, disks that forget, power cuts.
+
+After each step the promises of Raft (figure 3 of the paper) are checked; `violations` never appear, they raise.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from replicated_queue.codec import decode_frame, encode_frame, encode_record
+from replicated_queue.errors import Busy, NotLeader
+from replicated_queue.raft.joining import join_appends, newest_acknowledgements
+from replicated_queue.raft.log import RaftLog
+from replicated_queue.raft.messages import Entry, HardState, Message, Ready, Role
+from replicated_queue.raft.raft import Raft
+from replicated_queue.raft.replication import RaftConfig
+from replicated_queue.raft.voters import Voters
+from replicated_queue.replica import Replica
+from replicated_queue.storage.wal import Wal
+from tests.replicated_queue.service_group import Journal
+from tests.replicated_queue.simulated_disk import PowerCut, SimulatedDisk
+
+SEGMENT_BYTES = 16 * 1024
+TICK_SECONDS = 0.01
+CONFIG = RaftConfig(
+    max_append_bytes=2000, max_inflight_appends=4, max_uncommitted_bytes=20_000, max_apply_bytes=2000
+)
+
+
+@dataclass
+class SimulatedNode:
+    """One machine: its disk outlives the process."""
+
+    me: int
+    disk: SimulatedDisk = field(default_factory=SimulatedDisk)
+    life: int = 0  # counts starts; what belonged to an earlier one is void
+    wal: Wal | None = None
+    replica: Replica | None = None  # None: off
+    journal: Journal = field(default_factory=Journal)
+    hard_state: HardState = field(default_factory=HardState)
+    queued: list[Ready] = field(default_factory=list)  # wait for the disk to be free
+    writing: list[Ready] = field(default_factory=list)
+    wakes_at: float = 0.0
+
+
+class World:
+    """Nodes, their network and the client, all driven by one heap of events."""
+
+    def __init__(self, seed: int, *, nodes: int = 3) -> None:
+        self.random = Random(seed)
+        self.now = 0.0
+        self.steps = 0
+        self.ids = tuple(range(1, nodes + 1))
+        self.nodes = {me: SimulatedNode(me) for me in self.ids}
+        self.blocked: set[tuple[int, int]] = set()
+        self.loss = self.random.choice((0.0, 0.02, 0.2))
+        self.slowest_disk = self.random.choice((0.002, 0.03, 2.0))
+        self.leaders: dict[int, int] = {}  # term -> who led it
+        self.committed: list[Entry] = []
+        self.acknowledged: list[tuple[int, bytes]] = []
+        self.waiting: dict[tuple[int, int, int], bytes] = {}  # node, its life, index -> command
+        self.proposed = 0
+        self.is_healed = False
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = 0
+        for me in self.ids:
+            self.start(me)
+
+    # Time
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._events, (self.now + seconds, self._sequence, action))
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._events and self._events[0][0] <= end:
+            self.now, _, action = heapq.heappop(self._events)
+            self.steps += 1
+            action()
+        self.now = end
+
+    # Machines
+
+    def start(self, me: int) -> None:
+        node = self.nodes[me]
+        node.life += 1
+        node.wal = Wal(node.disk, segment_bytes=SEGMENT_BYTES)
+        recovered = node.wal.take_recovered()
+        node.hard_state, node.journal = recovered.hard_state, Journal()
+        node.queued, node.writing = [], []
+        raft = Raft(
+            me=me,
+            voters=Voters(self.ids),
+            random=Random(self.random.random()),
+            config=CONFIG,
+            log=RaftLog(entries=recovered.entries),
+            hard_state=recovered.hard_state,
+        )
+        node.replica = Replica(raft=raft, state_machine=node.journal, tick_seconds=TICK_SECONDS, now=self.now)
+        self.turn(node)
+
+    def crash(self, me: int) -> None:
+        """The power goes; a write that was under way may be there in part."""
+        node = self.nodes[me]
+        if node.replica is None:
+            return
+        if node.writing and node.wal is not None:
+            node.disk.cut_after = node.disk.operations + self.random.randrange(2)
+            try:
+                node.wal.append(payload_of(node))
+            except PowerCut:
+                pass
+        node.disk.lose_power(self.random)
+        node.replica = None
+        for peer in self.ids:
+            if self.random.random() < 0.5:
+                self.after(self.random.uniform(0, 0.1), lambda peer=peer: self.reset_link(peer, me))  # type: ignore[misc]
+
+    def reset_link(self, me: int, peer: int) -> None:
+        node = self.nodes[me]
+        if me != peer and node.replica is not None:
+            node.replica.raft.peer_unreachable(peer)
+            self.turn(node)
+
+    # Network
+
+    def send(self, messages: list[Message], sender: SimulatedNode) -> None:
+        assert sender.replica is not None
+        for message in messages:
+            frame = encode_frame(message, now=sender.replica.cluster_time(self.now))
+            copies = 1 + (not self.is_healed and self.random.random() < 0.05)
+            for _ in range(copies):
+                if self.is_healed or self.random.random() >= self.loss:
+                    late = not self.is_healed and self.random.random() < 0.02
+                    delay = self.random.uniform(0.0005, 3.0 if late else 0.02)
+                    self.after(delay, self.delivery(sender.me, message.to, frame))
+
+    def delivery(self, sender: int, to: int, frame: bytes) -> Callable[[], None]:
+        def deliver() -> None:
+            node = self.nodes[to]
+            if node.replica is not None and (sender, to) not in self.blocked:
+                node.replica.receive(decode_frame(frame, sender=sender, to=to), now=self.now)
+                self.turn(node)
+
+        return deliver
+
+    # One turn of a node, as the shell does it
+
+    def turn(self, node: SimulatedNode) -> None:
+        replica = node.replica
+        assert replica is not None
+        replica.tick(self.now)
+        while (ready := replica.ready()) is not None:
+            self.perform(node, replica, ready)
+        self.watch(node, replica)
+        deadline = replica.next_deadline()
+        if not self.now < node.wakes_at <= deadline:
+            node.wakes_at = deadline
+            self.after(deadline - self.now, self.alarm(node, node.life))
+
+    def alarm(self, node: SimulatedNode, life: int) -> Callable[[], None]:
+        def wake() -> None:
+            if node.life == life and node.replica is not None:
+                self.turn(node)
+
+        return wake
+
+    def perform(self, node: SimulatedNode, replica: Replica, ready: Ready) -> None:
+        self.send(join_appends(ready.messages, max_bytes=CONFIG.max_append_bytes), node)
+        if ready.must_sync or node.queued or node.writing:
+            node.queued.append(ready)
+            self.write(node)
+        else:
+            self.keep_promises(node, replica, [ready])
+        for entry in ready.committed:
+            self.check_committed(entry)
+        for applied in replica.apply(ready.committed):
+            command = self.waiting.pop((node.me, node.life, applied.index), None)
+            if command == applied.command:
+                self.acknowledged.append((applied.index, command))
+        if replica.raft.role is not Role.LEADER:
+            self.waiting = {key: value for key, value in self.waiting.items() if key[0] != node.me}
+
+    def write(self, node: SimulatedNode) -> None:
+        if node.writing or not node.queued:
+            return
+        node.writing, node.queued = node.queued, []
+        life = node.life
+
+        def written() -> None:
+            if node.life != life or node.replica is None or node.wal is None:
+                return
+            node.wal.append(payload_of(node))
+            done, node.writing = node.writing, []
+            self.keep_promises(node, node.replica, done)
+            self.write(node)
+            self.turn(node)
+
+        self.after(self.random.uniform(0.0002, self.slowest_disk), written)
+
+    def keep_promises(self, node: SimulatedNode, replica: Replica, durable: list[Ready]) -> None:
+        self.send(newest_acknowledgements([promise for ready in durable for promise in ready.promises]), node)
+        for ready in durable:
+            replica.raft.persisted(ready.term, ready.last_index)
+
+    # The client
+
+    def propose(self) -> None:
+        node = self.nodes[self.random.choice(self.ids)]
+        if node.replica is None or node.replica.raft.role is not Role.LEADER:
+            return
+        commands = []
+        for _ in range(self.random.randrange(1, 5)):
+            self.proposed += 1
+            commands.append(b"%d." % self.proposed * self.random.randrange(1, 200))
+        try:
+            first = node.replica.propose(commands, now=self.now)
+        except (NotLeader, Busy):
+            return
+        for index, command in enumerate(commands, first):
+            self.waiting[node.me, node.life, index] = command
+        self.turn(node)
+
+    # Faults
+
+    def misbehave(self) -> None:
+        """One random fault, or the end of some."""
+        random = self.random
+        match random.randrange(8):
+            case 0:
+                self.crash(random.choice(self.ids))
+            case 1 | 2:
+                off = [me for me in self.ids if self.nodes[me].replica is None]
+                if off:
+                    self.start(random.choice(off))
+            case 3:
+                side = set(random.sample(self.ids, random.randrange(1, len(self.ids))))
+                self.blocked = {(a, b) for a in self.ids for b in self.ids if (a in side) != (b in side)}
+            case 4:
+                pairs = [(a, b) for a in self.ids for b in self.ids if a != b]
+                self.blocked |= set(random.sample(pairs, random.randrange(1, 3)))  # one way
+            case 5:
+                self.reset_link(*random.sample(self.ids, 2))
+            case _:
+                self.blocked = set()
+
+    def heal(self) -> None:
+        """Everything works from now on."""
+        self.is_healed = True
+        self.blocked = set()
+        self.slowest_disk = 0.002
+        for me in self.ids:
+            if self.nodes[me].replica is None:
+                self.start(me)
+
+    # What must hold
+
+    def watch(self, node: SimulatedNode, replica: Replica) -> None:
+        raft = replica.raft
+        if raft.role is Role.LEADER:
+            first = self.leaders.setdefault(raft.term, node.me)
+            assert first == node.me, f"{first} and {node.me} both led term {raft.term}"
+
+    def check_committed(self, entry: Entry) -> None:
+        if entry.index <= len(self.committed):
+            known = self.committed[entry.index - 1]
+            assert known == entry, f"{known} was committed, then {entry}"
+        else:
+            assert entry.index == len(self.committed) + 1
+            self.committed.append(entry)
+
+    def check_logs(self) -> None:
+        """Log matching: two logs with one entry in common are equal up to it; and they hold what is committed."""
+        logs = [node.replica.raft.log for node in self.nodes.values() if node.replica is not None]
+        for log in logs:
+            assert log.entries_from(1, end=log.commit_index) == self.committed[: log.commit_index]
+        for one in logs:
+            for other in logs:
+                shared = min(one.last_index, other.last_index)
+                while shared and one.term_at(shared) != other.term_at(shared):
+                    shared -= 1
+                assert one.entries_from(1, end=shared) == other.entries_from(1, end=shared)
+
+    def check_converged(self) -> None:
+        """After healing: one leader, equal states, and nothing acknowledged was lost or done twice."""
+        replicas = [node.replica for node in self.nodes.values() if node.replica is not None]
+        assert len(replicas) == len(self.ids)
+        assert sum(replica.raft.role is Role.LEADER for replica in replicas) == 1, "no leader after healing"
+        assert len({replica.applied_index for replica in replicas}) == 1
+        journals = [node.journal.commands for node in self.nodes.values()]
+        assert all(journal == journals[0] for journal in journals)
+        stamps = [now for _, now, _ in journals[0]]
+        assert stamps == sorted(stamps), "cluster time ran backwards"
+        places = {index: command for index, _, command in journals[0]}
+        assert len({command for _, _, command in journals[0]}) == len(journals[0]), (
+            "a proposal was done twice"
+        )
+        for index, command in self.acknowledged:
+            assert places[index] == command, f"entry {index} was acknowledged and lost"
+
+
+def payload_of(node: SimulatedNode) -> bytes:
+    """The batch that is being written, as the writer's thread would join it."""
+    records = []
+    for ready in node.writing:
+        node.hard_state = ready.hard_state or node.hard_state
+        if ready.must_sync:
+            records.append(encode_record(node.hard_state, ready.entries))
+    return b"".join(records)
+
+
+def live_through(seed: int, *, nodes: int = 3, seconds: float = 20.0) -> World:
+    """One life of a group: faults and proposals, then healing; every promise is checked on the way."""
+    world = World(seed, nodes=nodes)
+    pause = seconds / 20
+    for _ in range(20):
+        for _ in range(10):
+            world.after(world.random.uniform(0, pause), world.propose)
+        for _ in range(world.random.randrange(3)):
+            world.after(world.random.uniform(0, pause), world.misbehave)
+        world.run(pause)
+        world.check_logs()
+    world.heal()
+    for _ in range(10):
+        world.after(world.random.uniform(5, 9), world.propose)
+    world.run(10)
+    world.check_logs()
+    world.check_converged()
+    return world
