@@ -50,7 +50,7 @@ class Persistence:
         disk = RealDisk(self._directory)
         try:
             return Wal(disk, segment_bytes=self._segment_bytes)
-        except BaseException:
+        except BaseException:  # whatever it was, the lock must not outlive it
             disk.close()
             raise
 

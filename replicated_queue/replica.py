@@ -78,6 +78,7 @@ class Replica:
 
     def receive(self, frame: Frame, *, now: float) -> None:
         """Take one frame of a peer."""
+        self.tick(now)  # the wait for this frame lies before it
         message, raft = frame.message, self.raft
         raft.step(message)
         if isinstance(message, Append | Heartbeat) and (message.sender, message.term) == (
@@ -98,11 +99,12 @@ class Replica:
         return first
 
     def tick(self, now: float) -> None:
-        """Let the time until `now` pass. Woken much later than we asked to be, we were paused ourselves: such a
+        """Let the time until `now` pass.
 
-        gap counts as a short one, for meanwhile we heard nobody and may not judge.
+        Woken much later than we asked to be, we were paused ourselves: such a gap counts as a short one, for
+        meanwhile we heard nobody and may not judge.
         """
-        # Woken exactly at `next_deadline`, the tick must count, whatever floating point makes of the difference.
+        # Woken exactly at `next_deadline` the tick must count, whatever floating point makes of the difference.
         ticks = int((now - self._ticked_at) / self._tick_seconds + 1e-6)
         if ticks <= 0:
             return
