@@ -1,11 +1,38 @@
-"""Runs on this node what the registry places here, and leaves it running when the node process ends."""
+"""Runs on this node what the registry places here, and leaves it running when the node process ends.
 
+A node that starts finds its dynos again first. What it knows of the registry may be old, so it stops and
+starts nothing until it has applied what a leader had committed; if there is no leader for a while, it starts
+the web dynos that it ran last.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pinode.apps.observed import DynoReport
+from pinode.apps.placement import Placement
 from pinode.cluster import Cluster
+from pinode.dynos.dyno import DynoTimings
+from pinode.dynos.dyno_record import DynoRecord, Launch, read_records
+from pinode.dynos.guest import Guest, Premises
+from pinode.dynos.launch import remove_tree
+from pinode.dynos.process import STATUS_NAME, DynoProcess, exit_code_in
+from pinode.logs.dyno_log import log_files, remove_log, remove_surplus
+from pinode.sandbox.sandbox import Isolation
+from pinode.slugs.replication import SlugReplication
+from pinode.slugs.slug_store import SlugStore
+
+logger = logging.getLogger(__name__)
+
+LEADERLESS_SECONDS = 60.0  # after a start: then the last known web dynos run, for better than nothing
+CATCH_UP_LOOK_SECONDS = 1.0
+LOG_LOOK_SECONDS = 2.0  # between looks at the logs of running dynos
+CHANGE_SECONDS = 30.0
+
+Reporter = Callable[[tuple[DynoReport, ...]], None]
 
 
 class Supervisor:
@@ -17,16 +44,215 @@ class Supervisor:
         *,
         directory: Path,
         log_directory: Path,
-        slugs: Any,
-        sandbox: Any,
+        slugs: SlugStore,
+        replication: SlugReplication,
+        isolation: Isolation,
         is_caught_up: Callable[[], bool],
-        on_reports: Callable[[tuple[DynoReport, ...]], None],
+        on_reports: Reporter,
+        timings: DynoTimings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        leaderless_seconds: float = LEADERLESS_SECONDS,
     ) -> None:
         """`is_caught_up()`: this process has applied up to a leader's commit index since its start."""
         self._cluster = cluster
+        self._directory = directory
+        self._log_directory = log_directory
+        self._slugs = slugs
+        self._replication = replication
+        self._isolation = isolation
+        self._is_caught_up = is_caught_up
+        self._on_reports = on_reports
+        self._timings = timings or DynoTimings(
+            start_seconds=cluster.settings.timings.start_seconds,
+            stop_seconds=cluster.settings.timings.stop_seconds,
+        )
+        self._clock = clock
+        self._leaderless_seconds = leaderless_seconds
+        self._guests: dict[int, Guest] = {}
+        self._ended: dict[int, DynoRecord] = {}  # ran before this process, and ended meanwhile
+        self._changed = asyncio.Event()
+        self._one_is_gone = asyncio.Event()
+        self._is_stopping = False
+        self._reported: tuple[DynoReport, ...] | None = None
+        self._last_leader_at = 0.0
+        self._next_log_look = 0.0
+
+    @property
+    def running(self) -> int:
+        """How many dynos have a process here now."""
+        return sum(guest.is_running for guest in self._guests.values())
 
     async def run(self) -> None:
         """Find the dynos that still run, then follow the registry until cancelled; dynos go on running."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._last_leader_at = self._clock()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                premises = self._premises(tasks)
+                await self._find_running(premises)
+                tasks.create_task(self._follow_cluster())
+                while True:
+                    self._changed.clear()
+                    self._reconcile(premises)
+                    self._tick()
+                    self._publish()
+                    await self._wait()
+        finally:
+            for guest in self._guests.values():
+                guest.let_go()
 
     async def stop_all(self) -> None:
         """End all dynos of this node (`pinode stop`); returns when their processes are gone."""
+        self._is_stopping = True
+        for guest in list(self._guests.values()):
+            guest.stop(drain=False)
+        self._changed.set()
+        bound = self._timings.stop_seconds + self._timings.start_seconds
+        async with asyncio.timeout(bound):
+            while self._guests:
+                await self._one_is_gone.wait()
+                self._one_is_gone.clear()
+
+    # --- one round
+
+    def _premises(self, tasks: asyncio.TaskGroup) -> Premises:
+        return Premises(
+            cluster=self._cluster,
+            directory=self._directory,
+            log_directory=self._log_directory,
+            slugs=self._slugs,
+            replication=self._replication,
+            isolation=self._isolation,
+            timings=self._timings,
+            clock=self._clock,
+            tasks=tasks,
+            taken_ports=lambda: [guest.port for guest in self._guests.values() if guest.port],
+            changed=self._changed.set,
+        )
+
+    async def _follow_cluster(self) -> None:
+        revision = self._cluster.revision
+        while True:
+            revision = await self._cluster.changed(revision, timeout_seconds=CHANGE_SECONDS)
+            self._changed.set()
+
+    async def _wait(self) -> None:
+        deadlines = [at for guest in self._guests.values() if (at := guest.next_deadline()) is not None]
+        if self.running:
+            deadlines.append(self._next_log_look)
+        if not self._is_caught_up():
+            deadlines.append(self._clock() + CATCH_UP_LOOK_SECONDS)
+        delay = max(0.0, min(deadlines) - self._clock()) if deadlines else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+
+    def _tick(self) -> None:
+        now = self._clock()
+        for number, guest in list(self._guests.items()):
+            guest.tick()
+            if guest.is_gone:
+                del self._guests[number]
+                self._one_is_gone.set()
+                self._tidy_logs(guest.launch.placement.app)
+        if now >= self._next_log_look:
+            self._next_log_look = now + LOG_LOOK_SECONDS
+            for guest in self._guests.values():
+                guest.log.notice_growth()
+
+    def _publish(self) -> None:
+        rows = tuple(self._guests[number].report() for number in sorted(self._guests))
+        if rows != self._reported:
+            self._reported = rows
+            self._on_reports(rows)
+
+    # --- what should run
+
+    def _reconcile(self, premises: Premises) -> None:
+        if self._is_stopping:
+            return
+        if self._is_caught_up():
+            self._last_leader_at = self._clock()
+            self._follow_registry(premises)
+        elif self._cluster.leader_id is not None:
+            self._last_leader_at = self._clock()
+        elif self._clock() - self._last_leader_at >= self._leaderless_seconds:
+            self._start_last_known(premises)
+
+    def _follow_registry(self, premises: Premises) -> None:
+        wanted = {
+            one.number: one for one in self._cluster.state.registry.placements_on(self._cluster.node_id)
+        }
+        for number, guest in list(self._guests.items()):
+            if number not in wanted:
+                guest.stop()
+        for number in [number for number in self._ended if number not in wanted]:
+            premises.tasks.create_task(self._remove(self._directory / str(number)))
+            del self._ended[number]
+        for number, placement in wanted.items():
+            if number not in self._guests and (launch := self._launch(placement)) is not None:
+                self._begin(launch, premises)
+
+    def _launch(self, placement: Placement) -> Launch | None:
+        release = self._cluster.state.registry.release(placement.app, placement.version)
+        command = release.process_types.get(placement.process_type) if release else None
+        if release is None or command is None:
+            return None
+        return Launch(
+            placement=placement, slug_digest=release.slug_digest, command=command, config=release.config
+        )
+
+    def _begin(self, launch: Launch, premises: Premises) -> None:
+        number = launch.placement.number
+        guest = self._guests[number] = Guest(launch, premises)
+        ended = self._ended.pop(number, None)
+        if ended is not None:
+            code = exit_code_in(self._directory / str(number) / STATUS_NAME)
+            known = "nobody saw how" if code is None else f"with status {code}"
+            guest.log.say(f"It ended while the node was away ({known}) and is started again")
+        guest.begin()
+
+    def _start_last_known(self, premises: Premises) -> None:
+        """No leader since this process began: better an old release than none."""
+        for number, record in list(self._ended.items()):
+            if record.launch.listens:
+                logger.warning(
+                    "no leader for long, starting what ran last app=%s dyno=%s",
+                    record.launch.placement.app,
+                    record.launch.placement.dyno,
+                )
+                self._begin(record.launch, premises)
+            else:
+                del self._ended[number]
+
+    # --- what runs already
+
+    async def _find_running(self, premises: Premises) -> None:
+        for folder, record in await asyncio.to_thread(lambda: list(read_records(self._directory))):
+            if record is None or folder.name != str(record.launch.placement.number):
+                await self._remove(folder)
+                continue
+            process = DynoProcess.find(record.process, folder / STATUS_NAME)
+            if process is None:
+                self._ended[record.launch.placement.number] = record
+                continue
+            guest = self._guests[record.launch.placement.number] = Guest(record.launch, premises)
+            guest.adopt(record, process)
+            logger.info(
+                "dyno found running app=%s dyno=%s", record.launch.placement.app, record.launch.placement.dyno
+            )
+
+    async def _remove(self, folder: Path) -> None:
+        await asyncio.to_thread(remove_tree, folder)
+
+    def _tidy_logs(self, app: str) -> None:
+        """After a dyno's end: an app's logs are bounded, those of a destroyed app go."""
+        if self._is_caught_up() and self._cluster.state.registry.app(app) is None:
+            for log in log_files(self._log_directory, app):
+                remove_log(log)
+            with contextlib.suppress(OSError):
+                (self._log_directory / app).rmdir()
+            return
+        keep = frozenset(guest.log.path for guest in self._guests.values())
+        most_bytes = self._cluster.settings.limits.log_bytes
+        remove_surplus(self._log_directory, app, most_bytes=most_bytes, keep=keep)

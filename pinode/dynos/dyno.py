@@ -1,0 +1,276 @@
+"""One dyno as decisions: events and the time go in, effects come out, and its state can be read at any time.
+
+                 prepared       answers
+    fetching ---------> starting ------> up
+        ^                  ^  |           |  ends by itself
+        |                  |  v           v
+        `-- no slug        crashed / exited ----> failed (several times in a row, or it never listened)
+    stop, from anywhere: stopping -> gone         failed: tried again much later
+
+A dyno is stopped by leaving the routes first, then SIGTERM, then SIGKILL of everything in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pinode.apps.observed import DynoState
+
+SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 31: "SIGSYS"}
+FIRST_SIGNAL_STATUS = 128  # what a shell and bubblewrap add to the number of the signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DynoTimings:
+    """Bounds of a dyno's life, in seconds."""
+
+    start_seconds: float = 60.0  # until it answers on PORT
+    stop_seconds: float = 30.0  # from SIGTERM to SIGKILL
+    drain_seconds: float = 1.0  # from "stopping" to SIGTERM: routers hear of it first
+    settle_seconds: float = 1.0  # a dyno without a port is up when it runs for so long
+    probe_seconds: float = 0.05  # before the first look, then twice as long up to the next
+    longest_probe_seconds: float = 1.0
+    backoff_seconds: float = 1.0  # before it is started again, doubled for each crash in a row
+    longest_backoff_seconds: float = 60.0
+    crash_limit: int = 4  # so many crashes in a row are a crash loop
+    stable_seconds: float = 60.0  # up for so long: earlier crashes are forgotten
+    retry_seconds: float = 300.0  # a failed dyno is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have the slug here and lay its files out anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask it over HTTP. The last time, find out where it listens instead."""
+
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """SIGTERM to its process group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL to everything in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """It is gone: remove its files."""
+
+
+Effect = Prepare | Start | Probe | Terminate | Kill | Forget
+
+
+class Dyno:
+    """The state machine. `port` is where it must listen; None: it need not (a worker)."""
+
+    def __init__(self, *, app: str, timings: DynoTimings, listens: bool) -> None:
+        self.state: DynoState = "fetching"
+        self.restarts = 0
+        self.exit_code: int | None = None
+        self.detail: str | None = None
+        self.is_gone = False
+        self._app = app
+        self._timings = timings
+        self._listens = listens
+        self._is_starting = False  # its process is being made, and cannot be stopped yet
+        self._is_running = False
+        self._is_wanted = True
+        self._crashes = 0  # in a row
+        self._failures_to_fetch = 0
+        self._probe_delay = timings.probe_seconds
+        self._due: dict[str, float] = {}  # by name: prepare, probe, listen, settle, stable, terminate, kill
+
+    # --- events
+
+    def begin(self, now: float) -> list[Effect]:
+        """It is wanted here."""
+        return [Prepare()]
+
+    def adopt(self, now: float, *, is_listening: bool, restarts: int) -> list[Effect]:
+        """Its process runs already, from before the node process."""
+        self.restarts = restarts
+        effects = self.started(now)
+        if is_listening or not self._listens:
+            self._now_up(now)
+            return []
+        return effects
+
+    def prepared(self, now: float) -> list[Effect]:
+        """Slug and files are here."""
+        if not self._is_wanted or self._is_running or self._is_starting:
+            return []
+        self._failures_to_fetch = 0
+        self.detail = None
+        self._is_starting = True
+        return [Start()]
+
+    def prepare_failed(self, detail: str, now: float) -> list[Effect]:
+        """The slug is not to be had now; another node may come."""
+        if self._is_wanted:
+            self._failures_to_fetch += 1
+            self.state, self.detail = "fetching", detail
+            self._due["prepare"] = now + self._backoff(self._failures_to_fetch)
+        return []
+
+    def started(self, now: float) -> list[Effect]:
+        """Its process runs."""
+        self._is_starting, self._is_running = False, True
+        if not self._is_wanted:
+            return self._end_process(now, drain_seconds=0)
+        self.state, self.exit_code = "starting", None
+        if self._listens:
+            self._probe_delay = self._timings.probe_seconds
+            self._due["probe"] = now + self._probe_delay
+            self._due["listen"] = now + self._timings.start_seconds
+        else:
+            self._due["settle"] = now + self._timings.settle_seconds
+        return []
+
+    def start_failed(self, detail: str, now: float) -> list[Effect]:
+        """Its process could not be made."""
+        self._is_starting = False
+        return self._crashed(detail, now) if self._is_wanted else self._gone()
+
+    def answered(self, now: float) -> list[Effect]:
+        """It answered over HTTP, and the listening socket is its own."""
+        if self.state == "starting" and self._is_running:
+            self._now_up(now)
+        return []
+
+    def did_not_answer(self, reason: str, now: float, *, is_last: bool) -> list[Effect]:
+        """Not yet; or, the last time, not at all."""
+        if self.state != "starting" or not self._is_running:
+            return []
+        if not is_last:
+            self._probe_delay = min(self._probe_delay * 2, self._timings.longest_probe_seconds)
+            self._due["probe"] = now + self._probe_delay
+            return []
+        self._failed(f"did not answer on PORT within {self._timings.start_seconds:g} s: {reason}", now)
+        return self._end_process(now, drain_seconds=0)
+
+    def exited(self, exit_code: int | None, last_lines: Sequence[str], now: float) -> list[Effect]:
+        """Its process ended, and with it all others in it."""
+        self._is_running = False
+        self.exit_code = exit_code
+        for name in ("probe", "listen", "settle", "stable", "terminate", "kill"):
+            self._due.pop(name, None)
+        if not self._is_wanted:
+            return self._gone()
+        if self.state == "failed":  # it was ended because it did not listen
+            return []
+        said = f": {last_lines[-1]}" if last_lines else ""
+        return self._crashed(f"{_ending(exit_code)}{said}", now)
+
+    def stop(self, now: float, *, drain: bool = True) -> list[Effect]:
+        """It is not wanted here any more."""
+        if not self._is_wanted:
+            return []
+        self._is_wanted = False
+        self._due.clear()
+        if not self._is_running and not self._is_starting:
+            return self._gone()
+        was_up = self.state == "up"
+        self.state, self.detail = "stopping", None
+        if self._is_starting:
+            return []
+        return self._end_process(now, drain_seconds=self._timings.drain_seconds if drain and was_up else 0)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        effects: list[Effect] = []
+        for name in sorted(name for name, at in self._due.items() if at <= now):
+            if self._due.pop(name, None) is not None:
+                effects += self._is_due(name, now)
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return min(self._due.values(), default=None)
+
+    # --- decisions
+
+    def _is_due(self, name: str, now: float) -> list[Effect]:
+        match name:
+            case "prepare":
+                return self._start_again()
+            case "probe":
+                return [Probe()]
+            case "listen":
+                self._due.pop("probe", None)
+                return [Probe(is_last=True)]
+            case "settle":
+                self._now_up(now)
+            case "stable":
+                self._crashes = 0
+            case "terminate":
+                self._due["kill"] = now + self._timings.stop_seconds
+                return [Terminate()]
+            case "kill":
+                return [Kill()]
+        return []
+
+    def _start_again(self) -> list[Effect]:
+        if self.state != "fetching":
+            self.restarts += 1
+            self.state, self.detail = "starting", None
+        return [Prepare()]
+
+    def _now_up(self, now: float) -> None:
+        self.state, self.detail = "up", None
+        for name in ("probe", "listen", "settle"):
+            self._due.pop(name, None)
+        self._due["stable"] = now + self._timings.stable_seconds
+
+    def _crashed(self, detail: str, now: float) -> list[Effect]:
+        self._crashes += 1
+        if self._crashes >= self._timings.crash_limit:
+            self._failed(f"crashed {self._crashes} times in a row; the last time it {detail}", now)
+            return []
+        delay = self._backoff(self._crashes)
+        self.state = "exited" if self.exit_code == 0 else "crashed"
+        self.detail = f"{detail}. Started again in {delay:g} s"
+        self._due["prepare"] = now + delay
+        return []
+
+    def _failed(self, detail: str, now: float) -> None:
+        self.state = "failed"
+        self.detail = f"{detail}. See: pinode logs -a {self._app}"
+        self._due["prepare"] = now + self._timings.retry_seconds
+
+    def _end_process(self, now: float, *, drain_seconds: float) -> list[Effect]:
+        if drain_seconds:
+            self._due["terminate"] = now + drain_seconds
+            return []
+        return self._is_due("terminate", now)
+
+    def _gone(self) -> list[Effect]:
+        self._due.clear()
+        self.is_gone = True
+        return [Forget()]
+
+    def _backoff(self, times: int) -> float:
+        factor: int = 2 ** min(times - 1, 20)
+        return min(self._timings.backoff_seconds * factor, self._timings.longest_backoff_seconds)
+
+
+def _ending(exit_code: int | None) -> str:
+    """How it ended, for people."""
+    if exit_code is None:
+        return "ended while nobody watched"
+    signal = exit_code - FIRST_SIGNAL_STATUS
+    if signal == 9:
+        return "was killed (SIGKILL; it may have used too much memory)"
+    if signal > 0:
+        return f"was ended by {SIGNALS.get(signal, f'signal {signal}')}"
+    return f"exited with status {exit_code}"

@@ -1,0 +1,202 @@
+"""What happens to one dyno: the decisions alone, in virtual time."""
+
+import pytest
+
+from pinode.dynos.dyno import Dyno, DynoTimings, Forget, Kill, Prepare, Probe, Start, Terminate
+
+TIMINGS = DynoTimings()
+
+
+def web_dyno() -> Dyno:
+    return Dyno(app="blog", timings=TIMINGS, listens=True)
+
+
+def running(now: float = 0) -> Dyno:
+    dyno = web_dyno()
+    dyno.begin(now)
+    dyno.prepared(now)
+    dyno.started(now)
+    return dyno
+
+
+def up(now: float = 0) -> Dyno:
+    dyno = running(now)
+    dyno.answered(now)
+    return dyno
+
+
+def test_a_dyno_is_up_when_it_answers() -> None:
+    dyno = web_dyno()
+
+    assert (dyno.begin(0), dyno.state) == ([Prepare()], "fetching")
+    assert dyno.prepared(1) == [Start()]
+    dyno.started(2)
+    assert dyno.state == "starting"
+    assert dyno.tick(2.1) == [Probe()]
+    dyno.did_not_answer("nothing listens", 2.2, is_last=False)
+    assert dyno.tick(2.4) == [Probe()]
+    dyno.answered(3)
+
+    assert dyno.state == "up" and dyno.detail is None
+    assert dyno.tick(3600) == []
+
+
+def test_a_dyno_that_does_not_listen_in_time_fails_says_where_it_listens_and_is_ended() -> None:
+    dyno = running()
+
+    assert dyno.tick(60) == [Probe(is_last=True)]
+    effects = dyno.did_not_answer("it listens on 5000", 60.1, is_last=True)
+
+    assert effects == [Terminate()]
+    assert dyno.state == "failed" and "60 s: it listens on 5000. See: pinode logs -a blog" in str(dyno.detail)
+    assert dyno.tick(90.2) == [Kill()]
+    assert dyno.exited(137, [], 90.3) == [] and dyno.state == "failed"
+
+
+def test_a_worker_is_up_when_it_runs_for_a_moment() -> None:
+    dyno = Dyno(app="blog", timings=TIMINGS, listens=False)
+    dyno.begin(0)
+    dyno.prepared(0)
+    dyno.started(0)
+    dyno.tick(0.5)
+    assert dyno.state == "starting"
+
+    dyno.tick(1.1)
+
+    assert dyno.state == "up"
+
+
+def test_a_crash_is_answered_by_a_restart_after_a_growing_pause_and_several_by_giving_up() -> None:
+    dyno = up()
+    now, pauses = 10.0, []
+    while dyno.state != "failed":
+        dyno.exited(1, ["ImportError: no module named x"], now)
+        due = dyno.next_deadline()
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+        if dyno.state == "crashed":
+            assert "exited with status 1: ImportError: no module named x. Started again in" in str(
+                dyno.detail
+            )
+            assert dyno.tick(now) == [Prepare()]
+            dyno.prepared(now)
+            dyno.started(now)
+
+    assert pauses == [1, 2, 4, 300]
+    assert dyno.restarts == 3
+    assert str(dyno.detail).startswith(
+        "crashed 4 times in a row; the last time it exited with status 1: Import"
+    )
+
+
+def test_a_failed_dyno_is_tried_again_much_later_and_fails_at_once_if_it_crashes_again() -> None:
+    dyno = up()
+    for _ in range(4):
+        dyno.exited(1, [], 0)
+        dyno.prepared(0)
+        dyno.started(0)
+    dyno.exited(1, [], 0)
+    assert dyno.state == "failed"
+
+    assert dyno.tick(301) == [Prepare()]
+    dyno.prepared(301)
+    dyno.started(301)
+    dyno.exited(1, [], 302)
+
+    assert dyno.state == "failed"
+
+
+def test_crashes_of_a_dyno_that_was_up_for_long_in_between_are_no_loop() -> None:
+    dyno, now = up(), 0.0
+    for _ in range(10):
+        now += 100
+        dyno.tick(now)
+        dyno.exited(1, [], now)
+        assert dyno.state == "crashed"
+        now += 1
+        dyno.tick(now)
+        dyno.prepared(now)
+        dyno.started(now)
+        dyno.answered(now)
+
+    assert dyno.restarts == 10
+
+
+def test_stopping_leaves_the_routes_first_then_asks_then_kills() -> None:
+    dyno = up()
+
+    assert dyno.stop(10) == [] and dyno.state == "stopping"
+    assert dyno.tick(10.9) == []
+    assert dyno.tick(11) == [Terminate()]
+    assert dyno.tick(40) == []
+    assert dyno.tick(41) == [Kill()]
+    assert dyno.exited(137, [], 41.1) == [Forget()]
+    assert dyno.is_gone
+
+
+def test_a_dyno_that_is_stopped_is_not_started_again() -> None:
+    waiting, crashed = web_dyno(), up()
+    waiting.begin(0)
+    crashed.exited(1, [], 1)
+
+    assert waiting.stop(2) == [Forget()] and crashed.stop(2) == [Forget()]
+    assert waiting.prepared(3) == [] and crashed.tick(500) == []
+
+
+def test_a_dyno_stopped_while_its_process_is_being_made_is_ended_as_soon_as_that_runs() -> None:
+    late, never = web_dyno(), web_dyno()
+    for dyno in (late, never):
+        dyno.begin(0)
+        dyno.prepared(0)
+        assert dyno.stop(1) == [] and not dyno.is_gone
+
+    assert late.started(2) == [Terminate()]
+    assert never.start_failed("no such file", 2) == [Forget()]
+
+
+@pytest.mark.parametrize("event", ["answered", "did_not_answer"])
+def test_the_answer_to_an_old_question_changes_nothing(event: str) -> None:
+    dyno = running()
+    dyno.exited(1, [], 1)
+
+    if event == "answered":
+        dyno.answered(1.1)
+    else:
+        dyno.did_not_answer("", 1.1, is_last=True)
+
+    assert dyno.state == "crashed"
+
+
+def test_a_slug_that_is_not_to_be_had_is_asked_for_again() -> None:
+    dyno = web_dyno()
+    dyno.begin(0)
+
+    dyno.prepare_failed("pi2 is away", 1)
+    assert (dyno.state, dyno.detail) == ("fetching", "pi2 is away")
+    assert dyno.tick(1.9) == [] and dyno.tick(2) == [Prepare()]
+    dyno.prepare_failed("pi2 is away", 3)
+
+    assert dyno.next_deadline() == 5 and dyno.restarts == 0
+
+
+def test_a_dyno_found_running_is_up_at_once_when_it_listens() -> None:
+    listening, silent = web_dyno(), web_dyno()
+
+    listening.adopt(0, is_listening=True, restarts=3)
+    silent.adopt(0, is_listening=False, restarts=0)
+
+    assert (listening.state, listening.restarts, silent.state) == ("up", 3, "starting")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(0, "exited with status 0"), (137, "too much memory"), (143, "SIGTERM"), (None, "nobody watched")],
+)
+def test_how_a_dyno_ended_is_said_in_words(code: int | None, words: str) -> None:
+    dyno = up()
+
+    dyno.exited(code, [], 1)
+
+    assert words in str(dyno.detail)
+    assert dyno.state == ("exited" if code == 0 else "crashed")
