@@ -104,7 +104,7 @@ class Replica:
         Woken much later than we asked to be, we were paused ourselves: such a gap counts as a short one, for
         meanwhile we heard nobody and may not judge.
         """
-        # Woken exactly at `next_deadline` the tick must count, whatever floating point makes of the difference.
+        # Woken exactly at `next_deadline` the tick must count, whatever floating point makes of it.
         ticks = int((now - self._ticked_at) / self._tick_seconds + 1e-6)
         if ticks <= 0:
             return
