@@ -13,8 +13,8 @@ class StateMachine(Protocol):
     def apply(self, command: bytes, *, index: int, now: int) -> bytes:
         """Run one committed command and return its encoded result (an encoded refusal is a result too).
 
-        `index` is the entry's place in the log, `now` cluster time in milliseconds. Pure and deterministic: it never
-        raises for a command that was refused; an exception is a bug and stops the node.
+        `index` is the entry's place in the log, `now` cluster time in milliseconds. Pure and deterministic:
+        it never raises for a command that was refused; an exception is a bug and stops the node.
         """
         ...
 
