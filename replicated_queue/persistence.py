@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .raft.messages import HardState, Ready
-from .storage.disk import RealDisk
+from .storage.disk import Disk
 from .storage.recovery import Recovered
 from .storage.wal import Wal
 from .storage.writer import WalWriter, Write
@@ -23,11 +23,13 @@ class Persistence:
         directory: Path,
         *,
         segment_bytes: int,
+        open_disk: Callable[[Path], Disk],
         on_durable: Callable[[Sequence[Ready]], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
+        self._open_disk = open_disk
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,7 +49,7 @@ class Persistence:
         return recovered
 
     def _open_log(self) -> Wal:
-        disk = RealDisk(self._directory)
+        disk = self._open_disk(self._directory)
         try:
             return Wal(disk, segment_bytes=self._segment_bytes)
         except BaseException:  # whatever it was, the lock must not outlive it

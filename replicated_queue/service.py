@@ -19,6 +19,7 @@ from .raft.replication import RaftConfig
 from .raft.voters import Voters
 from .replica import Replica
 from .settings import ReplicaSettings
+from .storage.disk import Disk, RealDisk
 from .storage.recovery import Recovered
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class ReplicaService:
         random: Random,
         settings: ReplicaSettings = ReplicaSettings(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.monotonic,
+        open_disk: Callable[[Path], Disk] = RealDisk,
     ) -> None:
         self.malformed_frames = 0
         self._me = peer_id
@@ -55,6 +57,7 @@ class ReplicaService:
         self._persistence = Persistence(
             directory,
             segment_bytes=settings.segment_bytes,
+            open_disk=open_disk,
             on_durable=self._on_durable,
             on_failure=self._fail,
         )

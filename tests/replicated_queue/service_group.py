@@ -1,13 +1,14 @@
 """Three replica services on one event loop, with links in memory and logs on the real disk."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
 from replicated_queue.interfaces import Lane
 from replicated_queue.service import ReplicaService
 from replicated_queue.settings import ReplicaSettings
+from replicated_queue.storage.disk import Disk, RealDisk
 from tests.waiting import eventually
 
 
@@ -47,8 +48,16 @@ class Link:
 class ServiceGroup:
     """Services by id; `stop` cancels one as a crash would, without a word to its peers."""
 
-    def __init__(self, directory: Path, voters: Sequence[int] = (1, 2, 3), **settings: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        voters: Sequence[int] = (1, 2, 3),
+        *,
+        open_disk: Callable[[Path], Disk] = RealDisk,
+        **settings: float,
+    ) -> None:
         self._directory = directory
+        self._open_disk = open_disk
         self._settings = ReplicaSettings(**settings)  # type: ignore[arg-type]
         self.voters = tuple(voters)
         self.services: dict[int, ReplicaService] = {}
@@ -67,8 +76,14 @@ class ServiceGroup:
             await self.stop(peer)
 
     def start(self, peer: int) -> ReplicaService:
+        service = self.services[peer] = self.service_of(peer)
+        self.runs[peer] = asyncio.get_running_loop().create_task(service.run())
+        return service
+
+    def service_of(self, peer: int) -> ReplicaService:
+        """A service that does not run yet."""
         self.journals[peer] = Journal()
-        service = ReplicaService(
+        return ReplicaService(
             peer_id=peer,
             voters=self.voters,
             state_machine=self.journals[peer],
@@ -76,10 +91,8 @@ class ServiceGroup:
             transport=Link(self, peer),
             settings=self._settings,
             random=Random(peer),
+            open_disk=self._open_disk,
         )
-        self.services[peer] = service
-        self.runs[peer] = asyncio.get_running_loop().create_task(service.run())
-        return service
 
     async def stop(self, peer: int, *, resets_links: bool = False) -> None:
         run = self.runs.pop(peer)

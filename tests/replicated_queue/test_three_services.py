@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from replicated_queue.errors import Busy, JobTooLarge, NotLeader, OutcomeUnknown
-from replicated_queue.storage.errors import DirectoryLocked
+from replicated_queue.storage.errors import CorruptLog, DirectoryLocked, DiskFailed
 from tests.replicated_queue.service_group import ServiceGroup
+from tests.replicated_queue.simulated_disk import SimulatedDisk
 from tests.waiting import eventually
 
 FAST = {"heartbeat_seconds": 0.05, "election_timeout_seconds": 0.2, "segment_bytes": 256 * 1024}
@@ -141,10 +142,42 @@ async def test_a_leader_with_too_much_in_flight_is_busy_and_did_nothing(tmp_path
 async def test_a_second_service_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     async with ServiceGroup(tmp_path, voters=(1,), **FAST) as group:
         await group.elected()
-        group.start(1)
+        second = group.service_of(1)
 
         with pytest.raises(DirectoryLocked, match="in use by another running node"):
+            await asyncio.wait_for(second.run(), 5)
+
+
+async def test_a_failed_sync_ends_the_service_and_answers_nobody_with_success(tmp_path: Path) -> None:
+    """Checklist 1.34."""
+    disk = SimulatedDisk()
+    async with ServiceGroup(tmp_path, voters=(1,), open_disk=lambda _: disk, **FAST) as group:
+        leader = await group.elected()
+        await leader.propose(b"data")
+        disk.is_sync_failing = True
+
+        answer = leader.propose(b"more")
+
+        with pytest.raises(DiskFailed, match="can no longer keep its promises"):
             await asyncio.wait_for(group.runs[1], 5)
+        with pytest.raises(OutcomeUnknown):
+            await answer
+        assert not leader.is_leader
+
+
+async def test_a_damaged_log_stops_the_service_before_it_votes(tmp_path: Path) -> None:
+    """Checklist 1.33."""
+    async with ServiceGroup(tmp_path, **FAST) as group:
+        leader = await group.elected()
+        await asyncio.gather(*(leader.propose(b"%d" % number) for number in range(10)))
+        await group.stop(3)
+        log = next((tmp_path / "3").glob("*.wal"))
+        log.write_bytes(bytes([log.read_bytes()[0] ^ 1]) + log.read_bytes()[1:])
+
+        group.start(3)
+
+        with pytest.raises(CorruptLog, match="must not vote"):
+            await asyncio.wait_for(group.runs[3], 5)
 
 
 async def test_with_nothing_to_do_nothing_is_written(tmp_path: Path) -> None:
