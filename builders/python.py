@@ -221,9 +221,7 @@ def _say_interpreter(context: BuildContext, chosen: Interpreter, wish: Wish | No
     context.log.step(f"Python {chosen.version}{because}{home}")
     if wish is None or wish.exactly in (None, chosen.version):
         return []
-    note = f"{wish.file} names {wish.exactly}; {chosen.version} is what is installed of it"
-    context.log.problem(note)
-    return [note]
+    return [f"{wish.file} names {wish.exactly}; {chosen.version} is what is installed of it"]
 
 
 def _bundled_setuptools(interpreter: Interpreter) -> Path | None:
