@@ -18,6 +18,8 @@ FIRST_BYTE_SECONDS = 10.0
 HANDSHAKE_SECONDS = 10.0
 REDIRECT_SECONDS = 10.0
 GREETED_AT_ONCE = 256  # connections that have not shown yet what they are
+OPEN_AT_ONCE = 512  # TLS connections
+SWEEP_SECONDS = 15.0  # only while connections are open
 PLAIN_HEAD_BYTES = 8 * 1024
 REQUEST_LINE = re.compile(rb"[A-Z]{1,10} (/[\x21-\x7e]{0,4000}) HTTP/1\.[01]\r?\n")
 HOST = re.compile(rb"\r?\n[Hh][Oo][Ss][Tt]:[ \t]*([A-Za-z0-9.:\[\]-]{1,260})[ \t]*\r?\n")
@@ -36,6 +38,7 @@ class FrontDoor:
         self._serve = serve
         self._ssl_context = ssl_context
         self._greeted = 0
+        self._open: set[asyncio.BaseTransport] = set()
 
     async def run(self) -> None:
         """Accept until cancelled."""
@@ -48,10 +51,29 @@ class FrontDoor:
                     logger.warning("web cannot accept connections error=%s", error)
                     await asyncio.sleep(1)
                     continue
-                if self._greeted >= GREETED_AT_ONCE:
+                if self._greeted >= GREETED_AT_ONCE or self._is_full():
                     connection.close()
                     continue
                 greetings.create_task(self._greet(connection))
+
+    def _is_full(self) -> bool:
+        if len(self._open) + self._greeted >= OPEN_AT_ONCE:
+            self._forget_closed()
+        return len(self._open) + self._greeted >= OPEN_AT_ONCE
+
+    def _remember(self, transport: asyncio.BaseTransport) -> None:
+        if not self._open:
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self._open.add(transport)
+
+    def _sweep(self) -> None:
+        """A closed connection still holds its TLS buffers as long as we know it."""
+        self._forget_closed()
+        if self._open:
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _forget_closed(self) -> None:
+        self._open = {transport for transport in self._open if not transport.is_closing()}
 
     async def _greet(self, connection: socket.socket) -> None:
         self._greeted += 1
@@ -63,12 +85,13 @@ class FrontDoor:
                 await _readable(connection)
             first = connection.recv(1, socket.MSG_PEEK)
             if first == TLS_FIRST_BYTE:
-                await loop.connect_accepted_socket(
+                transport, _ = await loop.connect_accepted_socket(
                     self._serve,
                     connection,
                     ssl=self._ssl_context,
                     ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 )
+                self._remember(transport)
             elif first:
                 port = connection.getsockname()[1]
                 await loop.connect_accepted_socket(lambda: _Redirect(port), connection)

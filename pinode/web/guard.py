@@ -1,5 +1,6 @@
 """What every request goes through: who asks, may they, was it forged; errors become answers."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from pinode.apps.app import App
 from pinode.apps.checks import check_app_name
 from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
-from pinode.errors import NotAllowed, NotFound, NotLoggedIn
+from pinode.errors import InvalidInput, NotAllowed, NotFound, NotLoggedIn
 from pinode.web.caller import FORM_COOKIE, SAFE_METHODS, Caller, caller_of, check_not_forged, on_socket
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
@@ -92,6 +93,7 @@ async def _check(route: Route, request: web.Request) -> None:
     if caller is None and route.access != "public":
         raise NotLoggedIn("you are not logged in.", hint="`pinode auth:login`, or POST /api/v1/sessions.")
     if request.method not in SAFE_METHODS:
+        await _read_body(request)
         if caller is not None and caller.by == "session":
             await check_not_forged(request, caller.secret)
         elif caller is None and route.is_page:
@@ -99,6 +101,19 @@ async def _check(route: Route, request: web.Request) -> None:
     if route.access == "app":
         assert caller is not None
         request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])
+
+
+async def _read_body(request: web.Request) -> None:
+    """Have the body here, bounded by size and time; handlers read it again from memory."""
+    if request.content_type.startswith("multipart/"):
+        raise InvalidInput(
+            "files are taken nowhere here.", hint="Send a form or JSON.", code="wrong_media_type"
+        )
+    try:
+        async with asyncio.timeout(site_of(request).body_seconds):
+            await request.read()
+    except TimeoutError as error:
+        raise InvalidInput("the request's body came too slowly.", code="too_slow") from error
 
 
 def _find_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:

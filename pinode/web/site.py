@@ -71,6 +71,7 @@ class Site:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
+    body_seconds: float = 30.0  # for the whole body of a request to arrive
     # Ten tries at once, then one every six seconds: nobody types faster, and guessing gets nowhere.
     tries_by_address: RateLimit = field(default_factory=lambda: RateLimit(burst=20, seconds_each=6))
     tries_by_user: RateLimit = field(default_factory=lambda: RateLimit(burst=10, seconds_each=6))

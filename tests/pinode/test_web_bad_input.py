@@ -1,10 +1,11 @@
 """Values from outside that cannot be: each is refused with the value named, and changes nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.pinode.web_stage import Stage, stage
+from tests.pinode.web_stage import Stage, stage, token_of
 
 URL = "https://git.example.org/bob/blog.git"
 BAD_NAMES = [
@@ -202,6 +203,29 @@ async def test_a_body_of_more_than_one_mebibyte_is_refused_for_the_api_and_for_f
 
     assert (api.status, api.code) == (413, "too_large")
     assert page.status == 413
+
+
+async def test_a_body_that_comes_too_slowly_is_not_waited_for(web: Stage) -> None:
+    web.site.body_seconds = 0.05
+    never = asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"{"
+        await never.wait()
+
+    headers = {"Authorization": f"Bearer {token_of('bob')}"}
+    async with web.client.post("/api/v1/apps", data=drip(), headers=headers) as answer:
+        error = (await answer.json())["error"]
+
+    assert (answer.status, error["code"]) == (400, "too_slow")
+
+
+async def test_a_form_with_files_is_refused(web: Stage) -> None:
+    multipart = {"Content_Type": "multipart/form-data; boundary=x"}
+
+    answer = await web.api("POST", "/api/v1/apps", b"--x--\r\n", **multipart)
+
+    assert (answer.status, answer.code) == (400, "wrong_media_type")
 
 
 async def test_an_idempotency_key_that_is_no_key_is_refused(web: Stage) -> None:

@@ -1,6 +1,7 @@
 """The doors: HTTPS, plain HTTP on the same port, the administrator's socket; and what passwords and guesses cost."""
 
 import asyncio
+import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from aiohttp import ClientConnectorError, ClientSession, TCPConnector, UnixConne
 
 from pinode.errors import PinodeError
 from pinode.settings import Address, Settings
-from pinode.web.front_door import redirect
+from pinode.web.front_door import OPEN_AT_ONCE, FrontDoor, redirect
 from pinode.web.passwords import Cost, Passwords
 from pinode.web.rate_limit import RateLimit, TooMany
 from pinode.web.server import WebServer, listening_at, socket_file
@@ -42,14 +43,14 @@ class Served:
     cluster: FakeCluster
     control: Control
     port: int
-    socket: Path
+    door: Path
     task: asyncio.Task[None]
 
     def over_tls(self) -> ClientSession:
         return ClientSession(f"https://127.0.0.1:{self.port}", connector=TCPConnector(ssl=False))
 
     def on_the_node(self) -> ClientSession:
-        return ClientSession("http://localhost", connector=UnixConnector(str(self.socket)))
+        return ClientSession("http://localhost", connector=UnixConnector(str(self.door)))
 
 
 @pytest.fixture
@@ -57,16 +58,16 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     certificate, key = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    port, socket, control = free_port(), tmp_path / "pinode.sock", Control()
+    port, door, control = free_port(), tmp_path / "pinode.sock", Control()
     settings = Settings()
     settings = replace(settings, listen=replace(settings.listen, web=Address("127.0.0.1", port)))
     cluster = FakeCluster(settings=settings)
     server = WebServer(
-        cluster, ssl_context=context, ca_pem=certificate.read_bytes(), socket_path=socket, control=control
+        cluster, ssl_context=context, ca_pem=certificate.read_bytes(), socket_path=door, control=control
     )
     task = asyncio.ensure_future(server.run())
-    await eventually(socket.is_socket)
-    yield Served(cluster, control, port, socket, task)
+    await eventually(door.is_socket)
+    yield Served(cluster, control, port, door, task)
     task.cancel()
     await asyncio.wait({task})
 
@@ -150,13 +151,13 @@ async def test_on_the_socket_the_node_is_told_to_stop(served: Served) -> None:
 
 
 async def test_the_socket_is_the_owners_alone_and_goes_with_the_server(served: Served) -> None:
-    mode = stat.S_IMODE(served.socket.stat().st_mode)
+    mode = stat.S_IMODE(served.door.stat().st_mode)
 
     served.task.cancel()
     await asyncio.wait({served.task})
 
     assert mode == 0o600
-    assert not served.socket.exists()
+    assert not served.door.exists()
 
 
 async def test_the_server_stops_while_connections_are_open(served: Served) -> None:
@@ -236,3 +237,23 @@ def test_the_memory_of_guesses_is_bounded() -> None:
         limit.take(str(number), now=0.0)
 
     assert len(limit._due) == 100
+
+
+async def test_a_full_house_turns_newcomers_away_and_lets_them_in_when_others_have_left() -> None:
+    transports = [_Transport() for _ in range(OPEN_AT_ONCE)]
+    door = FrontDoor(socket.socket(), asyncio.Protocol, ssl.create_default_context())
+    for transport in transports:
+        door._remember(transport)
+
+    full = door._is_full()
+    transports[0].is_gone = True
+
+    assert full
+    assert not door._is_full()
+
+
+class _Transport(asyncio.BaseTransport):
+    is_gone = False
+
+    def is_closing(self) -> bool:
+        return self.is_gone
