@@ -28,7 +28,7 @@ class Configure:
     domain: str
     node_certificate: str  # paths of PEM files
     node_key: str
-    authority_pem: str
+    authority: str
     apps_tls_host: str = ""
     apps_tls_port: int = 0  # 0: no https
     web_certificate: str = ""

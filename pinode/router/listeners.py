@@ -34,7 +34,7 @@ class Listeners:
         self._router_tls = _reload(self._router_tls, configure.node_certificate, configure.node_key)
         self._router_tls.verify_mode = ssl.CERT_REQUIRED
         self._router_tls.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._router_tls.load_verify_locations(cadata=configure.authority_pem)
+        self._router_tls.load_verify_locations(cafile=configure.authority)
         if configure.web_certificate:
             self._web_tls = _reload(self._web_tls, configure.web_certificate, configure.web_key)
             self._web_tls.set_alpn_protocols(["http/1.1"])
@@ -101,5 +101,5 @@ def _router_client_context(configure: Configure) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(configure.node_certificate, configure.node_key)
-    context.load_verify_locations(cadata=configure.authority_pem)
+    context.load_verify_locations(cafile=configure.authority)
     return context

@@ -129,7 +129,7 @@ class Credentials:
     node_id: str
     certificate: str
     key: str
-    authority_pem: str
+    authority: str
 
     def configure(self, *, apps_port: int, router_port: int, host: str = "127.0.0.1") -> Configure:
         return Configure(
@@ -140,7 +140,7 @@ class Credentials:
             domain="local",
             node_certificate=self.certificate,
             node_key=self.key,
-            authority_pem=self.authority_pem,
+            authority=self.authority,
         )
 
 
@@ -149,9 +149,11 @@ def credentials(directory: Path, authority: Ed25519PrivateKey) -> Credentials:
     key = Ed25519PrivateKey.generate()
     node_id = node_id_of(key.public_key())
     certificate_file, key_file = directory / f"{node_id}.crt", directory / f"{node_id}.key"
+    authority_file = directory / f"{node_id}.authority"
+    authority_file.write_text(authority_certificate(authority))
     certificate_file.write_text(peer_certificate(key, authority))
     key_file.write_bytes(private_pem(key))
-    return Credentials(node_id, str(certificate_file), str(key_file), authority_certificate(authority))
+    return Credentials(node_id, str(certificate_file), str(key_file), str(authority_file))
 
 
 def free_ports(count: int) -> list[int]:
