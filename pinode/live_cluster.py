@@ -16,10 +16,8 @@ from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
 from pinode.people.commands import PeopleCommand
 from pinode.settings import Settings
 from replicated_queue.broker import Broker
-from replicated_queue.request_codec import decode_envelope
 from replicated_queue.service import ReplicaService
 
-APPLIED_HERE_SECONDS = 2.0
 RUNNING = ("starting", "up", "stopping")
 CONFIG_PURPOSE = b"config value"
 
@@ -84,8 +82,7 @@ class LiveCluster:
         self._gossip = gossip
         self._reports = reports
         self._monotonic = monotonic
-        self._awaited: dict[bytes, asyncio.Future[None]] = {}
-        replica.on_applied(self._applied)
+        replica.on_applied(lambda *_: self.changes.note())
 
     async def execute(
         self,
@@ -96,23 +93,10 @@ class LiveCluster:
     ) -> Any:
         """Have the command agreed once; its result, when it is applied here too."""
         domain, data = encode_command(command)
-        applied = self._awaited.setdefault(data, asyncio.get_running_loop().create_future())
-        try:
-            result = await self.queue.submit(
-                domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
-            )
-            # The leader has it; whoever asked reads here next, so wait until it is applied here too.
-            await asyncio.wait([applied], timeout=APPLIED_HERE_SECONDS)
-        finally:
-            self._awaited.pop(data, None)
+        result = await self.queue.submit(
+            domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
+        )
         return decode_result(domain, result)
-
-    def _applied(self, index: int, command: bytes, result: bytes) -> None:
-        if self._awaited:
-            waiting = self._awaited.get(decode_envelope(command).command)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
-        self.changes.note()
 
     def seal(self, value: str) -> bytes:
         """Seal under the data key."""

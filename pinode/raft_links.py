@@ -48,7 +48,11 @@ class RaftLinks:
         """Ask the peer's broker. Raises `OSError` or `TimeoutError`."""
         try:
             return await self._links.call(node_id_of(peer), "queue", frame, timeout_seconds=timeout_seconds)
-        except (PeerUnreachable, PeerRefused) as error:
+        except PeerUnreachable as error:
+            # The broker must know whether the question can have been heard.
+            kind = ConnectionError if error.was_asked else ConnectionRefusedError
+            raise kind(str(error)) from error
+        except PeerRefused as error:
             raise ConnectionError(str(error)) from error
 
     async def commit_index_of_leader(self, peer: PeerId) -> int:

@@ -159,7 +159,7 @@ class PeerLinks:
     async def _dial_member(self, node_id: str, lane: str) -> FrameConnection:
         address = self._address_of(node_id)
         if address is None:
-            raise PeerUnreachable(f"no address of node {node_id} is known")
+            raise PeerUnreachable(f"no address of node {node_id} is known", was_asked=False)
         return await self._dial(*address, lane, expected=node_id)
 
     async def _dial(self, host: str, port: int, lane: str, *, expected: str | None) -> FrameConnection:
@@ -180,10 +180,12 @@ class PeerLinks:
         except (OSError, MalformedFrame) as error:
             connection.abort()
             refused = isinstance(error, ConnectionRefusedError | ConnectionResetError)
-            raise PeerUnreachable(f"{where} was not reached: {error}", was_refused=refused) from error
+            raise PeerUnreachable(
+                f"{where} was not reached: {error}", was_refused=refused, was_asked=False
+            ) from error
         if expected not in (None, found):
             connection.abort()
-            raise PeerUnreachable(f"{where} was not reached: node {found} answers there")
+            raise PeerUnreachable(f"{where} was not reached: node {found} answers there", was_asked=False)
         notice_dead_peers(connection.transport.get_extra_info("socket"))
         self._track(connection)
         connection.write(Hello(VERSION, lane, self._cluster_id()))
