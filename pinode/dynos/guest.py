@@ -189,8 +189,7 @@ class Guest:
             if not slugs.has(digest):
                 await self._premises.replication.fetch(digest)
             await slugs.unpack(digest, app, owner=owner)
-        # Whatever is wrong with this slug or the nodes that have it, the other dynos go on.
-        except Exception as error:
+        except Exception as error:  # whatever is wrong with this slug or its holders, the other dynos go on
             logger.warning("dyno not prepared placement=%d reason=%s", self.launch.placement.number, error)
             effects = self._dyno.prepare_failed(str(error), self._premises.clock())
         else:
@@ -205,8 +204,7 @@ class Guest:
         try:
             self.port = self._choose_port()
             process = await asyncio.to_thread(self._make_process, self.port)
-        # Whatever is wrong with this app or this machine, the other dynos go on.
-        except Exception as error:
+        except Exception as error:  # whatever is wrong with this app, the other dynos go on
             logger.warning("dyno not started placement=%d", self.launch.placement.number, exc_info=True)
             self._happened(self._dyno.start_failed(f"could not be started: {error}", self._premises.clock()))
             return

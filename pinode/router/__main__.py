@@ -90,7 +90,7 @@ class RouterServer:
                 self._told.set()
             case UseRoutes():
                 self._table = message.table
-                self._proxy.use_routes(message.table)
+                self._proxy.routing.use_routes(message.table)
                 self._told.set()
             case Stop():
                 self._end()

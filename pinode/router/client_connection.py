@@ -1,9 +1,10 @@
 """A connection to the router: reads one head after another and lends itself to an exchange for each."""
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pinode.router.answers import bad_request, text_answer, unknown_host
+from pinode.router.door import Door
 from pinode.router.exchange import Exchange
 from pinode.router.forwarding import (
     APP_HEADER,
@@ -16,9 +17,7 @@ from pinode.router.forwarding import (
 )
 from pinode.router.framing import MalformedBody
 from pinode.router.http_head import HEAD_BYTES, BadMessage, RequestHead, parse_request
-
-if TYPE_CHECKING:
-    from pinode.router.proxy import Door, Proxy
+from pinode.router.proxy import Proxy
 
 HEAD_END = b"\r\n\r\n"
 
@@ -26,7 +25,7 @@ HEAD_END = b"\r\n\r\n"
 class ClientConnection(asyncio.Protocol):
     """One request at a time; what arrives early waits here, and the client waits when it is too much."""
 
-    def __init__(self, proxy: "Proxy", door: "Door") -> None:
+    def __init__(self, proxy: Proxy, door: Door) -> None:
         self.keep_alive = True
         self.awaits_go = False  # the router that asked will say when the request is to be handed on
         self.expires_at = 0.0
@@ -119,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
             headers = router_headers(request)
             self.awaits_go = bool(header_of(request.headers, WAIT_HEADER))
         else:
-            found = self._proxy.app_for(self._door, request.host)
+            found = self._proxy.routing.app_for(self._door, request.host)
             if found is None:
                 self.refuse(
                     404, unknown_host(request.host.decode("latin-1")), is_head=request.method == b"HEAD"
@@ -127,7 +126,7 @@ class ClientConnection(asyncio.Protocol):
                 return
             app = found
             headers = client_headers(request, self._origin())
-        exchange = Exchange(self._proxy, self, request, headers, app=app, placement=placement)
+        exchange = Exchange(self._proxy.routing, self, request, headers, app=app, placement=placement)
         self._exchange = exchange
         exchange.start()
 

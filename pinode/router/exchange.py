@@ -8,25 +8,20 @@ its head alone, says that it holds a connection to the dyno (199), and hands it 
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from pinode.router.answers import broken_answer, nothing_up
+from pinode.router.asking import Asking
 from pinode.router.forwarding import answer_to_client, request_to_dyno, request_to_router
 from pinode.router.framing import Body, EndlessBody, MalformedBody
 from pinode.router.http_head import (
-    ANSWER_HEAD_BYTES,
     AnswerHead,
     BadMessage,
     Header,
     RequestHead,
-    parse_answer,
 )
 from pinode.router.route_table import Route
+from pinode.router.routing import Routing
 from pinode.router.upstream import Upstream
-
-if TYPE_CHECKING:
-    from pinode.router.client_connection import ClientConnection
-    from pinode.router.proxy import Proxy
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +36,8 @@ class Exchange:
 
     def __init__(
         self,
-        proxy: "Proxy",
-        client: "ClientConnection",
+        routing: Routing,
+        client: Asking,
         request: RequestHead,
         headers: list[Header],
         *,
@@ -52,7 +47,7 @@ class Exchange:
         """`placement` is set for a request that another router sends to one dyno of this node."""
         self.client = client
         self.request = request
-        self._proxy = proxy
+        self._routing = routing
         self._headers = headers
         self._app = app
         self._placement = placement
@@ -67,7 +62,7 @@ class Exchange:
         self._body_was_sent = False
         self._tried: set[int] = set()
         self._attempts = 0
-        self._give_up_at = proxy.now() + proxy.timings.starting_seconds
+        self._give_up_at = routing.now() + routing.timings.starting_seconds
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
@@ -84,12 +79,12 @@ class Exchange:
         self._cancel_timer()
         if self._ended or self._upstream is not None or self._connecting is not None:
             return
-        route = self._proxy.choose(self._app, self._placement, self._tried)
+        route = self._routing.choose(self._app, self._placement, self._tried)
         if route is None or self._attempts >= MOST_ATTEMPTS:
             self._wait()
             return
         self._route = route
-        kept = self._proxy.pool.kept(route) if self._may_be_kept(route) else None
+        kept = self._routing.pool.kept(route) if self._may_be_kept(route) else None
         if kept is not None:
             self._attach(kept)
         else:
@@ -101,7 +96,7 @@ class Exchange:
     async def _connect(self, route: Route) -> None:
         self._attempts += 1
         try:
-            upstream = await self._proxy.pool.connect(route)
+            upstream = await self._routing.pool.connect(route)
         except (OSError, TimeoutError) as error:
             self._connecting = None
             logger.debug("no connection app=%s placement=%d reason=%s", self._app, route.placement, error)
@@ -121,22 +116,26 @@ class Exchange:
         self.start()
 
     def _router_failed(self) -> None:
-        """No connection, or no word in time: if it was another node's router, others go first for a while."""
+        """No connection or no word in time: if it was another node's router, others go first for a while."""
         if self._route is not None and not self._route.local_port:
-            self._proxy.avoid(self._route.node_id)
+            self._routing.avoid(self._route.node_id)
         self._try_next()
 
     def _wait(self) -> None:
         """No dyno is left to ask: one may be starting."""
-        now = self._proxy.now()
+        now = self._routing.now()
         # A router that asks for one dyno has others to ask; an app without any dyno will not get one soon.
-        if now >= self._give_up_at or self._placement is not None or not self._proxy.expects_dynos(self._app):
+        if (
+            now >= self._give_up_at
+            or self._placement is not None
+            or not self._routing.expects_dynos(self._app)
+        ):
             self._fail(503, nothing_up(self._app))
             return
         self._tried.clear()
         self._attempts = 0
-        self._proxy.waiting.add(self)
-        delay = min(self._proxy.timings.look_again_seconds, self._give_up_at - now)
+        self._routing.waiting.add(self)
+        delay = min(self._routing.timings.look_again_seconds, self._give_up_at - now)
         self._timer = asyncio.get_running_loop().call_later(delay, self.start)
 
     # --- handing it on
@@ -145,7 +144,7 @@ class Exchange:
         assert self._route is not None
         self._upstream = upstream
         upstream.exchange = self
-        self._proxy.waiting.discard(self)
+        self._routing.waiting.discard(self)
         if self._placement is not None:
             self.client.write(ACKNOWLEDGEMENT)
             if self.client.awaits_go:
@@ -156,7 +155,7 @@ class Exchange:
         head = request_to_router(self.request, self._headers, app=self._app, route=self._route)
         upstream.write(head)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._proxy.timings.acknowledge_seconds, self._router_failed)
+        self._timer = loop.call_later(self._routing.timings.acknowledge_seconds, self._router_failed)
 
     def go(self) -> None:
         """The router that sent this request wants it handed on."""
@@ -213,14 +212,10 @@ class Exchange:
         data = self._answer_buffer + data
         self._answer_buffer = b""
         while self._answer_body is None and not self._ended and self._upstream is not None:
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
-                if len(data) > ANSWER_HEAD_BYTES:
-                    raise BadMessage("its head is too long")
+            answer, data = split_answer(data)
+            if answer is None:
                 self._answer_buffer = data
                 return b""
-            answer = parse_answer(data[:end])
-            data = data[end:]
             if self._is_tunnel_begun_by(answer):
                 self.client.write(data)
                 return b""
@@ -320,14 +315,22 @@ class Exchange:
 
     def touch(self) -> None:
         """There was progress."""
-        timings = self._proxy.timings
+        timings = self._routing.timings
         if self._is_tunnel:
             seconds = timings.tunnel_seconds
         elif self._answer_body is None and self._body.done:
             seconds = timings.answer_seconds
         else:
             seconds = timings.body_seconds
-        self.client.expires_at = self._proxy.now() + seconds
+        self.client.expires_at = self._routing.now() + seconds
+
+    def pause_request(self) -> None:
+        """The dyno does not keep up."""
+        self.client.pause_reading()
+
+    def resume_request(self) -> None:
+        """The dyno keeps up again."""
+        self.client.resume_reading()
 
     def pause_answer(self) -> None:
         """The client does not keep up."""
@@ -344,7 +347,7 @@ class Exchange:
         if upstream is not None:
             upstream.resume_reading()
             if is_clean and self._is_kept_answer and self._body.done:
-                self._proxy.pool.keep(upstream, now=self._proxy.now())
+                self._routing.pool.keep(upstream, now=self._routing.now())
             else:
                 upstream.close()
         self._end()
@@ -375,7 +378,7 @@ class Exchange:
         self._ended = True
         self._upstream = None
         self._cancel_timer()
-        self._proxy.waiting.discard(self)
+        self._routing.waiting.discard(self)
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None

@@ -148,6 +148,16 @@ def parse_answer(head: bytes) -> AnswerHead:
     )
 
 
+def split_answer(data: bytes) -> tuple[AnswerHead | None, bytes]:
+    """The head at the beginning of `data`, if it is whole, and what is left. Raises `BadMessage`."""
+    end = data.find(b"\r\n\r\n") + 4
+    if end >= 4:
+        return parse_answer(data[:end]), data[end:]
+    if len(data) > ANSWER_HEAD_BYTES:
+        raise BadMessage("its head is too long")
+    return None, data
+
+
 def connection_tokens(headers: list[Header]) -> set[bytes]:
     """What the `Connection` headers name, in lower case."""
     return {

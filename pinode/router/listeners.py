@@ -6,7 +6,8 @@ import ssl
 
 from pinode.router.client_connection import ClientConnection
 from pinode.router.control_codec import Configure
-from pinode.router.proxy import Door, Proxy
+from pinode.router.door import Door
+from pinode.router.proxy import Proxy
 from pinode.router.route_table import RouteTable
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,8 @@ class Listeners:
     def configure(self, configure: Configure) -> None:
         """Take certificates and addresses; `apply` opens the ports. Raises `OSError` for unreadable files."""
         self._configure = configure
-        self._proxy.use_domain(configure.domain)
-        self._proxy.pool.tls = _router_client_context(configure)
+        self._proxy.routing.use_domain(configure.domain)
+        self._proxy.routing.pool.tls = _router_client_context(configure)
         self._router_tls = _reload(self._router_tls, configure.node_certificate, configure.node_key)
         self._router_tls.verify_mode = ssl.CERT_REQUIRED
         self._router_tls.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -279,8 +279,8 @@ class RouterProcess:
 class _Settling:
     """When a node process that has just begun knows better than the router that it found.
 
-    A router that has routes keeps them until this process has applied what was agreed and had a moment to hear
-    of its own dynos and the others'; without a leader, for a minute.
+    A router that has routes keeps them until this process has applied what was agreed and had a moment to
+    hear of its own dynos and the others'; without a leader, for a minute.
     """
 
     def __init__(self, *, has_routes: bool) -> None:

@@ -3,10 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from pinode.router.exchange import Exchange
+from typing import Protocol, cast
 
 PoolKey = tuple[
     str, int, str
@@ -14,12 +11,21 @@ PoolKey = tuple[
 USER_TIMEOUT_MS = 10_000  # sent and unacknowledged for so long: the other machine is gone
 
 
+class Borrower(Protocol):
+    """The request that a connection is lent to."""
+
+    def answer_received(self, data: bytes) -> None: ...
+    def upstream_lost(self, error: Exception | None) -> None: ...
+    def pause_request(self) -> None: ...
+    def resume_request(self) -> None: ...
+
+
 class Upstream(asyncio.Protocol):
     """Hands what arrives to the exchange it is lent to."""
 
     def __init__(self, key: PoolKey, *, on_lost: Callable[["Upstream"], None]) -> None:
         self.key = key
-        self.exchange: Exchange | None = None
+        self.exchange: Borrower | None = None
         self.idle_since = 0.0
         self.is_lost = False
         self.was_used = False  # it carried a request before this one
@@ -48,11 +54,11 @@ class Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
-            self.exchange.client.pause_reading()
+            self.exchange.pause_request()
 
     def resume_writing(self) -> None:
         if self.exchange is not None:
-            self.exchange.client.resume_reading()
+            self.exchange.resume_request()
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pinode.peers.certificates import authority_certificate, node_id_of, peer_certificate, private_pem
 from pinode.router.client_connection import ClientConnection
 from pinode.router.control_codec import Configure
+from pinode.router.door import Door
 from pinode.router.listeners import Listeners
-from pinode.router.proxy import Door, Proxy
+from pinode.router.proxy import Proxy
 from pinode.router.route_table import AppRoutes, Route, RouteTable
 from pinode.router.timings import RouterTimings
 
@@ -100,7 +101,7 @@ async def router(
 ) -> AsyncIterator[RunningRouter]:
     """A router on a free port, which takes apps by host name."""
     proxy = Proxy(timings or RouterTimings(starting_seconds=0.3, linger_seconds=0.1, drain_seconds=0))
-    proxy.use_routes(routes or RouteTable())
+    proxy.routing.use_routes(routes or RouteTable())
     shown = door or Door(port=8080)
     server = await asyncio.get_running_loop().create_server(
         lambda: ClientConnection(proxy, shown), "127.0.0.1", 0
@@ -176,7 +177,7 @@ async def whole_router(
     proxy = Proxy(timings or RouterTimings(starting_seconds=1, linger_seconds=0.1, drain_seconds=0))
     listeners = Listeners(proxy)
     listeners.configure(node.configure(apps_port=apps_port, router_port=router_port))
-    proxy.use_routes(routes or RouteTable())
+    proxy.routing.use_routes(routes or RouteTable())
     await listeners.apply(RouteTable())
     assert not listeners.problems
     try:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pinode.router.proxy import Door
+from pinode.router.door import Door
 from pinode.router.timings import RouterTimings
 from tests.pinode.router_world import APP, OK, dyno, get, local, post, router, table
 from tests.waiting import eventually
@@ -305,7 +305,7 @@ async def test_a_websocket_is_tunnelled_both_ways() -> None:
         writer.write(get("/ws", "Connection: Upgrade", "Upgrade: websocket", close=False) + b"early")
         head = await reader.readuntil(b"\r\n\r\n")
         assert await reader.readexactly(7) == b"hiEARLY"
-        running.proxy.use_routes(table())
+        running.proxy.routing.use_routes(table())
         writer.write(b"late")
         assert await reader.readexactly(4) == b"LATE"
         writer.close()

@@ -49,8 +49,8 @@ async def test_a_request_waits_for_a_dyno_that_is_starting() -> None:
     timings = RouterTimings(starting_seconds=5, drain_seconds=0)
     async with dyno() as app, router(table(expected=1), timings=timings) as running:
         asking = asyncio.create_task(running.ask(get()))
-        await eventually(lambda: running.proxy.waiting)
-        running.proxy.use_routes(table(local(app.port)))
+        await eventually(lambda: running.proxy.routing.waiting)
+        running.proxy.routing.use_routes(table(local(app.port)))
         answer = await asking
 
     assert b"200 OK" in answer
@@ -114,7 +114,7 @@ async def test_no_request_fails_over_twenty_route_changes_under_load() -> None:
             for change in range(20):
                 seen = len(answers)
                 app = (one, two)[change % 2]
-                running.proxy.use_routes(table(local(app.port, change + 2)))
+                running.proxy.routing.use_routes(table(local(app.port, change + 2)))
                 await eventually(lambda seen=seen: len(answers) >= seen + 8)
             done.set()
 
@@ -126,7 +126,7 @@ async def test_a_dyno_of_another_node_is_reached_through_its_router(
     near: Credentials, far: Credentials
 ) -> None:
     async with dyno() as other, dyno() as wanted, whole_router(far) as there:
-        there.proxy.use_routes(table(local(other.port, 1), local(wanted.port, 2)))
+        there.proxy.routing.use_routes(table(local(other.port, 1), local(wanted.port, 2)))
         async with whole_router(near, table(behind(there, far))) as here:
             got = [await here.ask(get("/x", "X-Forwarded-For: 10.0.0.9")) for _ in range(3)]
             posted = await here.ask(post(b"hello" * 50_000))
@@ -157,7 +157,7 @@ async def test_a_websocket_goes_through_two_routers(near: Credentials, far: Cred
 
 async def test_a_local_dyno_is_preferred(near: Credentials, far: Credentials) -> None:
     async with dyno() as here_dyno, dyno() as there_dyno, whole_router(far) as there:
-        there.proxy.use_routes(table(local(there_dyno.port, 2)))
+        there.proxy.routing.use_routes(table(local(there_dyno.port, 2)))
         async with whole_router(near, table(behind(there, far), local(here_dyno.port, 1))) as here:
             for _ in range(4):
                 await here.ask(get())
