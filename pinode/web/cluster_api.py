@@ -8,7 +8,7 @@ from aiohttp import web
 from pinode.errors import NotFound
 from pinode.operations.status import node_document, status
 from pinode.web.caller import caller_of
-from pinode.web.messages import answer, is_gone, json_body, list_answer, only, shown
+from pinode.web.messages import answer, is_gone, json_body, list_answer, only, query_number, shown
 from pinode.web.site import caller, site_of
 
 EVENT_PAUSE_SECONDS = 0.5  # so that a busy cluster does not flood a page
@@ -59,13 +59,18 @@ async def show_node(request: web.Request) -> web.StreamResponse:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """GET /events: a server-sent event whenever something agreed or observed has changed."""
+    """GET /events?since=: a server-sent event whenever something agreed or observed has changed.
+
+    `since` is a revision that this node named before; what changed after it is told at once.
+    """
     site = site_of(request)
+    revision = query_number(request, "since", default=site.cluster.revision, low=0, high=2**53)
+    if revision > site.cluster.revision:
+        revision = -1  # from before this node's start: everything may have changed
     with site.streams.one_more(), suppress(ConnectionResetError):  # who listened may go at any time
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b"retry: 2000\n\n")
-        revision = site.cluster.revision
         # A login may end while its page is open: then so does the stream.
         while not is_gone(request) and caller_of(request, site.cluster) is not None:
             newest = await site.cluster.changed(revision, timeout_seconds=STILL_HERE_SECONDS)

@@ -44,6 +44,7 @@ def show(request: web.Request, template: str, *, code: int = 200, **values: Any)
         node_name=site.cluster.node_name,
         version=__version__,
         stale=not site.cluster.has_quorum,
+        revision=site.cluster.revision,
         note=NOTES.get(request.query.get("note", "")),
         **{"section": None, "error": None, **values},
     )

@@ -58,6 +58,10 @@ async def test_from_the_setup_code_to_an_app_whose_build_and_start_are_watched(w
     await page.get_by_text("web.1").wait_for()
     await page.locator("#app-head .pill", has_text="live").wait_for()
     assert await page.get_by_role("link", name="http://192.0.2.1:9000/").first.is_visible()
+    await page.get_by_label("worker").fill("2")
+    await page.get_by_role("button", name="Scale").click()
+    await page.get_by_text("Scaled. The dynos follow.").wait_for()
+    assert web.cluster.state.registry.app("blog").formation == {"web": 1, "worker": 2}
     assert web.complaints == []
 
 

@@ -362,6 +362,17 @@ async def test_a_change_is_told_to_whoever_listens(web: Stage) -> None:
     assert event == b'event: change\ndata: {"revision": %d}\n\n' % web.cluster.revision
 
 
+@pytest.mark.parametrize("since", [0, 10**6])
+async def test_what_changed_before_one_listens_is_told_at_once(web: Stage, since: int) -> None:
+    headers = {"Authorization": f"Bearer {token_of('bob')}"}
+
+    async with web.client.get(f"/api/v1/events?since={since}", headers=headers) as stream:
+        await stream.content.readuntil(b"\n\n")
+        event = await stream.content.readuntil(b"\n\n")
+
+    assert b"event: change" in event
+
+
 async def test_only_so_many_streams_are_open_at_once(web: Stage) -> None:
     web.site.streams = Streams(at_once=1)
     headers = {"Authorization": f"Bearer {token_of('bob')}"}

@@ -30,26 +30,24 @@ async function exchange() {
     const now = fresh.getElementById(part.id);
     // A part with a key (a log that is being read is inside) is exchanged when its key changes only.
     if (!now || (now.dataset.key ? now.dataset.key === part.dataset.key : now.innerHTML === part.innerHTML)) continue;
-    part.dataset.key = now.dataset.key ?? "";
+    if (part.querySelector("input:focus, textarea:focus")) continue; // somebody types there
     const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    part.dataset.key = now.dataset.key ?? "";
     part.replaceChildren(...now.childNodes);
     if (focused) part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
     readLogs(part);
   }
 }
 
-function listen(missed = false) {
-  const events = new EventSource("/api/v1/events");
+function listen() {
+  // Whatever changed since the page was made is told at once, also after a pause of the connection.
+  const events = new EventSource(`/api/v1/events?since=${document.body.dataset.revision}`);
   events.addEventListener("change", refresh);
-  events.addEventListener("open", () => {
-    if (missed) refresh();
-    missed = true; // whatever happens until it is open again is not heard
-  });
   events.addEventListener("error", async () => {
     if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
     await later(2000);
     refresh(); // when the login has ended, this leads to the login page
-    listen(true);
+    listen();
   });
 }
 
@@ -99,7 +97,7 @@ function readLogs(root) {
 }
 
 readLogs(document);
-if (document.body.dataset.follow !== undefined) {
+if (document.body.dataset.revision) {
   listen();
   document.addEventListener("visibilitychange", refresh);
 }
