@@ -31,10 +31,12 @@ class SimulatedFile:
 
     def sync(self) -> None:
         self._disk.step("sync")
+        unsynced, self.unsynced = self.unsynced, []
         if self._disk.is_sync_failing:
+            # As systems do: what could not be written stays in the cache, but is taken for written.
             raise DiskFailed(self.name, "Input/output error")
-        self.durable[:] = self.cached
-        self.unsynced = []
+        for offset, data in unsynced:
+            self.durable[offset : offset + len(data)] = data
 
     def close(self) -> None:
         pass

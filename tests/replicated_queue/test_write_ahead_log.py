@@ -197,6 +197,21 @@ def test_what_was_only_cached_is_written_again_before_anything_is_promised() -> 
     assert seen[:2] == entries
 
 
+def test_after_a_failed_sync_the_cache_is_not_believed_the_tail_is_written_again() -> None:
+    """Checklist 1.34: the next start reads from a cache that holds what the disk does not."""
+    disk, _ = written(2)
+    wal = open_wal(disk)
+    disk.is_sync_failing = True
+    with pytest.raises(DiskFailed):
+        wal.append(record(entry(3)))
+    disk.is_sync_failing = False
+
+    seen = open_wal(disk).take_recovered().entries
+    disk.lose_power(Random(0))
+
+    assert open_wal(disk).take_recovered().entries[: len(seen)] == seen
+
+
 def test_opening_once_more_changes_nothing() -> None:
     disk, _ = written(3)
     open_wal(disk)
