@@ -18,6 +18,7 @@ from pinode.router.http_head import (
     BadMessage,
     Header,
     RequestHead,
+    split_answer,
 )
 from pinode.router.route_table import Route
 from pinode.router.routing import Routing
