@@ -1,4 +1,4 @@
-"""What the replicated queue asks of the program it lives in: a state machine to apply to, and a way to its peers."""
+"""What the replicated queue asks of its program: a state machine to apply to, and a way to its peers."""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
