@@ -98,10 +98,13 @@ class Courier:
     async def run(self) -> None:
         """Own the calls to other nodes until cancelled."""
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                await asyncio.get_running_loop().create_future()
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self._tasks = None  # a group that ends takes in nobody
         finally:
-            self._tasks = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
