@@ -147,7 +147,7 @@ async def test_2000_jobs_put_while_leaders_die_are_there_exactly_once_and_in_ord
 
     taken = await asyncio.to_thread(_drain, nodes)
 
-    assert Counter(data for _, data, _ in taken) == Counter(acknowledged)
+    assert Counter(data for _, data, _ in taken) == Counter(list(acknowledged))
     assert [(priority, job) for job, _, priority in taken] == sorted(
         (priority, job) for job, _, priority in taken
     )
