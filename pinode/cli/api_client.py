@@ -3,18 +3,17 @@
 import http.client
 import json
 import os
-import socket
-import ssl
 import urllib.parse
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pinode.cli.doors import Door, Shut, doors
 from pinode.cli.invocation import ExitCode, Failure, Invocation
-from pinode.settings import load_settings
+from pinode.cli.output import say
 
 TIMEOUT_SECONDS = 20.0
-SYSTEM_SOCKET = Path("/run/pinode/pinode.sock")
+ERROR_BYTES = 65_536
 CODE_OF_STATUS = {
     400: ExitCode.USAGE,
     401: ExitCode.NOT_ALLOWED,
@@ -23,22 +22,24 @@ CODE_OF_STATUS = {
     409: ExitCode.CONFLICT,
     413: ExitCode.USAGE,
     422: ExitCode.USAGE,
-    503: ExitCode.NO_LEADER,
+    502: ExitCode.NO_NODE,
     504: ExitCode.TIMED_OUT,
 }
 
 
-class _SocketConnection(http.client.HTTPConnection):
-    """HTTP over a node's unix socket."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
+    method: str
+    target: str
+    body: bytes | None = None
+    key: str | None = None
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether it is no harm when a node that did not answer has done it all the same."""
+        return self.method == "GET" or self.key is not None
 
 
 class ApiClient:
@@ -46,15 +47,27 @@ class ApiClient:
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
-        self._token = invocation.environment.get("PINODE_TOKEN")
+        self._doors: list[Door] = []
+        self._said_stale = False
 
     def get(self, path: str, **query: object) -> Any:
         """The decoded answer of a GET."""
         return self.request("GET", path, query=query)
 
+    def items(self, path: str) -> list[Any]:
+        """A whole list, all of its pages."""
+        found: list[Any] = []
+        cursor = None
+        while True:
+            page = self.get(path, cursor=cursor)
+            found += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return found
+
     def post(self, path: str, body: object = None, *, idempotency_key: str | None = None) -> Any:
-        """The decoded answer of a POST."""
-        return self.request("POST", path, body=body, idempotency_key=idempotency_key)
+        """The decoded answer of a POST, which is done once however often it has to be sent."""
+        return self.request("POST", path, body=body, key=idempotency_key or os.urandom(16).hex())
 
     def request(
         self,
@@ -63,106 +76,148 @@ class ApiClient:
         *,
         query: dict[str, object] | None = None,
         body: object = None,
-        idempotency_key: str | None = None,
+        key: str | None = None,
     ) -> Any:
-        """One request, decoded."""
-        response = self._send(method, path, query or {}, body, idempotency_key, TIMEOUT_SECONDS)
-        with response:
-            data = response.read()
-        if not data:
+        """One request, decoded; `key` makes a repeated one the same one."""
+        data = None if body is None else json.dumps(body).encode()
+        response = self._send(_Asked(method, _target(path, query or {}), data, key))
+        try:
+            with response:
+                answer = response.read()
+        except TimeoutError as error:
+            raise Failure(
+                f"{path} did not answer within {TIMEOUT_SECONDS:.0f} s", code=ExitCode.TIMED_OUT
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken(path, error) from error
+        if not answer:
             return None
-        kind = response.headers.get_content_type()
-        return json.loads(data) if kind == "application/json" else data.decode(errors="replace")
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise Failure(
+                f"what answers {path} is not pinode: {answer[:60]!r}",
+                hint="is the address right? A node's web port is 8000 unless [listen] web says otherwise",
+            ) from error
 
-    def lines(self, path: str, *, quiet_seconds: float = 3600, **query: object) -> Iterator[str]:
-        """The lines of a streamed answer, as they come."""
-        response = self._send("GET", path, query, None, None, quiet_seconds)
+    def lines(self, path: str, *, quiet_seconds: float | None = None, **query: object) -> Iterator[str]:
+        """The lines of a streamed answer, as they come; a silence longer than `quiet_seconds` breaks it off.
+
+        Raises `Failure`; a stream that broke off is a failure too, so that half a log is not taken for all.
+        """
+        response = self._send(_Asked("GET", _target(path, query)), quiet_seconds=quiet_seconds)
         with response:
             try:
                 for line in response:
-                    yield line.decode(errors="replace").rstrip("\n")
+                    yield line.decode(errors="replace").rstrip("\r\n")
             except (OSError, http.client.HTTPException) as error:
-                raise Failure(
-                    f"the stream {path} broke off ({error})", hint="run the command again"
-                ) from error
+                raise _broken(path, error) from error
 
     def _send(
-        self, method: str, path: str, query: dict[str, object], body: object, key: str | None, timeout: float
+        self, asked: _Asked, *, quiet_seconds: float | None = TIMEOUT_SECONDS
     ) -> http.client.HTTPResponse:
-        words = {name: str(value) for name, value in query.items() if value is not None}
-        target = path + ("?" + urllib.parse.urlencode(words) if words else "")
-        headers = {"Accept": "application/json", "Host": "localhost"}
-        data = None if body is None else json.dumps(body).encode()
-        if data is not None:
-            headers["Content-Type"] = "application/json"
-        if key:
-            headers["Idempotency-Key"] = key
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        tried = []
-        for name, connection in self._doors(timeout):
+        """The answer of the first node that gives one; reading it may be silent for `quiet_seconds`."""
+        self._doors = self._doors or doors(self._invocation)
+        shut: list[Failure] = []
+        for door in self._doors:
             try:
-                connection.request(method, target, body=data, headers=headers)
-                response = connection.getresponse()
-            except TimeoutError as error:
-                raise Failure(
-                    f"{name} did not answer within {timeout:.0f} s", code=ExitCode.TIMED_OUT
-                ) from error
-            except PermissionError as error:
-                raise Failure(
-                    f"may not use {name} (it belongs to the administrator of this node)",
-                    hint="try: sudo pinode …", code=ExitCode.NOT_ALLOWED,
-                ) from error  # fmt: skip
-            except (OSError, http.client.HTTPException) as error:
-                tried.append(f"{name} ({error.strerror if isinstance(error, OSError) else error})")
+                connection = door.connected()
+                wire = connection.sock
+                wire.settimeout(TIMEOUT_SECONDS)
+                response = self._exchange(door, connection, asked)
+            except Shut as failure:
+                shut.append(failure)
                 continue
-            if response.status >= 400:
-                raise _failure(response)
-            return response
-        raise Failure(
-            f"no node answers: tried {', '.join(tried)}",
-            hint="is `pinode start` running here? Elsewhere name a node: --server https://pi1.local:8000",
-            code=ExitCode.NO_NODE,
-        )
+            if response.status < 400:
+                wire.settimeout(quiet_seconds)
+                self._say_if_stale(asked, response)
+                return response
+            refusal = _failure(response)
+            # A node that is cut off has changed nothing; another one may belong to the majority.
+            if refusal.code != ExitCode.NO_LEADER:
+                raise refusal
+            shut.append(refusal)
+        raise _of_all(shut)
 
-    def _doors(self, timeout: float) -> Iterator[tuple[str, http.client.HTTPConnection]]:
-        if self._invocation.servers:
-            for server in self._invocation.servers:
-                url = urllib.parse.urlsplit(server if "//" in server else f"https://{server}")
-                ca = self._invocation.environment.get("PINODE_CA")
-                context = ssl.create_default_context(cafile=ca)
-                yield (
-                    server,
-                    http.client.HTTPSConnection(
-                        url.hostname or "", url.port or 8000, timeout=timeout, context=context
-                    ),
-                )
-            return
-        for path in socket_paths(self._invocation):
-            yield f"the node's socket {path}", _SocketConnection(path, timeout)
+    def _exchange(
+        self, door: Door, connection: http.client.HTTPConnection, asked: _Asked
+    ) -> http.client.HTTPResponse:
+        headers = {"Accept": "application/json"}
+        if asked.body is not None:
+            headers["Content-Type"] = "application/json"
+        if asked.key:
+            headers["Idempotency-Key"] = asked.key
+        token = self._token()
+        if token and door.takes_token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            connection.request(asked.method, asked.target, body=asked.body, headers=headers)
+            return connection.getresponse()
+        except TimeoutError as error:
+            raise Failure(
+                f"{door} did not answer within {TIMEOUT_SECONDS:.0f} s",
+                hint=None if asked.method == "GET" else "what you asked for may or may not be done",
+                code=ExitCode.TIMED_OUT,
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            what = f"{door} broke off the connection ({error or type(error).__name__})"
+            hint = "it ended just now; what you asked for may or may not be done"
+            if asked.may_be_repeated:
+                raise Shut(f"{door} (broke off)", what, hint=hint, code=ExitCode.NO_NODE) from error
+            raise Failure(what, hint=hint, code=ExitCode.NO_NODE) from error
+
+    def _token(self) -> str:
+        token = self._invocation.environment.get("PINODE_TOKEN", "").strip()
+        if not token.isascii() or any(not character.isprintable() for character in token):
+            raise Failure(
+                "PINODE_TOKEN is not a token: it has other characters than a token has",
+                code=ExitCode.NOT_ALLOWED,
+            )
+        return token
+
+    def _say_if_stale(self, asked: _Asked, response: http.client.HTTPResponse) -> None:
+        if not self._invocation.talks or self._said_stale or asked.target == "/api/v1/status":
+            return  # the status says so itself
+        if response.headers.get("Pinode-Stale") and asked.method == "GET":
+            self._said_stale = True
+            say("!      this node has no quorum: what it shows may be old (`pinode status` says more)")
 
 
-def socket_paths(invocation: Invocation) -> list[Path]:
-    """Where this machine's node may listen; the one in its data directory, then the system unit's."""
-    settings = load_settings(invocation.config, invocation.environment, data_dir_override(invocation))
-    return [Path(settings.node.data_dir) / "pinode.sock"] + (
-        [SYSTEM_SOCKET] if os.path.exists(SYSTEM_SOCKET) else []
-    )
+def _target(path: str, query: dict[str, object]) -> str:
+    words = {name: str(value) for name, value in query.items() if value is not None}
+    return path + ("?" + urllib.parse.urlencode(words) if words else "")
 
 
-def data_dir_override(invocation: Invocation) -> dict[str, object]:
-    """`--data-dir` as an override of `[node] data_dir`."""
-    return {"node.data_dir": str(invocation.data_dir)} if invocation.data_dir else {}
+def _broken(path: str, error: Exception) -> Failure:
+    reason = str(error) or type(error).__name__
+    return Failure(f"the answer of {path} broke off ({reason})", hint="run the command again")
+
+
+def _of_all(failures: Sequence[Failure]) -> Failure:
+    """One failure for all doors: what can be mended stands before what is merely away."""
+    for code in (ExitCode.NO_LEADER, ExitCode.NOT_ALLOWED):
+        for failure in failures:
+            if failure.code == code:
+                return failure
+    if len(failures) == 1:
+        return failures[0]
+    tried = ", ".join(failure.tried if isinstance(failure, Shut) else str(failure) for failure in failures)
+    return Failure(f"no node answers: tried {tried}", hint=failures[0].hint, code=ExitCode.NO_NODE)
 
 
 def _failure(response: http.client.HTTPResponse) -> Failure:
     """The server's error, as a person should read it."""
-    text = response.read(65536).decode(errors="replace")
+    try:
+        with response:
+            text = response.read(ERROR_BYTES).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        text = ""
     code = CODE_OF_STATUS.get(response.status, ExitCode.FAILED)
     try:
         error = json.loads(text)["error"]
-        if error["code"] not in ("no_leader", "no_quorum") and response.status == 503:
-            code = ExitCode.FAILED
-        return Failure(error["message"], hint=error.get("hint"), code=code)
+        if error["code"] == "no_leader":
+            code = ExitCode.NO_LEADER
+        hint = "set PINODE_TOKEN to a token" if response.status == 401 else error.get("hint")
+        return Failure(str(error["message"]), hint=hint or None, code=code)
     except (ValueError, KeyError, TypeError):
         return Failure(f"HTTP {response.status}: {text[:300]}", code=code)

@@ -1,18 +1,20 @@
 """Commands about builds and releases: deploy, builds, releases."""
 
 import time
-import uuid
+from collections import Counter
 from typing import Any
 
 import click
 
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
-from pinode.cli.output import ago, say, show_json, table
+from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
 from pinode.cli.target import app_option, app_path, chosen_app
 
 POLL_SECONDS = 0.2
-FINISHED = ("succeeded", "failed", "cancelled")
+QUIET_SECONDS = 60.0  # a log silent for longer is asked for again: its node may have vanished
+PATIENCE_SECONDS = 30.0  # for a node, or another one, to answer again
+MENDED_BY_WAITING = (ExitCode.FAILED, ExitCode.NO_NODE, ExitCode.NO_LEADER, ExitCode.TIMED_OUT)
 
 
 @click.command()
@@ -30,18 +32,26 @@ def deploy(
     directory: str | None,
     no_wait: bool,
 ) -> int:
-    """Build the app from its git URL and deploy it; show the build as it goes."""
+    """Build the app from its git URL and deploy it; show the build as it goes.
+
+    Without a URL: the repository that was named last.
+    """
     name = chosen_app(invocation, app)
     started = time.monotonic()
     client = ApiClient(invocation)
-    body = {"git_url": url, "ref": ref, "dir": directory}
-    build = client.post(app_path(name, "builds"), body, idempotency_key=uuid.uuid4().hex)
+    build = client.post(app_path(name, "builds"), {"git_url": url, "ref": ref, "dir": directory})
     if no_wait:
         show_json(build) if invocation.json else click.echo(build["id"])
         return ExitCode.OK
-    for line in client.lines(app_path(name, "builds", str(build["id"]), "log"), follow=1):
-        say(line)
-    outcome = wait_for_release(client, name, build["id"])
+    try:
+        follow_build(client, name, build["id"])
+        outcome = wait_for_release(client, name, build["id"])
+    except KeyboardInterrupt:
+        say(
+            f"\nthe deploy goes on; its log: pinode builds:output {build['id']} -a {name}\n"
+            f"to end it: pinode builds:cancel {build['id']} -a {name}"
+        )
+        raise
     if invocation.json:
         show_json(outcome)
         return ExitCode.OK
@@ -50,29 +60,101 @@ def deploy(
     return ExitCode.OK
 
 
+def follow_build(client: ApiClient, app: str, build_id: int, *, indent: str = "") -> None:
+    """Say the build's log as it is written, until the build has ended, over broken connections too."""
+    path = app_path(app, "builds", str(build_id), "log")
+    shown: Counter[str] = Counter()
+    patience = _Patience(app, build_id)
+    while True:
+        again, began = shown.copy(), time.monotonic()
+        try:
+            for line in client.lines(path, quiet_seconds=QUIET_SECONDS, follow=1):
+                if again[line]:  # the log begins anew; say what is new
+                    again[line] -= 1
+                    continue
+                patience.renew()
+                shown[line] += 1
+                say(indent + printable(line))
+            return
+        except Failure as failure:
+            if time.monotonic() - began > PATIENCE_SECONDS:  # it was merely quiet
+                patience.renew()
+            patience.bear(failure)
+
+
 def wait_for_release(
     client: ApiClient, app: str, build_id: int, *, within_seconds: float = 1200
 ) -> dict[str, Any]:
     """Wait until the build's release serves; raise `Failure` with the reason when it does not get there."""
     deadline = time.monotonic() + within_seconds
+    patience = _Patience(app, build_id)
     while time.monotonic() < deadline:
-        build: dict[str, Any] = client.get(app_path(app, "builds", str(build_id)))
-        if build["state"] in ("failed", "cancelled"):
-            raise Failure(f"build {build_id} of {app} {build['state']}: {build['failure'] or 'cancelled'}")
-        if build["state"] == "succeeded":
-            release = _release(client, app, build["version"])
-            if release["state"] == "failed":
-                raise Failure(f"release v{build['version']} of {app} failed: {release['failure']}")
-            if release["state"] in ("live", "superseded"):
-                return build
+        try:
+            build = _served_build(client, app, build_id)
+            patience.renew()
+        except _Ended:
+            raise
+        except Failure as failure:
+            patience.bear(failure)
+            continue
+        if build is not None:
+            return build
         time.sleep(POLL_SECONDS)
-    raise Failure(f"build {build_id} of {app} has not come to an end", code=ExitCode.TIMED_OUT)
+    raise Failure(
+        f"build {build_id} of {app} has not come to an end within {within_seconds:.0f} s",
+        hint=f"pinode builds -a {app}, pinode ps -a {app}",
+        code=ExitCode.TIMED_OUT,
+    )
 
 
-def _release(client: ApiClient, app: str, version: int) -> dict[str, Any]:
-    found = client.get(app_path(app, "releases"))["items"]
-    release: dict[str, Any] = next(release for release in found if release["version"] == version)
-    return release
+class _Ended(Failure):
+    """The build or its release failed; no waiting will help."""
+
+
+class _Patience:
+    """How long a cluster that does not answer is asked again."""
+
+    def __init__(self, app: str, build_id: int) -> None:
+        self._app, self._build_id = app, build_id
+        self._until: float | None = None
+
+    def renew(self) -> None:
+        """It answers."""
+        self._until = None
+
+    def bear(self, failure: Failure) -> None:
+        """Pause before the next try, or raise `Failure`."""
+        now = time.monotonic()
+        self._until = now + PATIENCE_SECONDS if self._until is None else self._until
+        if failure.code not in MENDED_BY_WAITING:
+            raise failure
+        if now > self._until:
+            raise Failure(
+                str(failure),
+                hint="the deploy goes on; any node can tell: "
+                f"pinode builds:output {self._build_id} -a {self._app}",
+                code=failure.code,
+            ) from failure
+        time.sleep(POLL_SECONDS)
+
+
+def _served_build(client: ApiClient, app: str, build_id: int) -> dict[str, Any] | None:
+    """The build if its release serves, None when that is still to come. Raises `_Ended` when it will not."""
+    build: dict[str, Any] = client.get(app_path(app, "builds", str(build_id)))
+    if build["state"] == "cancelled":
+        raise _Ended(f"build {build_id} of {app} was cancelled")
+    if build["state"] == "failed":
+        raise _Ended(f"build {build_id} of {app} failed: {build['failure'] or 'it did not say why'}")
+    if build["state"] != "succeeded":
+        return None
+    found = client.items(app_path(app, "releases"))
+    release = next((release for release in found if release["version"] == build["version"]), None)
+    if release is not None and release["state"] == "failed":
+        raise _Ended(
+            f"release v{build['version']} of {app} failed: {release['failure'] or 'it did not say why'}",
+            hint=f"what its dynos said: pinode logs -a {app}",
+        )
+    return build if release is not None and release["state"] in ("live", "superseded") else None
 
 
 @click.command()
@@ -80,17 +162,19 @@ def _release(client: ApiClient, app: str, version: int) -> dict[str, Any]:
 @click.pass_obj
 def builds(invocation: Invocation, app: str | None) -> int:
     """The app's builds, newest first."""
-    document = ApiClient(invocation).get(app_path(chosen_app(invocation, app), "builds"))
+    found = ApiClient(invocation).items(app_path(chosen_app(invocation, app), "builds"))
     if invocation.json:
-        show_json(document)
+        show_json({"items": found, "next": None})
         return ExitCode.OK
     rows = [
-        (build["id"], build["state"], (build["commit"] or "")[:8], build["ref"] or "", build["node"] or "",
-         f"v{build['version']}" if build["version"] else "", build["failure"] or "")
-        for build in document["items"]
+        (build["id"], build["state"], (build["commit"] or "")[:8], build["ref"], build["node"],
+         f"v{build['version']}" if build["version"] else "", ago(build["duration_seconds"]),
+         f"{ago(build['age_seconds'])} ago", build["failure"])
+        for build in found
     ]  # fmt: skip
     if rows:
-        table(invocation, ("build", "state", "commit", "ref", "node", "release", ""), rows)
+        heads = ("build", "state", "commit", "ref", "node", "release", "took", "asked", "failure")
+        table(invocation, heads, rows)
     else:
         say("no builds yet: pinode deploy URL")
     return ExitCode.OK
@@ -98,25 +182,25 @@ def builds(invocation: Invocation, app: str | None) -> int:
 
 @click.command()
 @app_option
-@click.argument("build", type=int, required=False)
+@click.argument("build", type=click.IntRange(1), required=False)
 @click.pass_obj
 def builds_output(invocation: Invocation, app: str | None, build: int | None) -> int:
-    """What a build printed; the newest one unless you name one."""
+    """What a build printed; the newest one unless you name one. With --json: a document a line, {text}."""
     name = chosen_app(invocation, app)
     client = ApiClient(invocation)
     if build is None:
-        known = client.get(app_path(name, "builds"))["items"]
+        known = client.items(app_path(name, "builds"))
         if not known:
             raise Failure(f"{name} has not been built yet", hint="pinode deploy URL", code=ExitCode.NOT_FOUND)
         build = max(item["id"] for item in known)
     for line in client.lines(app_path(name, "builds", str(build), "log"), follow=1):
-        click.echo(line)
+        show_json_line({"text": line}) if invocation.json else click.echo(printable(line))
     return ExitCode.OK
 
 
 @click.command()
 @app_option
-@click.argument("build", type=int)
+@click.argument("build", type=click.IntRange(1))
 @click.pass_obj
 def builds_cancel(invocation: Invocation, app: str | None, build: int) -> int:
     """End a build that waits or runs."""
@@ -130,17 +214,17 @@ def builds_cancel(invocation: Invocation, app: str | None, build: int) -> int:
 @click.pass_obj
 def releases(invocation: Invocation, app: str | None) -> int:
     """The app's releases, newest first."""
-    document = ApiClient(invocation).get(app_path(chosen_app(invocation, app), "releases"))
+    found = ApiClient(invocation).items(app_path(chosen_app(invocation, app), "releases"))
     if invocation.json:
-        show_json(document)
+        show_json({"items": found, "next": None})
         return ExitCode.OK
     rows = [
         (f"v{release['version']}", release["state"], release["description"], release["created_by"],
-         ago(release.get("age_seconds")), release["failure"] or "")
-        for release in document["items"]
+         f"{ago(release['age_seconds'])} ago", release["failure"])
+        for release in found
     ]  # fmt: skip
     if rows:
-        table(invocation, ("release", "state", "what", "who", "age", ""), rows)
+        table(invocation, ("release", "state", "what", "who", "made", "failure"), rows)
     else:
         say("no releases yet: pinode deploy URL")
     return ExitCode.OK

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import click
 
-from pinode.cli.build_commands import wait_for_release
+from pinode.cli.build_commands import follow_build, wait_for_release
 from pinode.cli.demo_nodes import DemoNode, make_nodes, stop_nodes
 from pinode.cli.demo_source import make_repository, served
 from pinode.cli.invocation import ExitCode, Failure, Invocation
@@ -162,8 +162,7 @@ def _deploy(node: DemoNode, url: str) -> int:
     if APP not in known:
         client.post("/api/v1/apps", {"name": APP, "git_url": url})
     build = client.post(app_path(APP, "builds"), {"git_url": url})
-    for line in client.lines(app_path(APP, "builds", str(build["id"]), "log"), follow=1):
-        say(f"       {line}")
+    follow_build(client, APP, build["id"], indent="       ")
     version: int = wait_for_release(client, APP, build["id"])["version"]
     return version
 

@@ -42,6 +42,7 @@ class Invocation:
     json: bool = False
     no_input: bool = False
     colour: bool = False
+    talks: bool = False  # a person is told on stderr what they should know beside the answer
     environment: Mapping[str, str]
 
     @staticmethod
@@ -54,6 +55,19 @@ class Invocation:
             servers=tuple(part.strip() for part in server.split(",") if part.strip()),
             json=bool(flags.get("json")),
             no_input=bool(flags.get("no_input")),
-            colour=sys.stdout.isatty() and not environment.get("NO_COLOR"),
+            colour=sys.stdout.isatty()
+            and not environment.get("NO_COLOR")
+            and environment.get("TERM") != "dumb",
+            talks=True,
             environment=environment,
         )
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """The flags that are settings, as `load_settings` takes them."""
+        return {"node.data_dir": str(self.data_dir)} if self.data_dir else {}
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether somebody sits there who can be asked."""
+        return not self.no_input and sys.stdin is not None and sys.stdin.isatty()

@@ -1,24 +1,25 @@
 """`pinode`: finds the command and runs it. `ps:scale` and `ps scale` are the same; flags stand anywhere."""
 
-import difflib
-import importlib
+import contextlib
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from pinode import errors
 from pinode.cli.invocation import ExitCode, Failure, Invocation
-from pinode.errors import PinodeError
+from pinode.cli.output import printable, say
 
 # name -> (module, function, one line of help). Modules are imported only when their command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("node_commands", "init", "write cluster.toml and cluster.key for a new cluster"),
     "start": ("node_commands", "start", "run this node, in the foreground"),
     "stop": ("node_commands", "stop", "stop this node and its dynos"),
-    "status": ("node_commands", "status", "the cluster as this node sees it"),
-    "nodes": ("node_commands", "nodes", "the nodes and what they do"),
+    "status": ("status_commands", "status", "the cluster as this node sees it"),
+    "nodes": ("status_commands", "nodes", "the nodes and what they do"),
     "setup-code": ("node_commands", "setup_code", "the code that registers the first administrator"),
     "demo": ("demo", "demo", "three nodes on this machine, and an app"),
     "version": ("node_commands", "version", "the version of pinode"),
@@ -31,29 +32,43 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "builds:output": ("build_commands", "builds_output", "what a build printed"),
     "builds:cancel": ("build_commands", "builds_cancel", "end a build"),
     "releases": ("build_commands", "releases", "an app's releases"),
-    "ps": ("app_commands", "ps", "an app's dynos"),
-    "ps:scale": ("app_commands", "ps_scale", "how many dynos of each process type"),
-    "logs": ("app_commands", "logs", "what an app's dynos print"),
-    "config": ("app_commands", "config", "an app's config vars"),
-    "config:set": ("app_commands", "config_set", "set config vars"),
-    "config:unset": ("app_commands", "config_unset", "remove config vars"),
-    "queue": ("queue_commands", "queue", "the topics of the queue"),
+    "ps": ("dyno_commands", "ps", "an app's dynos"),
+    "ps:scale": ("dyno_commands", "ps_scale", "how many dynos of each process type"),
+    "logs": ("dyno_commands", "logs", "what an app's dynos print"),
+    "config": ("config_commands", "config", "an app's config vars"),
+    "config:set": ("config_commands", "config_set", "set config vars"),
+    "config:unset": ("config_commands", "config_unset", "remove config vars"),
+    "queue": ("status_commands", "queue", "the topics of the queue"),
 }
-CODE_OF_ERROR = {
-    "invalid": ExitCode.USAGE, "invalid_settings": ExitCode.USAGE, "not_found": ExitCode.NOT_FOUND,
-    "not_logged_in": ExitCode.NOT_ALLOWED, "not_allowed": ExitCode.NOT_ALLOWED, "conflict": ExitCode.CONFLICT,
-    "unreachable": ExitCode.NO_NODE, "no_leader": ExitCode.NO_LEADER, "timed_out": ExitCode.TIMED_OUT,
-}  # fmt: skip
+GROUPS = {name.partition(":")[0] for name in COMMANDS if ":" in name}
+# The first class that an error is one of counts.
+CODE_OF_ERROR: tuple[tuple[type[errors.PinodeError], ExitCode], ...] = (
+    (errors.InvalidInput, ExitCode.USAGE),
+    (errors.SettingsError, ExitCode.USAGE),
+    (errors.TooLarge, ExitCode.USAGE),
+    (errors.NotFound, ExitCode.NOT_FOUND),
+    (errors.NotLoggedIn, ExitCode.NOT_ALLOWED),
+    (errors.NotAllowed, ExitCode.NOT_ALLOWED),
+    (errors.Conflict, ExitCode.CONFLICT),
+    (errors.Unreachable, ExitCode.NO_NODE),
+    (errors.NoLeader, ExitCode.NO_LEADER),
+    (errors.TimedOut, ExitCode.TIMED_OUT),
+)
 FLAGS_WITH_VALUE = {"--config": "config", "--data-dir": "data_dir", "--server": "server"}
 FLAGS = {"--json": "json", "--no-input": "no_input"}
+HELP = ("-h", "--help")
+APP_FLAGS = ("-a", "--app")  # may stand before the command too
+ALL_COMMANDS = "`pinode --help` lists all commands."
 
 
 class UnknownCommand(Failure):
     """There is no such command; the message names the nearest one."""
 
     def __init__(self, name: str) -> None:
+        import difflib  # only needed here
+
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-        hint = f"did you mean `pinode {near[0]}`?" if near else "`pinode --help` lists all commands."
+        hint = f"did you mean `pinode {near[0]}`?" if near else ALL_COMMANDS
         super().__init__(f"there is no command {name!r}", hint=hint, code=ExitCode.USAGE)
 
 
@@ -70,7 +85,12 @@ def split_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if name in FLAGS_WITH_VALUE:
             if not equals and not left:
                 raise Failure(f"{name} wants a value", hint=f"{name} VALUE", code=ExitCode.USAGE)
-            flags[FLAGS_WITH_VALUE[name]] = value if equals else left.pop(0)
+            value = value if equals else left.pop(0)
+            if not value or "\0" in value:
+                raise Failure(
+                    f"{name} is {value!r}", hint=f"give it a value: {name} VALUE", code=ExitCode.USAGE
+                )
+            flags[FLAGS_WITH_VALUE[name]] = value
         elif argument in FLAGS:
             flags[FLAGS[argument]] = True
         else:
@@ -80,19 +100,32 @@ def split_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 def find_command(words: Sequence[str]) -> tuple[str, list[str]]:
     """The command that the words begin with, and its arguments: `ps scale web=2` is `ps:scale`, `web=2`."""
-    first = words[0]
-    if len(words) > 1 and f"{first}:{words[1]}" in COMMANDS:
-        return f"{first}:{words[1]}", list(words[2:])
-    if first in COMMANDS:
-        return first, list(words[1:])
-    raise UnknownCommand(first)
+    app, words = _leading_app(list(words))
+    if not words or words[0].startswith("-"):
+        what = f"there is no flag {words[0]!r} before a command" if words else "which command?"
+        raise Failure(what, hint=ALL_COMMANDS, code=ExitCode.USAGE)
+    first, *rest = words
+    verb = rest[0] if rest else ""
+    if f"{first}:{verb}" in COMMANDS:
+        return f"{first}:{verb}", [*app, *rest[1:]]
+    if first not in COMMANDS:
+        raise UnknownCommand(first)
+    if first in GROUPS and verb and not verb.startswith("-"):
+        raise UnknownCommand(f"{first}:{verb}")  # none of these takes an argument
+    return first, [*app, *rest]
+
+
+def _leading_app(words: list[str]) -> tuple[list[str], list[str]]:
+    """`-a blog` may stand before the command too."""
+    if words[0].startswith("--app="):
+        return words[:1], words[1:]
+    return (words[:2], words[2:]) if words[0] in APP_FLAGS else ([], words)
 
 
 def overview() -> str:
     """What `pinode --help` says."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
-    flags = "  --config FILE  --data-dir DIR  --server URL  --json  --no-input"
     return "\n".join(
         [
             "pinode COMMAND [flags]",
@@ -100,29 +133,52 @@ def overview() -> str:
             *lines,
             "",
             "Anywhere:",
-            flags,
+            "  --config FILE   the settings; else ./cluster.toml, else /etc/pinode/cluster.toml",
+            "  --data-dir DIR  the data directory of the node to run or to talk to",
+            "  --server URL    talk to this node; several with commas between; or PINODE_SERVER",
+            "  --json          answer in JSON, of every command that reads",
+            "  --no-input      ask nothing",
             "",
-            "`pinode COMMAND --help` says more.",
+            "PINODE_TOKEN is the token for --server, PINODE_CA the file of its certificate authority,",
+            "PINODE_APP the app where -a/--app names none. `pinode COMMAND --help` says more.",
         ]
     )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code. Raises `Failure` for what the user can mend."""
+def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    Raises `Failure` and `PinodeError` for what the user can mend.
+    """
+    for argument in arguments:
+        if not _is_utf8(argument):
+            raise Failure(f"the argument {argument!a} is not UTF-8", code=ExitCode.USAGE)
     flags, words = split_flags(arguments)
-    if not words or words[0] in ("--help", "-h", "help"):
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"]
+    if not words or words[0] in HELP:
         click.echo(overview())
         return ExitCode.OK
     if words[0] == "--version":
         words = ["version"]
     name, rest = find_command(words)
+    invocation = Invocation.from_flags(flags, environment=os.environ if environment is None else environment)
+    return _run_command(name, rest, invocation)
+
+
+def _run_command(name: str, arguments: list[str], invocation: Invocation) -> int:
+    from importlib import import_module
+
     module, function, _ = COMMANDS[name]
-    command: click.Command = getattr(importlib.import_module(f"pinode.cli.{module}"), function)
-    invocation = Invocation.from_flags(flags, environment=os.environ)
+    command: click.Command = getattr(import_module(f"pinode.cli.{module}"), function)
     try:
-        result = command.main(args=rest, prog_name=f"pinode {name}", standalone_mode=False, obj=invocation)
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
+        result = command.main(
+            args=arguments,
+            prog_name=f"pinode {name}",
+            standalone_mode=False,
+            obj=invocation,
+            help_option_names=list(HELP),
+        )
     except click.ClickException as error:
         hint = f"`pinode {name} --help` shows how."
         raise Failure(error.format_message(), hint=hint, code=ExitCode.USAGE) from error
@@ -131,22 +187,44 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else ExitCode.OK
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def exit_code(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    """As `run`, with what went wrong said on stderr and as an exit code."""
+    try:
+        return run(arguments, environment)
+    except Failure as failure:
+        _say_wrong(str(failure), failure.hint)
+        return failure.code
+    except errors.PinodeError as error:
+        _say_wrong(error.message, error.hint)
+        return next((code for kind, code in CODE_OF_ERROR if isinstance(error, kind)), ExitCode.FAILED)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def _say_wrong(what: str, hint: str | None) -> None:
+    say("pinode: " + "\n".join(map(printable, what.splitlines())))
+    if hint:
+        say(f"  {printable(hint)}")
+
+
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows another, no traceback
+            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(run(sys.argv[1:]))
-    except Failure as failure:
-        click.echo(f"pinode: {failure}", err=True)
-        if failure.hint:
-            click.echo(f"  {failure.hint}", err=True)
-        sys.exit(failure.code)
-    except PinodeError as error:
-        click.echo(f"pinode: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
-        sys.exit(CODE_OF_ERROR.get(error.code, ExitCode.FAILED))
+        code = exit_code(sys.argv[1:])
+        sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `pinode logs | head` is no error
-        sys.exit(ExitCode.OK)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        with contextlib.suppress(OSError):  # `pinode logs | head` is no error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    sys.exit(code)

@@ -1,0 +1,85 @@
+"""Commands about what runs: an app's dynos, how many there are, and what they print."""
+
+import re
+
+import click
+
+from pinode.cli.api_client import ApiClient
+from pinode.cli.invocation import ExitCode, Failure, Invocation
+from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
+from pinode.cli.target import app_option, app_path, chosen_app
+
+LOG_LINE = re.compile(r"(?P<time>\S+) (?P<source>[a-z]+)\[(?P<dyno>[^\]]*)\]: (?P<text>.*)")
+
+
+@click.command()
+@app_option
+@click.pass_obj
+def ps(invocation: Invocation, app: str | None) -> int:
+    """An app's dynos: where they run and how they are."""
+    found = ApiClient(invocation).items(app_path(chosen_app(invocation, app), "dynos"))
+    if invocation.json:
+        show_json({"items": found, "next": None})
+        return ExitCode.OK
+    rows = [
+        (
+            dyno["name"],
+            dyno["state"],
+            f"v{dyno['version']}",
+            dyno["node"],
+            ago(dyno["for_seconds"]),
+            dyno["restarts"] or "",
+            dyno["detail"] or "",
+        )
+        for dyno in found
+    ]
+    if rows:
+        table(invocation, ("dyno", "state", "release", "node", "for", "restarts", "detail"), rows)
+    else:
+        say("no dynos: deploy the app, or scale it: pinode ps:scale web=1")
+    return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.argument("quantities", nargs=-1, metavar="TYPE=COUNT …")
+@click.pass_obj
+def ps_scale(invocation: Invocation, quantities: tuple[str, ...], app: str | None) -> int:
+    """Say how many dynos of each type run; without arguments, show it."""
+    wanted = dict(map(_quantity, quantities))
+    path = app_path(chosen_app(invocation, app), "formation")
+    client = ApiClient(invocation)
+    document = client.request("PATCH", path, body=wanted) if wanted else client.get(path)
+    if invocation.json:
+        show_json(document)
+    elif document:
+        click.echo("  ".join(f"{kind}={count}" for kind, count in sorted(document.items())))
+    else:
+        say("nothing scaled yet: the first release starts one web dyno")
+    return ExitCode.OK
+
+
+def _quantity(word: str) -> tuple[str, int]:
+    kind, _, count = word.partition("=")
+    if not kind or not re.fullmatch("[0-9]{1,9}", count):
+        raise Failure(f"{word!r} is not TYPE=COUNT", hint="for example: web=2", code=ExitCode.USAGE)
+    return kind, int(count)
+
+
+@click.command()
+@app_option
+@click.option("-t", "--tail", "follow", is_flag=True, help="go on as new lines come")
+@click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=100, show_default=True)
+@click.option("-p", "--process", metavar="TYPE", help="only this process type, or this dyno")
+@click.pass_obj
+def logs(invocation: Invocation, app: str | None, follow: bool, lines: int, process: str | None) -> int:
+    """What the app's dynos print. With --json: a document a line, {time, source, dyno, text}."""
+    path = app_path(chosen_app(invocation, app), "logs")
+    for line in ApiClient(invocation).lines(path, lines=lines, follow=1 if follow else None, process=process):
+        if invocation.json:
+            found = LOG_LINE.fullmatch(line)
+            parts = found.groupdict() if found else {"time": None, "source": None, "dyno": None, "text": line}
+            show_json_line(parts)
+        else:
+            click.echo(printable(line))
+    return ExitCode.OK
