@@ -25,7 +25,7 @@ from pinode.dynos.dyno_record import DynoRecord, Launch, write_record
 from pinode.dynos.health import is_listening, look
 from pinode.dynos.launch import APP_FOLDER, environment, is_free, remove_tree, sandbox_spec
 from pinode.dynos.ports import choose_port
-from pinode.dynos.process import STATUS_NAME, DynoProcess
+from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
 from pinode.logs.dyno_log import DynoLog
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
@@ -269,6 +269,7 @@ class Guest:
             return
         exit_code = process.exit_code()
         process.close()
+        end_leftovers(self._folder / STATUS_NAME)
         self.log.notice_growth()
         last_lines = self.log.last_lines(CRASH_LINES)
         self._happened(self._dyno.exited(exit_code, last_lines, self._premises.clock()))

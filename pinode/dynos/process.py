@@ -125,6 +125,19 @@ def exit_code_in(status: Path) -> int | None:
     return _told(status, "exit-code")
 
 
+def end_leftovers(status: Path) -> None:
+    """SIGKILL what still runs inside although the outermost process is gone, or was never noted.
+
+    bubblewrap names the namespace it made: a process that got the same id later is in another one.
+    """
+    inner, namespace = _told(status, "child-pid"), _told(status, "pid-namespace")
+    if inner is None or namespace is None:
+        return
+    with contextlib.suppress(OSError):
+        if os.stat(f"/proc/{inner}/ns/pid").st_ino == namespace:
+            os.kill(inner, signal.SIGKILL)
+
+
 def _told(status: Path, key: str) -> int | None:
     """A number from bubblewrap's status: one JSON object a line."""
     try:

@@ -19,7 +19,7 @@ from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.dyno_record import DynoRecord, Launch, read_records
 from pinode.dynos.guest import Guest, Premises
 from pinode.dynos.launch import remove_tree
-from pinode.dynos.process import STATUS_NAME, DynoProcess, exit_code_in
+from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers, exit_code_in
 from pinode.logs.dyno_log import log_files, remove_log, remove_surplus
 from pinode.sandbox.sandbox import Isolation
 from pinode.slugs.replication import SlugReplication
@@ -230,10 +230,12 @@ class Supervisor:
     async def _find_running(self, premises: Premises) -> None:
         for folder, record in await asyncio.to_thread(lambda: list(read_records(self._directory))):
             if record is None or folder.name != str(record.launch.placement.number):
+                end_leftovers(folder / STATUS_NAME)
                 await self._remove(folder)
                 continue
             process = DynoProcess.find(record.process, folder / STATUS_NAME)
             if process is None:
+                end_leftovers(folder / STATUS_NAME)
                 self._ended[record.launch.placement.number] = record
                 continue
             guest = self._guests[record.launch.placement.number] = Guest(record.launch, premises)

@@ -11,9 +11,9 @@ from pinode.router.forwarding import (
     PLACEMENT_HEADER,
     WAIT_HEADER,
     Origin,
-    client_headers,
+    client_lines,
     header_of,
-    router_headers,
+    router_lines,
 )
 from pinode.router.framing import MalformedBody
 from pinode.router.http_head import HEAD_BYTES, BadMessage, RequestHead, parse_request
@@ -115,8 +115,8 @@ class ClientConnection(asyncio.Protocol):
         placement = None
         if self._door.is_for_routers:
             app, placement = _named_dyno(request)
-            headers = router_headers(request)
-            self.awaits_go = bool(header_of(request.headers, WAIT_HEADER))
+            lines = router_lines(request)
+            self.awaits_go = bool(header_of(request, WAIT_HEADER))
         else:
             found = self._proxy.routing.app_for(self._door, request.host)
             if found is None:
@@ -125,8 +125,8 @@ class ClientConnection(asyncio.Protocol):
                 )
                 return
             app = found
-            headers = client_headers(request, self._origin())
-        exchange = Exchange(self._proxy.routing, self, request, headers, app=app, placement=placement)
+            lines = client_lines(request, self._origin())
+        exchange = Exchange(self._proxy.routing, self, request, lines, app=app, placement=placement)
         self._exchange = exchange
         exchange.start()
 
@@ -256,7 +256,7 @@ class ClientConnection(asyncio.Protocol):
 
 
 def _named_dyno(request: RequestHead) -> tuple[str, int]:
-    app, placement = header_of(request.headers, APP_HEADER), header_of(request.headers, PLACEMENT_HEADER)
+    app, placement = header_of(request, APP_HEADER), header_of(request, PLACEMENT_HEADER)
     if not app or not placement.isdigit():
         raise BadMessage("a router's request names no dyno")
     return app.decode("latin-1"), int(placement)

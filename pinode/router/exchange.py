@@ -16,7 +16,6 @@ from pinode.router.framing import Body, EndlessBody, MalformedBody
 from pinode.router.http_head import (
     AnswerHead,
     BadMessage,
-    Header,
     RequestHead,
     split_answer,
 )
@@ -40,7 +39,7 @@ class Exchange:
         routing: Routing,
         client: Asking,
         request: RequestHead,
-        headers: list[Header],
+        lines: list[bytes],
         *,
         app: str,
         placement: int | None = None,
@@ -49,7 +48,7 @@ class Exchange:
         self.client = client
         self.request = request
         self._routing = routing
-        self._headers = headers
+        self._lines = lines
         self._app = app
         self._placement = placement
         self._body: Body = request.body()
@@ -92,7 +91,8 @@ class Exchange:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(route))
 
     def _may_be_kept(self, route: Route) -> bool:
-        return self.request.is_safe or not route.local_port  # a router acknowledges before it hands on
+        is_repeatable = self.request.is_safe and not self.request.has_body
+        return is_repeatable or not route.local_port  # a router acknowledges before it hands on
 
     async def _connect(self, route: Route) -> None:
         self._attempts += 1
@@ -153,7 +153,7 @@ class Exchange:
         if self._route.local_port:
             self._hand_on()
             return
-        head = request_to_router(self.request, self._headers, app=self._app, route=self._route)
+        head = request_to_router(self.request, self._lines, app=self._app, route=self._route)
         upstream.write(head)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._routing.timings.acknowledge_seconds, self._router_failed)
@@ -165,7 +165,7 @@ class Exchange:
 
     def _hand_on(self) -> None:
         assert self._upstream is not None
-        self._upstream.write(request_to_dyno(self.request, self._headers, keep=self.request.is_safe))
+        self._upstream.write(request_to_dyno(self.request, self._lines, keep=self.request.is_safe))
         self._pass_body()
 
     def _acknowledged(self) -> None:

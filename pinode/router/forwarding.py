@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pinode.router.http_head import AnswerHead, Header, RequestHead, connection_tokens
+from pinode.router.http_head import AnswerHead, RequestHead
 from pinode.router.route_table import Route
 
 APP_HEADER = b"Pinode-App"
@@ -20,6 +20,7 @@ HOP_BY_HOP = frozenset(
 REPLACED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port", b"x-request-id", b"forwarded"}
 )
+SEEN_TO = HOP_BY_HOP | REPLACED | {b"cookie"}
 LONGEST_FORWARDED = 1_000
 
 
@@ -33,78 +34,76 @@ class Origin:
     request_id: bytes
 
 
-def client_headers(request: RequestHead, origin: Origin) -> list[Header]:
+def client_lines(request: RequestHead, origin: Origin) -> list[bytes]:
     """A client's headers as a dyno may see them: hop-by-hop ones and our own gone, the way it came added."""
-    named = connection_tokens(request.headers)
-    kept: list[Header] = []
+    named = request.named
+    lines: list[bytes] = []
     forwarded_for = origin.client
     request_id = origin.request_id
-    for name, value in request.headers:
-        lower = name.lower()
+    for lower, name, value in request.headers:
         # `X_Forwarded_For` would be `X-Forwarded-For` to a WSGI application.
-        if lower in HOP_BY_HOP or lower in named or b"_" in lower or lower.startswith(OUR_PREFIX):
+        if lower in named or b"_" in lower or lower.startswith(OUR_PREFIX):
             continue
-        if lower == b"x-forwarded-for" and len(value) <= LONGEST_FORWARDED:
-            forwarded_for = value + b", " + origin.client
-        elif lower == b"x-request-id" and 8 <= len(value) <= 128 and value.replace(b"-", b"").isalnum():
-            request_id = value
+        if lower not in SEEN_TO:
+            lines.append(name + b": " + value)
         elif lower == b"cookie":
             value = _without_our_cookies(value)
             if value:
-                kept.append((name, value))
-        elif lower not in REPLACED:
-            kept.append((name, value))
-    return [
-        *kept,
-        (b"X-Forwarded-For", forwarded_for),
-        (b"X-Forwarded-Proto", origin.proto),
-        (b"X-Forwarded-Port", origin.port),
-        (b"X-Request-Id", request_id),
-    ]
+                lines.append(name + b": " + value)
+        elif lower == b"x-forwarded-for" and len(value) <= LONGEST_FORWARDED:
+            forwarded_for = value + b", " + origin.client
+        elif lower == b"x-request-id" and 8 <= len(value) <= 128 and value.replace(b"-", b"").isalnum():
+            request_id = value
+    lines += (
+        b"X-Forwarded-For: " + forwarded_for,
+        b"X-Forwarded-Proto: " + origin.proto,
+        b"X-Forwarded-Port: " + origin.port,
+        b"X-Request-Id: " + request_id,
+    )
+    return lines
 
 
-def router_headers(request: RequestHead) -> list[Header]:
+def router_lines(request: RequestHead) -> list[bytes]:
     """What another router sent, as the dyno may see it: it has cleaned the client's headers already."""
     return [
-        header
-        for header in request.headers
-        if header[0].lower() not in HOP_BY_HOP and not header[0].lower().startswith(OUR_PREFIX)
+        name + b": " + value
+        for lower, name, value in request.headers
+        if lower not in HOP_BY_HOP and not lower.startswith(OUR_PREFIX)
     ]
 
 
-def request_to_dyno(request: RequestHead, headers: list[Header], *, keep: bool) -> bytes:
+def request_to_dyno(request: RequestHead, lines: list[bytes], *, keep: bool) -> bytes:
     """The head for a dyno. With `keep` the connection is to be kept for the next request."""
     if request.upgrade:
-        hop = [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
-    else:
-        hop = [] if keep else [(b"Connection", b"close")]
-    return _request(request, [*headers, *hop])
+        return _request(request, [*lines, b"Connection: Upgrade", b"Upgrade: " + request.upgrade])
+    return _request(request, lines if keep else [*lines, b"Connection: close"])
 
 
-def request_to_router(request: RequestHead, headers: list[Header], *, app: str, route: Route) -> bytes:
+def request_to_router(request: RequestHead, lines: list[bytes], *, app: str, route: Route) -> bytes:
     """The head for the router of the dyno's node, naming the very dyno."""
-    ours = [(APP_HEADER, app.encode()), (PLACEMENT_HEADER, str(route.placement).encode())]
+    ours = [APP_HEADER + b": " + app.encode(), b"%s: %d" % (PLACEMENT_HEADER, route.placement)]
     if not request.is_safe or request.has_body:
-        ours.append((WAIT_HEADER, b"1"))
+        ours.append(WAIT_HEADER + b": 1")
     if request.upgrade:
-        ours += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
-    return _request(request, [*headers, *ours])
+        ours += [b"Connection: Upgrade", b"Upgrade: " + request.upgrade]
+    return _request(request, [*lines, *ours])
 
 
-def header_of(headers: list[Header], name: bytes) -> bytes:
+def header_of(request: RequestHead, name: bytes) -> bytes:
     """The first value of a header; empty if there is none."""
     wanted = name.lower()
-    return next((value for key, value in headers if key.lower() == wanted), b"")
+    return next((value for lower, _, value in request.headers if lower == wanted), b"")
 
 
 def answer_to_client(answer: AnswerHead, *, keep: bool, upgrade: bytes = b"") -> bytes:
     """The head of an answer for the client (or for the router that asked)."""
-    named = connection_tokens(answer.headers)
+    named = answer.named
     lines = [b"HTTP/1.1 %d %s" % (answer.status, answer.reason)]
-    for name, value in answer.headers:
-        lower = name.lower()
-        if lower not in HOP_BY_HOP and lower not in named and not lower.startswith(OUR_PREFIX):
-            lines.append(name + b": " + value)
+    lines += [
+        name + b": " + value
+        for lower, name, value in answer.headers
+        if lower not in HOP_BY_HOP and lower not in named and not lower.startswith(OUR_PREFIX)
+    ]
     if answer.is_chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if answer.status == 101:
@@ -114,12 +113,11 @@ def answer_to_client(answer: AnswerHead, *, keep: bool, upgrade: bytes = b"") ->
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _request(request: RequestHead, headers: list[Header]) -> bytes:
-    lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.version.encode())]
-    lines += [name + b": " + value for name, value in headers]
+def _request(request: RequestHead, lines: list[bytes]) -> bytes:
+    start = b"%s %s HTTP/%s" % (request.method, request.target, request.version.encode())
     if request.is_chunked:
-        lines.append(b"Transfer-Encoding: chunked")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+        lines = [*lines, b"Transfer-Encoding: chunked"]
+    return b"\r\n".join([start, *lines, b"", b""])
 
 
 def _without_our_cookies(value: bytes) -> bytes:

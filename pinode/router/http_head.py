@@ -6,7 +6,7 @@ known versions.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httptools
 
@@ -20,7 +20,11 @@ SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # may be asked twice (R
 HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
-Header = tuple[bytes, bytes]
+DECIDING = frozenset({b"host", b"connection", b"transfer-encoding", b"content-length", b"upgrade"})
+# A `Connection` header that names these would take from a message what says where it ends, or for whom it is.
+NEVER_HOP_BY_HOP = frozenset({b"host", b"content-length"})
+
+Header = tuple[bytes, bytes, bytes]  # name in lower case, name as it came, value
 
 
 class BadMessage(Exception):
@@ -41,6 +45,7 @@ class RequestHead:
     headers: list[Header]
     host: bytes  # with its port, as it came; empty only in HTTP/1.0
     keep_alive: bool
+    named: frozenset[bytes] = frozenset()  # by the Connection header: for this hop alone
     is_chunked: bool = False
     content_length: int | None = None
     upgrade: bytes = b""  # the protocol asked for, if we tunnel it
@@ -69,6 +74,7 @@ class AnswerHead:
     reason: bytes
     headers: list[Header]
     keep_alive: bool
+    named: frozenset[bytes] = frozenset()  # by the Connection header: for this hop alone
     is_chunked: bool = False
     content_length: int | None = None
 
@@ -81,14 +87,17 @@ class AnswerHead:
         return EndlessBody() if self.content_length is None else SizedBody(self.content_length)
 
 
-@dataclass(slots=True)
 class _Collected:
-    """What llhttp calls back with."""
+    """What llhttp calls back with. Headers that decide something are kept apart: each is looked at once."""
 
-    url: bytes = b""
-    reason: bytes = b""
-    headers: list[Header] = field(default_factory=list)
-    is_complete: bool = False
+    __slots__ = ("deciding", "headers", "is_complete", "reason", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.reason = b""
+        self.headers: list[Header] = []
+        self.deciding: dict[bytes, list[bytes]] = {}
+        self.is_complete = False
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -97,12 +106,21 @@ class _Collected:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self.headers) >= HEADERS:
-            raise BadMessage("too many headers", status=431)
-        self.headers.append((name, value.strip(b" \t")))
+        lower = name.lower()
+        value = value.strip(b" \t")
+        self.headers.append((lower, name, value))
+        if lower in DECIDING:
+            self.deciding.setdefault(lower, []).append(value)
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
+
+    def connection_tokens(self) -> frozenset[bytes]:
+        """What the `Connection` headers name, in lower case."""
+        values = self.deciding.get(b"connection")
+        if not values:
+            return frozenset()
+        return frozenset(token.strip().lower() for value in values for token in value.split(b","))
 
 
 def parse_request(head: bytes) -> RequestHead:
@@ -115,19 +133,26 @@ def parse_request(head: bytes) -> RequestHead:
         raise BadMessage("CONNECT is not for here", status=405)
     if version not in ("1.0", "1.1"):
         raise BadMessage("only HTTP 1.1 is spoken here", status=505)
+    tokens = collected.connection_tokens()
+    is_chunked, content_length = _framing_of(collected)
+    if is_chunked and version == "1.0":
+        raise BadMessage("HTTP/1.0 knows no chunks")
     request = RequestHead(
         method=method,
         target=collected.url,
         version=version,
         headers=collected.headers,
-        host=_host_of(collected.headers, version),
-        keep_alive=version == "1.1" and b"close" not in connection_tokens(collected.headers),
+        host=_host_of(collected, version),
+        keep_alive=version == "1.1" and b"close" not in tokens,
+        named=tokens - NEVER_HOP_BY_HOP,
+        is_chunked=is_chunked,
+        content_length=content_length,
+        upgrade=_upgrade_of(collected, tokens) if version == "1.1" else b"",
     )
-    request.is_chunked, request.content_length = _framing_of(collected.headers)
-    if request.is_chunked and version == "1.0":
-        raise BadMessage("HTTP/1.0 knows no chunks")
-    _take_target(request)
-    request.upgrade = _upgrade_of(request)
+    if len(collected.url) > TARGET_BYTES:
+        raise BadMessage("the request target is too long", status=414)
+    if not collected.url.startswith(b"/"):
+        _take_other_target(request)
     return request
 
 
@@ -136,13 +161,14 @@ def parse_answer(head: bytes) -> AnswerHead:
     collected = _Collected()
     parser = httptools.HttpResponseParser(collected)
     _feed(parser, head, collected)
-    is_chunked, content_length = _framing_of(collected.headers)
+    is_chunked, content_length = _framing_of(collected)
+    tokens = collected.connection_tokens()
     return AnswerHead(
         status=parser.get_status_code(),
         reason=collected.reason,
         headers=collected.headers,
-        keep_alive=parser.get_http_version() == "1.1"
-        and b"close" not in connection_tokens(collected.headers),
+        keep_alive=parser.get_http_version() == "1.1" and b"close" not in tokens,
+        named=tokens - NEVER_HOP_BY_HOP,
         is_chunked=is_chunked,
         content_length=content_length,
     )
@@ -158,16 +184,6 @@ def split_answer(data: bytes) -> tuple[AnswerHead | None, bytes]:
     return None, data
 
 
-def connection_tokens(headers: list[Header]) -> set[bytes]:
-    """What the `Connection` headers name, in lower case."""
-    return {
-        token.strip().lower()
-        for name, value in headers
-        if name.lower() == b"connection"
-        for token in value.split(b",")
-    }
-
-
 def _feed(
     parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes, collected: _Collected
 ) -> None:
@@ -175,18 +191,16 @@ def _feed(
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass
-    except httptools.HttpParserCallbackError as error:
-        if isinstance(error.__context__, BadMessage):
-            raise error.__context__ from error
-        raise BadMessage(str(error)) from error
     except httptools.HttpParserError as error:
         raise BadMessage(str(error) or "not HTTP") from error
+    if len(collected.headers) > HEADERS:
+        raise BadMessage("too many headers", status=431)
     if not collected.is_complete:
         raise BadMessage("the head is not complete")
 
 
-def _host_of(headers: list[Header], version: str) -> bytes:
-    hosts = [value for name, value in headers if name.lower() == b"host"]
+def _host_of(collected: _Collected, version: str) -> bytes:
+    hosts = collected.deciding.get(b"host", [])
     if len(hosts) != 1 and (version == "1.1" or hosts):
         raise BadMessage("exactly one Host header is needed")
     if hosts and not HOST.fullmatch(hosts[0]):
@@ -194,42 +208,35 @@ def _host_of(headers: list[Header], version: str) -> bytes:
     return hosts[0] if hosts else b""
 
 
-def _framing_of(headers: list[Header]) -> tuple[bool, int | None]:
-    is_chunked, content_length = False, None
-    for name, value in headers:
-        lower = name.lower()
-        if lower == b"transfer-encoding":
-            if value.lower() != b"chunked" or is_chunked:
-                raise BadMessage("the only transfer encoding known here is chunked", status=501)
-            is_chunked = True
-        elif lower == b"content-length":
-            if content_length is not None or not value.isdigit():
-                raise BadMessage("Content-Length is not one number")
-            content_length = int(value)
-    if is_chunked and content_length is not None:
+def _framing_of(collected: _Collected) -> tuple[bool, int | None]:
+    codings = collected.deciding.get(b"transfer-encoding", ())
+    lengths = collected.deciding.get(b"content-length", ())
+    if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
+        raise BadMessage("the only transfer encoding known here is chunked", status=501)
+    if lengths and (len(lengths) > 1 or not lengths[0].isdigit()):
+        raise BadMessage("Content-Length is not one number")
+    if codings and lengths:
         raise BadMessage("both Content-Length and Transfer-Encoding")
-    return is_chunked, content_length
+    return bool(codings), int(lengths[0]) if lengths else None
 
 
-def _take_target(request: RequestHead) -> None:
-    """Bring the target into origin form; an absolute one replaces the Host header (RFC 9112 §3.2.2)."""
-    if len(request.target) > TARGET_BYTES:
-        raise BadMessage("the request target is too long", status=414)
+def _take_other_target(request: RequestHead) -> None:
+    """Bring an absolute target into origin form; it replaces the Host header (RFC 9112 §3.2.2)."""
     absolute = ABSOLUTE.fullmatch(request.target)
     if absolute:
         if not HOST.fullmatch(absolute[1]):
             raise BadMessage("the request target names no host")
         request.host = absolute[1]
         request.target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
-        others = [header for header in request.headers if header[0].lower() != b"host"]
-        request.headers = [(b"Host", request.host), *others]
-    elif not request.target.startswith(b"/") and (request.method, request.target) != (b"OPTIONS", b"*"):
+        others = [header for header in request.headers if header[0] != b"host"]
+        request.headers = [(b"host", b"Host", request.host), *others]
+    elif (request.method, request.target) != (b"OPTIONS", b"*"):
         raise BadMessage("the request target is neither a path nor a URL")
 
 
-def _upgrade_of(request: RequestHead) -> bytes:
+def _upgrade_of(collected: _Collected, tokens: frozenset[bytes]) -> bytes:
     """Only WebSockets are tunnelled: an `h2c` let through would be a second, unread conversation."""
-    if request.version != "1.1" or b"upgrade" not in connection_tokens(request.headers):
+    named = collected.deciding.get(b"upgrade", ())
+    if b"upgrade" not in tokens or len(named) != 1 or named[0].lower() != b"websocket":
         return b""
-    named = [value for name, value in request.headers if name.lower() == b"upgrade"]
-    return named[0] if len(named) == 1 and named[0].lower() == b"websocket" else b""
+    return named[0]

@@ -143,6 +143,37 @@ async def test_another_program_on_the_port_is_not_taken_for_the_dyno(world: Worl
     assert answered == []
 
 
+async def test_what_runs_on_after_its_outermost_process_was_killed_is_ended_too(world: World) -> None:
+    async with world.running() as supervisor:
+        number = world.place(world.deploy(web=RUN))
+        await eventually(world.is_in(number, "up"), within_seconds=10)
+        inside = world.processes_of(number)
+        (outermost,) = {parent_of(pid) for pid in inside} - inside
+        os.kill(outermost, signal.SIGKILL)
+        await eventually(lambda: world.rows[number].restarts == 1 and world.rows[number].state == "up")
+        await supervisor.stop_all()
+
+    assert not any(start_time(pid) for pid in inside)
+
+
+async def test_a_dyno_that_was_never_noted_does_not_run_on_unseen(world: World) -> None:
+    """As when the node process is killed between making the process and noting it."""
+    async with world.running():
+        number = world.place(world.deploy(web=RUN))
+        await eventually(world.is_in(number, "up"), within_seconds=10)
+        inside = world.processes_of(number)
+    (world.data_dir / "dynos" / str(number) / "dyno").unlink()
+
+    async with world.running() as supervisor:
+        await eventually(lambda: not any(start_time(pid) for pid in inside))
+        await eventually(world.is_in(number, "up"), within_seconds=10)
+        await supervisor.stop_all()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 async def test_a_worker_needs_no_port(world: World) -> None:
     async with world.running() as supervisor:
         number = world.place(world.deploy(worker="exec tail -f /dev/null"), "worker")

@@ -139,6 +139,20 @@ async def test_a_dyno_sees_where_the_request_came_from_and_nothing_the_client_ma
         assert gone not in head
 
 
+async def test_a_connection_header_cannot_take_away_what_says_where_a_message_ends() -> None:
+    async def swallow(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"Content-Length" in head:
+            await reader.readexactly(len(SMUGGLED))
+        writer.write(OK.replace(b"\r\n\r\n", b"\r\nConnection: content-length\r\n\r\n"))
+
+    async with dyno(swallow) as app, router(table(local(app.port))) as running:
+        request = POST + b"Connection: content-length, host, close\r\nContent-Length: %d\r\n\r\n"
+        answer = await running.ask(request % len(SMUGGLED) + SMUGGLED)
+
+    assert len(app.heads) == 1 and b"Host: blog.local" in app.heads[0]
+    assert b"Content-Length: 2\r\n" in answer
+
+
 async def test_cookies_of_pinode_itself_never_reach_a_dyno() -> None:
     async with dyno() as app, router(table(local(app.port))) as running:
         await running.ask(get("/", "Cookie: a=1; __Host-pinode-session=secret; b=2"))
