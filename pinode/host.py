@@ -5,6 +5,7 @@ import platform
 import re
 import socket
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -139,7 +140,14 @@ def default_route_address() -> str:
                 return str(asking.getsockname()[0])
         except OSError:
             continue
-    return "127.0.0.1"
+    return reachable_address(own_addresses())
+
+
+def reachable_address(addresses: Iterable[str]) -> str:
+    """The address to be dialled at where no route leads out, as on a switch without a router: IPv4 first."""
+    outside = [ip_address(address) for address in addresses if not ip_address(address).is_loopback]
+    best = min(outside, key=lambda address: (address.version, int(address)), default=ip_address("127.0.0.1"))
+    return str(best)
 
 
 def own_addresses() -> list[str]:

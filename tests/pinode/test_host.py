@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pinode.host import HostSensors, board_model, default_node_name, default_route_address, own_addresses
+from pinode.host import (
+    HostSensors,
+    board_model,
+    default_node_name,
+    default_route_address,
+    own_addresses,
+    reachable_address,
+)
 
 
 def write(file: Path, content: str) -> None:
@@ -98,3 +105,9 @@ def test_the_board_is_named_where_the_kernel_knows_it(tmp_path: Path) -> None:
     write(tmp_path / "firmware/devicetree/base/model", "Raspberry Pi 4 Model B Rev 1.4\0")
 
     assert (unknown, board_model(tmp_path)) == ("", "Raspberry Pi 4 Model B Rev 1.4")
+
+
+def test_a_switch_without_a_router_still_gives_an_address_to_dial() -> None:
+    assert reachable_address(["127.0.0.1", "::1", "fd00::7", "192.168.1.20", "10.0.0.5"]) == "10.0.0.5"
+    assert reachable_address(["::1", "fd00::7"]) == "fd00::7"
+    assert reachable_address(["127.0.0.1"]) == "127.0.0.1"
