@@ -92,19 +92,36 @@ class Host:
             self._front.wait(10)
             self._front = None
 
-    def command(self, words: Sequence[str]) -> list[str]:
-        """The words, to be run inside of this host."""
-        return ["nsenter", "-t", str(self.init_pid), "--net", "--uts", "--mount", "--pid", "--", *words]
+    def command(self, words: Sequence[str], cwd: Path | str = "/") -> list[str]:
+        """The words, to be run inside of this host, in the folder `cwd` of the test (else in its root)."""
+        return [
+            "nsenter",
+            "-t",
+            str(self.init_pid),
+            "--net",
+            "--uts",
+            "--mount",
+            "--pid",
+            "--",
+            "env",
+            "-C",
+            str(cwd),
+            *words,
+        ]
 
-    def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, words: Sequence[str], *, cwd: Path | str = "/", **options: Any
+    ) -> subprocess.Popen[bytes]:
         """A process inside of this host."""
-        return subprocess.Popen(self.command(words), **options)
+        return subprocess.Popen(self.command(words, cwd), **options)
 
     def run(
-        self, words: Sequence[str], *, seconds: float = 60, **options: Any
+        self, words: Sequence[str], *, seconds: float = 60, cwd: Path | str = "/", **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end inside of this host; output captured as text."""
-        return subprocess.run(self.command(words), timeout=seconds, capture_output=True, text=True, **options)
+        return subprocess.run(
+            self.command(words, cwd), timeout=seconds, capture_output=True, text=True, **options
+        )
 
     def connect(self, ip: str, port: int, *, seconds: float = 3.0) -> socket.socket:
         """A TCP connection out of this host's network, usable by the test."""
