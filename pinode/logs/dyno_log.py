@@ -1,8 +1,8 @@
 """The output of one dyno: a file that it appends to by itself; nothing of ours can block it or die on it.
 
 The file knows no times. Beside it stand marks (offset, time), written when growth is noticed; the time is the
-file's own last change, so that what a quiet dyno prints is stamped exactly, however late we look. Over its bound
-the file becomes `.old` (the newest half) and is emptied under the dyno, which goes on appending.
+file's own last change, so that what a quiet dyno prints is stamped exactly, however late we look. Over its
+bound the file becomes `.old` (the newest half) and is emptied under the dyno, which goes on appending.
 """
 
 import os
