@@ -5,13 +5,15 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Coroutine
+from dataclasses import replace
 from random import Random, SystemRandom
 from typing import Protocol
 
 from pinode.apps.observed import NodeStats
 from pinode.host import HostSensors, default_node_name, default_route_address
-from pinode.node_facts import NodeRow, encode_row, is_news
-from pinode.node_parts import Agreement, Grounds, Work, make_agreement, make_work
+from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
+from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
 from pinode.peers.certificates import fingerprint
 from pinode.peers.cluster_key import load_or_make_cluster_key
 from pinode.peers.discovery import announce
@@ -22,13 +24,17 @@ from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Settings
+from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
 MEASURE_SECONDS = 2.0  # how often this machine is measured
 SOONEST_NEWS_SECONDS = 5.0  # and told to the others, when it changed by enough
 LATEST_NEWS_SECONDS = 30.0  # or all the same
-WIND_DOWN_SECONDS = 45.0  # at the most, for handing over and for dynos to end
+# At the most, when this node is stopped:
+HAND_OVER_SECONDS = 5.0
+DYNOS_END_SECONDS = 35.0
+ROUTER_ENDS_SECONDS = 5.0
 
 
 class Runs(Protocol):
@@ -54,6 +60,7 @@ class Node:
         self._agreement: Agreement | None = None
         self._work: Work | None = None
         self._isolation: Isolation = find_isolation(required=settings.sandbox.required)
+        self._facts = facts_of(settings, self._isolation)
         self._random: Random = SystemRandom()
 
     def request_end(self) -> None:
@@ -119,6 +126,7 @@ class Node:
                 links=links,
                 isolation=self._isolation,
                 random=self._random,
+                facts=self._facts,
             )
             agreement = self._agreement = make_agreement(grounds)
             work = self._work = make_work(grounds, agreement, control=self)
@@ -144,7 +152,7 @@ class Node:
         }
         for name, part in parts.items():
             tasks.create_task(part.run(), name=name)
-        tasks.create_task(self._publish_stats(agreement), name="stats")
+        tasks.create_task(self._publish_stats(agreement, work), name="stats")
 
     def _say_where(self, record: FoundingRecord) -> None:
         """What a person wants to know when a node is up."""
@@ -163,18 +171,16 @@ class Node:
         agreement, work = self._agreement, self._work
         if agreement is None or work is None or not self._stop_dynos:
             return
-        try:
-            async with asyncio.timeout(WIND_DOWN_SECONDS):
-                if not self._at_once:
-                    if agreement.replica.is_leader and self._record and len(self._record.members) > 1:
-                        await agreement.replica.transfer_leadership()
-                    await agreement.gossip.leave()
-                await work.supervisor.stop_all()
-                await work.router.stop()
-        except TimeoutError:
-            logger.warning("stopping took too long, ending anyway seconds=%.0f", WIND_DOWN_SECONDS)
-        except OSError as error:
-            logger.warning("handing over failed, ending anyway reason=%s", error)
+        if not self._at_once:
+            await _within(HAND_OVER_SECONDS, self._hand_over(agreement), "handing over")
+        await _within(DYNOS_END_SECONDS, work.supervisor.stop_all(), "ending the dynos")
+        await _within(ROUTER_ENDS_SECONDS, work.router.stop(), "ending the router")
+
+    async def _hand_over(self, agreement: Agreement) -> None:
+        """Tell the others what they would find out anyway, only later."""
+        if agreement.replica.is_leader and self._record and len(self._record.members) > 1:
+            await agreement.replica.transfer_leadership()
+        await agreement.gossip.leave()
 
     def _member(self, node_id: str) -> FoundingMember | None:
         members = self._record.members if self._record else ()
@@ -188,7 +194,11 @@ class Node:
         member = self._member(node_id)
         return (member.host, member.peer_port) if member else None
 
-    async def _publish_stats(self, agreement: Agreement) -> None:
+    def _warnings(self, work: Work) -> tuple[str, ...]:
+        """What this node says of itself in everybody's `pinode status`."""
+        return (*self._facts.warnings, *work.router.warnings)
+
+    async def _publish_stats(self, agreement: Agreement, work: Work) -> None:
         """Measure this machine; tell the others when it is news."""
         sensors = HostSensors(self._settings.node.data_dir)
         told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
@@ -201,8 +211,18 @@ class Node:
             if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
                 agreement.gossip.publish(encode_row(row))
                 told, told_at = row, began
+            agreement.gossip.set_meta(encode_facts(replace(self._facts, warnings=self._warnings(work))))
             await asyncio.sleep(MEASURE_SECONDS)
             lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
+
+
+async def _within(seconds: float, work: Coroutine[None, None, None], what: str) -> None:
+    """Give a last piece of work its time; the node ends in any case."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except (TimeoutError, OSError, QueueError) as error:
+        logger.warning("%s did not succeed, ending anyway reason=%r", what, error)
 
 
 def _own_address(settings: Settings) -> str:

@@ -58,6 +58,7 @@ class Grounds:
     identity: Identity
     links: PeerLinks
     isolation: Isolation
+    facts: NodeFacts
     random: Random
 
 
@@ -202,7 +203,7 @@ def _make_gossip(grounds: Grounds) -> Gossip:
         cluster_id=record.cluster_id,
         seal=DatagramSeal(identity, cluster_id=record.cluster_id, random=grounds.random),
         exchange=exchange,
-        meta=encode_facts(_facts(settings, grounds.isolation)),
+        meta=encode_facts(grounds.facts),
         seeds=[
             (known.host, known.peer_port) for known in record.members if known.node_id != identity.node_id
         ],
@@ -216,7 +217,8 @@ def _make_gossip(grounds: Grounds) -> Gossip:
     return gossip
 
 
-def _facts(settings: Settings, isolation: Isolation) -> NodeFacts:
+def facts_of(settings: Settings, isolation: Isolation) -> NodeFacts:
+    """What this node says of itself, from its start on."""
     return NodeFacts(
         web_port=settings.listen.web.port,
         router_port=settings.listen.router.port,
