@@ -13,7 +13,10 @@ from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import say
 
 TIMEOUT_SECONDS = 20.0
+CONNECT_SECONDS = 3.0  # TCP and TLS together, when there is another node to ask
+LAST_SECONDS = 10.0  # when there is none
 ERROR_BYTES = 65_536
+CHUNK_BYTES = 65_536
 CODE_OF_STATUS = {
     400: ExitCode.USAGE,
     401: ExitCode.NOT_ALLOWED,
@@ -106,12 +109,13 @@ class ApiClient:
         Raises `Failure`; a stream that broke off is a failure too, so that half a log is not taken for all.
         """
         response = self._send(_Asked("GET", _target(path, query)), quiet_seconds=quiet_seconds)
+        rest = b""
         with response:
-            try:
-                for line in response:
-                    yield line.decode(errors="replace").rstrip("\r\n")
-            except (OSError, http.client.HTTPException) as error:
-                raise _broken(path, error) from error
+            for chunk in _chunks(path, response):
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode(errors="replace") for line in whole)
+        if rest:
+            yield rest.decode(errors="replace")
 
     def _send(
         self, asked: _Asked, *, quiet_seconds: float | None = TIMEOUT_SECONDS
@@ -120,8 +124,9 @@ class ApiClient:
         self._doors = self._doors or doors(self._invocation)
         shut: list[Failure] = []
         for door in self._doors:
+            is_last = door is self._doors[-1]
             try:
-                connection = door.connected()
+                connection = door.connected(within_seconds=LAST_SECONDS if is_last else CONNECT_SECONDS)
                 wire = connection.sock
                 wire.settimeout(TIMEOUT_SECONDS)
                 response = self._exchange(door, connection, asked)
@@ -186,6 +191,22 @@ class ApiClient:
 def _target(path: str, query: dict[str, object]) -> str:
     words = {name: str(value) for name, value in query.items() if value is not None}
     return path + ("?" + urllib.parse.urlencode(words) if words else "")
+
+
+def _chunks(path: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body as it comes. Raises `Failure` when it ends early, which reading it by lines would not tell."""
+    expected, received = response.headers.get("Content-Length"), 0
+    while True:
+        try:
+            chunk = response.read1(CHUNK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken(path, error) from error
+        if not chunk:
+            break
+        received += len(chunk)
+        yield chunk
+    if expected is not None and received != int(expected):
+        raise _broken(path, EOFError(f"{received} of {expected} bytes came"))
 
 
 def _broken(path: str, error: Exception) -> Failure:

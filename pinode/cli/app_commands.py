@@ -37,7 +37,7 @@ def apps_create(invocation: Invocation, name: str, git_url: str | None) -> int:
         show_json(app)
         return ExitCode.OK
     url = "" if git_url else " URL"
-    say(f"created {app['name']}; deploy it with: pinode deploy{url} -a {app['name']}\nit will answer at")
+    say(f"created {app['name']}; next: pinode deploy{url} -a {app['name']}")
     click.echo(app["url"])
     return ExitCode.OK
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 
-CONNECT_SECONDS = 5.0  # TCP and TLS together; a node that is there needs far less
 WEB_PORT = 8000
 SOCKET = "pinode.sock"
 SYSTEM_FOLDERS = (Path("/run/pinode"), Path("/var/lib/pinode"))  # of the system unit, of a node run as root
@@ -34,11 +33,11 @@ class SocketDoor:
     def __str__(self) -> str:
         return f"the node's socket {self.path}"
 
-    def connected(self) -> http.client.HTTPConnection:
+    def connected(self, *, within_seconds: float) -> http.client.HTTPConnection:
         """A connection. Raises `Shut`."""
-        connection = http.client.HTTPConnection("localhost", timeout=CONNECT_SECONDS)
+        connection = http.client.HTTPConnection("localhost", timeout=within_seconds)
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(CONNECT_SECONDS)
+        connection.sock.settimeout(within_seconds)
         try:
             connection.sock.connect(str(self.path))
         except PermissionError as error:
@@ -72,10 +71,10 @@ class ServerDoor:
     def __str__(self) -> str:
         return self.server
 
-    def connected(self) -> http.client.HTTPConnection:
+    def connected(self, *, within_seconds: float) -> http.client.HTTPConnection:
         """A connection. Raises `Shut`."""
         connection = http.client.HTTPSConnection(
-            self.host, self.port, timeout=CONNECT_SECONDS, context=self.context
+            self.host, self.port, timeout=within_seconds, context=self.context
         )
         try:
             connection.connect()

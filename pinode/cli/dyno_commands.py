@@ -9,6 +9,7 @@ from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
 from pinode.cli.target import app_option, app_path, chosen_app
 
+MOST_LINES = 1_500  # a node keeps more, but shows no more at once
 LOG_LINE = re.compile(r"(?P<time>\S+) (?P<source>[a-z]+)\[(?P<dyno>[^\]]*)\]: (?P<text>.*)")
 
 
@@ -69,7 +70,7 @@ def _quantity(word: str) -> tuple[str, int]:
 @click.command()
 @app_option
 @click.option("-t", "--tail", "follow", is_flag=True, help="go on as new lines come")
-@click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=100, show_default=True)
+@click.option("-n", "--lines", type=click.IntRange(0, MOST_LINES), default=100, show_default=True)
 @click.option("-p", "--process", metavar="TYPE", help="only this process type, or this dyno")
 @click.pass_obj
 def logs(invocation: Invocation, app: str | None, follow: bool, lines: int, process: str | None) -> int:

@@ -172,13 +172,13 @@ def _run_command(name: str, arguments: list[str], invocation: Invocation) -> int
     module, function, _ = COMMANDS[name]
     command: click.Command = getattr(import_module(f"pinode.cli.{module}"), function)
     try:
-        result = command.main(
-            args=arguments,
-            prog_name=f"pinode {name}",
-            standalone_mode=False,
-            obj=invocation,
-            help_option_names=list(HELP),
-        )
+        # Not `command.main`: that has its own mind about Ctrl-C and closed pipes.
+        with command.make_context(
+            f"pinode {name}", arguments, obj=invocation, help_option_names=list(HELP)
+        ) as context:
+            result = command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         hint = f"`pinode {name} --help` shows how."
         raise Failure(error.format_message(), hint=hint, code=ExitCode.USAGE) from error

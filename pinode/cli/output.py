@@ -15,7 +15,7 @@ STATES_OF_COLOUR = {
     "red": ("dead", "failed", "crashed", "exited", "down", "unknown"),
 }
 COLOURS = {state: colour for colour, states in STATES_OF_COLOUR.items() for state in states}
-AMOUNT = re.compile(r"|[0-9.]+( ?(%|°C|B|KiB|MiB|GiB|s|min|h|d))?")
+AMOUNT = re.compile(r"|[0-9]+(\.[0-9]+)?( ?(%|°C|B|KiB|MiB|GiB|s|min|h|d))?")
 # A terminal obeys these; what apps print and people type must not give it orders.
 CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
