@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +65,11 @@ class CliStage:
     """One node: its data directory with the socket, its port, its cluster."""
 
     def __init__(
-        self, folder: Path, loop: asyncio.AbstractEventLoop, certificate: tuple[Path, Path] | None
+        self,
+        folder: Path,
+        loop: asyncio.AbstractEventLoop,
+        certificate: tuple[Path, Path] | None,
+        people: Sequence[str],
     ) -> None:
         self.folder, self.control, self.port = folder, Control(), free_port()
         self.certificate = certificate or make_certificate(folder)
@@ -73,7 +77,8 @@ class CliStage:
         self._loop = loop
         listen = replace(Settings().listen, web=Address("127.0.0.1", self.port))
         self.cluster = FakeCluster(settings=replace(Settings(), listen=listen))
-        self.cluster.add_user("ada")
+        for name in people:
+            self.cluster.add_user(name)
         serve_build_logs(self.cluster, folder)  # type: ignore[arg-type]
 
     @property
@@ -184,13 +189,15 @@ def finish(process: subprocess.Popen[bytes], stdin: bytes | None = None) -> Ran:
 
 
 @contextlib.contextmanager
-def cli_stage(folder: Path, *, certificate: tuple[Path, Path] | None = None) -> Iterator[CliStage]:
+def cli_stage(
+    folder: Path, *, certificate: tuple[Path, Path] | None = None, people: Sequence[str] = ("ada",)
+) -> Iterator[CliStage]:
     """A node that serves while the block runs, under a certificate of its own or this one."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        stage = CliStage(folder, loop, certificate)
+        stage = CliStage(folder, loop, certificate, people)
         serving = asyncio.run_coroutine_threadsafe(stage.serve(), loop)
         try:
             until(stage.answers, within_seconds=10, saying="the node serves")
