@@ -42,7 +42,8 @@ def demo(
 ) -> int:
     """A cluster of three nodes on this machine that builds and runs an app."""
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # ignored by who is started in the background of a script
+        signal.signal(number, signal.default_int_handler)
     sandboxed = _sandboxed()
     with contextlib.ExitStack() as stack:
         folder = directory.absolute() if directory else Path(stack.enter_context(_temporary_folder()))

@@ -1,6 +1,5 @@
 """The demo's nodes: settings with free ports, real `pinode start` processes, and their end."""
 
-import base64
 import contextlib
 import os
 import secrets
@@ -15,6 +14,9 @@ from pathlib import Path
 
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import Failure, Invocation
+from pinode.dynos.dyno_record import read_records
+from pinode.dynos.proc import processes_under, start_time
+from pinode.peers.cluster_key import new_cluster_key, write_cluster_key
 
 PORT_FIRST, PORT_LAST = 10_000, 32_000  # below those that the kernel gives to outgoing connections
 LISTENERS = ("peer", "web", "apps", "apps_tls", "router")
@@ -102,7 +104,7 @@ def make_nodes(folder: Path, count: int, *, sandboxed: bool) -> list[DemoNode]:
     ports = {name: fixed + place for place, name in enumerate(LISTENERS)}
     app_ports = (fixed + len(LISTENERS), fixed + len(LISTENERS) + APP_PORTS - 1)
     dynos = free_ports(["127.0.0.1"], DYNO_PORTS * count, start=app_ports[1] + 1)
-    key = base64.b64encode(secrets.token_bytes(32)) + b"\n"
+    key = new_cluster_key()
     nodes = []
     for place, host in enumerate(hosts):
         first = dynos + place * DYNO_PORTS
@@ -110,9 +112,8 @@ def make_nodes(folder: Path, count: int, *, sandboxed: bool) -> list[DemoNode]:
             f"n{place + 1}", host, folder / f"n{place + 1}", ports, app_ports, (first, first + DYNO_PORTS - 1)
         )
         node.folder.mkdir(parents=True, exist_ok=True)
-        key_file = node.folder / "cluster.key"
-        key_file.touch(mode=0o600)
-        key_file.write_bytes(key)
+        with contextlib.suppress(FileExistsError):  # a folder that was kept keeps its key
+            write_cluster_key(node.folder / "cluster.key", key)
         join = [f"{other}:{ports['peer']}" for other in hosts if other != host]
         (node.folder / "cluster.toml").write_text(
             _settings(node, expect=count, join=join, sandboxed=sandboxed)
@@ -164,15 +165,21 @@ def stop_nodes(nodes: Sequence[DemoNode]) -> None:
             except subprocess.TimeoutExpired:
                 node.process.kill()
                 node.process.wait()
-    _end_leftovers([node.folder for node in nodes])
+    for node in nodes:
+        _end_leftovers(node.folder)
 
 
-def _end_leftovers(folders: Sequence[Path]) -> None:
-    """Kill what still names one of our folders in its command line: routers and dynos of a killed node."""
-    mine = str(os.getpid())
+def _end_leftovers(folder: Path) -> None:
+    """Kill the router and the dynos of a node that was killed and could not end them."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != mine:
+        if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes()
-                if any(str(folder).encode() + b"/" in command for folder in folders):
+                words = (entry / "cmdline").read_bytes()
+                if b"pinode.router\0" + str(folder).encode() + b"/" in words:
                     os.kill(int(entry.name), signal.SIGKILL)
+    dynos = folder / "data" / "dynos"
+    for _, record in read_records(dynos) if dynos.is_dir() else ():
+        if record and start_time(record.process.pid) == record.process.start_time:
+            for pid in processes_under(record.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,72 @@
+"""`pinode demo`, as `make run` starts it: an app answers on every node, and nothing is left when it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import until
+
+pytestmark = pytest.mark.multi_host
+
+
+def processes_naming(folder: Path) -> list[str]:
+    """Command lines of processes that name the folder, or that run as a dyno of an app of this demo."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry / "environ").read_bytes()
+        except (OSError, NotADirectoryError):
+            continue
+        if entry.name != str(os.getpid()) and (str(folder) in command or DEMO_MARK in environment):
+            found.append(command)
+    return found
+
+
+DEMO_MARK = b"PINODE_APP=hello\0"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_demo_answers_on_three_nodes_and_ctrl_c_leaves_no_process(tmp_path: Path, killed: bool) -> None:
+    words = [sys.executable, "-m", "pinode", "demo", "--dir", str(tmp_path / "demo")]
+    before = set(processes_naming(tmp_path))
+    with (tmp_path / "talk").open("wb") as talk:
+        process = subprocess.Popen(
+            words, stdout=talk, stderr=talk, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    try:
+        said = until(
+            lambda: (
+                "Ctrl-C stops everything" in (tmp_path / "talk").read_text()
+                and (tmp_path / "talk").read_text()
+            ),
+            within_seconds=90,
+            saying="the demo is up",
+            describe=lambda: (tmp_path / "talk").read_text(),
+        )
+        urls = re.findall(r"app (http://\S+)", said)
+        answers = [urllib.request.build_opener().open(url, timeout=10).read() for url in urls]
+        assert len(answers) == 3
+        assert all(b"Hello" in answer for answer in answers)
+        if killed:  # its dyno and its router go on without it, and must be found at the end
+            for line in Path("/proc").iterdir():
+                command = line / "cmdline"
+                if line.name.isdigit() and command.exists():
+                    text = command.read_bytes()
+                    if b"\0start\0" in text and str(tmp_path / "demo" / "n1").encode() in text:
+                        os.kill(int(line.name), signal.SIGKILL)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+    until(
+        lambda: set(processes_naming(tmp_path)) <= before,
+        within_seconds=5,
+        saying=f"nothing is left of {before}",
+    )
