@@ -166,10 +166,10 @@ class LiveCluster:
         """Newest dyno rows of all nodes."""
         return self._reports()
 
-    def at_work(self) -> tuple[int, int]:
-        """How many dynos and builds this node has at the moment."""
-        dynos = [row for row in self._reports() if row.node_id == self.node_id and row.state in RUNNING]
-        builds = [build for build in self.state.registry.unfinished_builds() if build.node_id == self.node_id]
+    def at_work(self, node_id: str) -> tuple[int, int]:
+        """How many dynos and builds a node has at the moment."""
+        dynos = [row for row in self._reports() if row.node_id == node_id and row.state in RUNNING]
+        builds = [build for build in self.state.registry.unfinished_builds() if build.node_id == node_id]
         return len(dynos), len([build for build in builds if build.state == "building"])
 
     def _view(self, node_id: str, member: Member | None) -> NodeView:
@@ -181,6 +181,7 @@ class LiveCluster:
         if member:
             state = _STATES[member.state.name]
         host, port = member.address if member else (known.host, known.peer_port)
+        dynos, builds = self.at_work(node_id) if state in ("alive", "suspect") else (0, 0)
         return NodeView(
             node_id=node_id,
             name=known.name,
@@ -197,8 +198,8 @@ class LiveCluster:
             started_at_unix=facts.started_at_unix,
             warnings=facts.warnings,
             stats=row.stats,
-            dynos=row.dynos,
-            builds=row.builds,
+            dynos=dynos,
+            builds=builds,
             stats_age_seconds=max(0.0, self._monotonic() - stat.measured_at) if stat else None,
         )
 

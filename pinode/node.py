@@ -205,7 +205,7 @@ class Node:
         while True:
             began = time.monotonic()
             stats = NodeStats(**sensors.sample(began).as_stats(), loop_lag_ms=round(lag_seconds * 1000, 1))
-            dynos, builds = agreement.cluster.at_work()
+            dynos, builds = agreement.cluster.at_work(agreement.cluster.node_id)
             row = NodeRow(stats=stats, dynos=dynos, builds=builds)
             since = began - told_at
             if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
