@@ -81,7 +81,8 @@ class People:
             hashed.update(pack(to_plain(session)))
         return hashed.digest()
 
-    def _register(self, command: Register, *, now: int) -> None:
+    def check_registration(self, command: Register) -> None:
+        """Raise what `apply` would refuse, but for the password's hash: before that is made and agreed."""
         self._check_may_register(command)
         if not USER_NAME.fullmatch(command.name):
             raise InvalidPerson(
@@ -90,12 +91,15 @@ class People:
             )
         if command.email is not None and not _EMAIL.fullmatch(command.email):
             raise InvalidPerson(what=f"{command.email[:100]!r}", rule="is no e-mail address")
-        if not 0 < len(command.password_hash) <= HASH_BYTES:
-            raise InvalidPerson(what="the password's hash", rule=f"must have 1 to {HASH_BYTES} bytes")
         if command.name in self._users:
             raise UserExists(name=command.name)
         if len(self._users) >= USERS:
             raise TooManyUsers(bound=USERS)
+
+    def _register(self, command: Register, *, now: int) -> None:
+        self.check_registration(command)
+        if not 0 < len(command.password_hash) <= HASH_BYTES:
+            raise InvalidPerson(what="the password's hash", rule=f"must have 1 to {HASH_BYTES} bytes")
         self._users[command.name] = User(
             name=command.name,
             password_hash=command.password_hash,

@@ -1,5 +1,7 @@
 """Registering and logging in, as the API and the pages both do it."""
 
+from dataclasses import replace
+
 from pinode.errors import NotAllowed, NotLoggedIn
 from pinode.people.commands import EndSession, Register, StartSession
 from pinode.people.errors import RegistrationClosed, SessionUnknown
@@ -33,15 +35,15 @@ async def register_user(
             raise NotAllowed("only administrators create users.", hint="Ask one.")
     else:
         site.tries_by_address.take(address, now=site.clock())
-    await site.cluster.execute(
-        Register(
-            name=username,
-            password_hash=await site.passwords.hash(password),
-            email=email or None,
-            setup_code_hash=setup_code_hash(setup_code or ""),
-            created_by=by.name if by is not None else None,
-        )
+    wanted = Register(
+        name=username,
+        password_hash=b"",
+        email=email or None,
+        setup_code_hash=setup_code_hash(setup_code or ""),
+        created_by=by.name if by is not None else None,
     )
+    people.check_registration(wanted)  # what is refused is neither hashed nor written to the log
+    await site.cluster.execute(replace(wanted, password_hash=await site.passwords.hash(password)))
 
 
 async def start_session(site: Site, *, address: str, username: str, password: str, label: str | None) -> str:

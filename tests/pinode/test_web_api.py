@@ -34,6 +34,22 @@ async def test_the_first_user_registers_with_the_setup_code_and_is_administrator
         assert (made.status, made.json()) == (201, {"username": "ada", "role": "admin", "email": None})
 
 
+async def test_a_registration_that_is_refused_never_reaches_the_log() -> None:
+    async with stage() as web:
+        person = {"username": "ada", "password": "four random words", "setup_code": SETUP_CODE}
+        for wrong in (
+            {"setup_code": "AAAA-AAAA"},
+            {"username": "Ada!"},
+            {"email": "none"},
+            {"password": "short"},
+        ):
+            refused = await web.api("POST", "/api/v1/users", {**person, **wrong}, by=None)
+
+            assert 400 <= refused.status < 500
+
+        assert web.cluster.commands == []
+
+
 async def test_who_logs_in_gets_a_token_that_opens_the_api_until_it_is_given_back() -> None:
     async with stage() as web:
         person = {"username": "ada", "password": "four random words"}
