@@ -5,6 +5,7 @@ import fcntl
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,13 +18,25 @@ from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
+CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+
+class OneLine(logging.Formatter):
+    """A line of the log stays one line: what strangers wrote (a path, a reason) cannot pass for another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Escape control characters; a traceback is added after this and keeps its lines."""
+        record.message = CONTROLS.sub(lambda found: ascii(found[0])[1:-1], record.message)
+        return super().formatMessage(record)
 
 
 def run_node(config: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]) -> int:
     """Run this machine's node until it is told to stop; the exit code. Raises `PinodeError`."""
     settings = load_settings(config, environ, overrides)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    output = logging.StreamHandler(sys.stderr)
+    output.setFormatter(OneLine(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[output])
     for noisy in ("aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o077)
