@@ -22,6 +22,7 @@ from replicated_queue.queue.codec import decode_command
 from replicated_queue.queue.commands import ExpireLease, PutMany, Reserve
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import (
+    MAX_FRAME_BYTES,
     Outcome,
     decode_ask,
     decode_envelope,
@@ -32,6 +33,7 @@ from replicated_queue.request_codec import (
 from replicated_queue.requests import ExtendLease, ForgetWaiter, Request, ReserveJobs, Submit, Withdraw
 
 HELLO_SECONDS: Final = 10.0
+STRANGER_FRAME_BYTES: Final = 16 * 1024  # of who has not shown a token yet: room for one
 MAX_TIMEOUT_SECONDS: Final = 600.0
 MAX_UNDER_WAY: Final = 2_048  # requests of one client
 Authenticate = Callable[[bytes], Awaitable[bool]]
@@ -41,11 +43,11 @@ logger = logging.getLogger(__name__)
 
 def queue_protocol(
     broker: Broker, *, authenticate: Authenticate, platform: bool = False
-) -> Callable[[], "ClientConnection"]:
+) -> Callable[..., "ClientConnection"]:
     """A factory of protocols for a listener: one serves one connection of a client.
 
     `authenticate` judges the token of its first frame. `platform` opens topics that begin with `pinode.`, for
-    the node's own socket.
+    the node's own socket. The factory takes `on_judged`, called when the client is known, or gone.
     """
     return partial(ClientConnection, broker, authenticate=authenticate, platform=platform)
 
@@ -53,11 +55,19 @@ def queue_protocol(
 class ClientConnection(asyncio.Protocol):
     """One client: it says hello, then its requests run side by side. When it leaves, they are withdrawn."""
 
-    def __init__(self, broker: Broker, *, authenticate: Authenticate, platform: bool) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        authenticate: Authenticate,
+        platform: bool,
+        on_judged: Callable[[], None] | None = None,
+    ) -> None:
         self._broker = broker
+        self._on_judged = on_judged
         self._authenticate = authenticate
         self._platform = platform
-        self._frames = FrameReader()
+        self._frames = FrameReader(STRANGER_FRAME_BYTES)
         self._transport: asyncio.Transport | None = None
         self._writer: FrameWriter | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
@@ -88,6 +98,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._hello_timer is not None:
             self._hello_timer.cancel()
+        self._judged()
         under_way = list(self._under_way.values())
         self._under_way.clear()
         for future in under_way:
@@ -118,6 +129,8 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
             return
         self._is_welcome = True
+        self._frames.most_bytes = MAX_FRAME_BYTES
+        self._judged()
         self._writer.write(encode_welcome(self._broker.applied_index))
         self._transport.resume_reading()
         early, self._early = self._early, []
@@ -126,6 +139,11 @@ class ClientConnection(asyncio.Protocol):
                 self._ask(frame)
         except (MalformedMessage, UnknownVersion):
             self._transport.abort()
+
+    def _judged(self) -> None:
+        on_judged, self._on_judged = self._on_judged, None
+        if on_judged is not None:
+            on_judged()
 
     def _ask(self, frame: bytes) -> None:
         """Take one request; its answer is written when it is there."""

@@ -10,9 +10,10 @@ MAX_UNSENT_BYTES = 16 * 1024 * 1024  # a reader that lets so much pile up is cut
 
 
 class FrameReader:
-    """Cuts what a socket gave into frames."""
+    """Cuts what a socket gave into frames of at most `most_bytes`; raised once its sender is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MAX_FRAME_BYTES) -> None:
+        self.most_bytes = most_bytes
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -21,9 +22,9 @@ class FrameReader:
         position = 0
         while len(buffer) - position >= LENGTH.size:
             (length,) = LENGTH.unpack_from(buffer, position)
-            if length > MAX_FRAME_BYTES:
+            if length > self.most_bytes:
                 self._rest = b""
-                raise MalformedMessage(f"a frame of {length} bytes, more than {MAX_FRAME_BYTES}")
+                raise MalformedMessage(f"a frame of {length} bytes, more than {self.most_bytes}")
             end = position + LENGTH.size + length
             if end > len(buffer):
                 break

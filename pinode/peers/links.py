@@ -16,7 +16,7 @@ from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.frames import VERSION, Hello, Refusal
 from pinode.peers.identity import Identity
 from pinode.peers.lanes import LaneLink
-from pinode.peers.listener import Listener
+from pinode.peers.listener import Listener, QueueDoor
 from pinode.peers.questions import CallLink, stream
 from pinode.peers.tls import PEER_NAME, peer_client_context, peer_server_context
 from pinode.settings import Address
@@ -105,7 +105,7 @@ class PeerLinks:
         """Have `handler(peer)` called when a link was reset, closed or refused: the process there is gone."""
         self._reset_handler = handler
 
-    def on_queue_client(self, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext) -> None:
+    def on_queue_client(self, factory: QueueDoor, context: ssl.SSLContext) -> None:
         """Serve queue clients by protocols of `factory`, under `context` (of `WebCredentials`)."""
         self._listener.on_queue_client(factory, context)
 

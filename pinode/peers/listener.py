@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from pinode.errors import Conflict
 from pinode.peers.certificates import QUEUE_NAME, peer_in
@@ -28,6 +29,14 @@ ACCEPT_AGAIN_SECONDS = 0.2  # when the system has no more file descriptors
 BACKLOG = 128
 
 
+class QueueDoor(Protocol):
+    """Makes the protocol that serves one queue client."""
+
+    def __call__(self, *, on_judged: Callable[[], None]) -> asyncio.Protocol:
+        """`on_judged` is to be called when the client has proved who it is, or is gone."""
+        ...
+
+
 class Listener:
     """Accepts connections; `on_peer(node id, hello, connection)` gets those of holders of the cluster key."""
 
@@ -42,12 +51,15 @@ class Listener:
         self._on_peer = on_peer
         self._unproven: Counter[str] = Counter()
         self._queue_context: ssl.SSLContext | None = None
-        self._queue_client: Callable[[], asyncio.Protocol] | None = None
+        self._queue_client: QueueDoor | None = None
         self.bound: Address | None = None
         context.sni_callback = self._choose_certificate
 
-    def on_queue_client(self, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext) -> None:
-        """Hand queue clients to protocols of `factory`; they see the certificate of `context`."""
+    def on_queue_client(self, factory: QueueDoor, context: ssl.SSLContext) -> None:
+        """Hand queue clients to protocols of `factory`; they see the certificate of `context`.
+
+        Until the protocol says that the client is known, or gone, it counts as a stranger.
+        """
         self._queue_client, self._queue_context = factory, context
 
     async def run(self) -> None:
@@ -113,8 +125,7 @@ class Listener:
     def _identify(self, connection: FrameConnection, proven: "asyncio.Future[None]") -> None:
         protocol, certificate = connection.protocol_chosen(), connection.peer_certificate()
         if protocol == QUEUE_PROTOCOL and self._queue_client is not None:
-            self._hand_on(connection, self._queue_client())
-            _settle(proven)
+            self._hand_on(connection, self._queue_client(on_judged=lambda: _settle(proven)))
             return
         try:
             if protocol != PEER_PROTOCOL or certificate is None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -346,7 +346,13 @@ async def test_a_flood_of_silent_connections_is_bounded_and_shuts_nobody_else_ou
 
 
 class Greeter(asyncio.Protocol):
-    """Stands for the queue's server: says which certificate its client showed, which is none."""
+    """Stands for the queue's server: it greets and hangs up."""
+
+    def __init__(self, *, on_judged: Callable[[], None]) -> None:
+        self._on_judged = on_judged
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._on_judged()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -375,6 +381,44 @@ async def test_queue_clients_need_no_certificate_and_see_the_one_of_the_web(tmp_
         as_peer = await raw_tls(node, client, "queue.pinode")
 
     assert (before, after, as_peer) == (b"", b"queue here", b"")
+
+
+class Unsure(asyncio.Protocol):
+    """A queue's server that does not know yet whom it serves."""
+
+    def __init__(self, *, on_judged: Callable[[], None]) -> None:
+        pass
+
+
+async def test_queue_clients_count_as_strangers_until_they_have_proved_who_they_are(tmp_path: Path) -> None:
+    (node,) = cluster_of(1)
+    authority, key = new_web_authority("home")
+    web = load_web_credentials(
+        tmp_path,
+        authority_pem=authority,
+        authority_key_pem=key,
+        cluster_name="home",
+        host="pi1",
+        addresses=["10.0.0.5"],
+    )
+    client = ssl.create_default_context(cadata=authority)
+    client.set_alpn_protocols([QUEUE_PROTOCOL])
+    async with running(node):
+        node.links.on_queue_client(Unsure, web.context(QUEUE_PROTOCOL))
+        bound = node.links.bound or Address("", 0)
+        strangers = [
+            (
+                await asyncio.open_connection(
+                    bound.host, bound.port, ssl=client, server_hostname="queue.pinode"
+                )
+            )[1]
+            for _ in range(MAX_UNPROVEN_PER_SOURCE)
+        ]
+
+        with pytest.raises(OSError):
+            await asyncio.open_connection(bound.host, bound.port, ssl=client, server_hostname="queue.pinode")
+        for stranger in strangers:
+            stranger.transport.abort()
 
 
 async def test_a_port_that_is_taken_is_named() -> None:

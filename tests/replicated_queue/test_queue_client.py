@@ -19,7 +19,7 @@ from replicated_queue import (
     SessionExpired,
 )
 from replicated_queue.client_link import NodeAddress
-from replicated_queue.client_server import queue_protocol
+from replicated_queue.client_server import STRANGER_FRAME_BYTES, queue_protocol
 from replicated_queue.errors import InvalidRequest, JobNotFound
 from replicated_queue.queue.commands import ExpireLease
 from replicated_queue.request_codec import LENGTH, MAX_FRAME_BYTES
@@ -297,6 +297,7 @@ async def test_members_have_no_topics_of_the_platform_and_end_no_leases(ca: Thro
     [
         b"GET / HTTP/1.1\r\n\r\n",
         LENGTH.pack(MAX_FRAME_BYTES + 1),
+        LENGTH.pack(STRANGER_FRAME_BYTES + 1),  # a stranger's memory is a few kilobytes
         LENGTH.pack(3) + b"\x93\x01\x02",
         LENGTH.pack(1) + b"\xc0",
         LENGTH.pack(0),
