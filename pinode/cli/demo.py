@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -42,13 +43,14 @@ def demo(
 ) -> int:
     """A cluster of three nodes on this machine that builds and runs an app."""
     started = time.monotonic()
-    for number in (signal.SIGINT, signal.SIGTERM):  # ignored by who is started in the background of a script
+    # Ignored by who is started in the background of a script; a closed terminal is an end too.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     sandboxed = _sandboxed()
     with contextlib.ExitStack() as stack:
         folder = directory.absolute() if directory else Path(stack.enter_context(_temporary_folder()))
         nodes = stack.enter_context(_running(make_nodes(folder, count, sandboxed=sandboxed)))
-        password = _found(nodes)
+        password = _found(nodes, folder / "admin-password")
         say(f"       {count} nodes agreed on a cluster after {time.monotonic() - started:.1f} s")
         url = git_url or stack.enter_context(_example(folder))
         version = _deploy(nodes[0], url)
@@ -96,9 +98,10 @@ def _running(nodes: list[DemoNode]) -> Iterator[list[DemoNode]]:
         yield nodes
     finally:
         # A second Ctrl-C must not leave processes behind.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        say("\n-----> Stopping")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say("\n-----> Stopping")
         stop_nodes(nodes)
 
 
@@ -130,29 +133,31 @@ def _until(
             reason = f": {error}"
         time.sleep(POLL_SECONDS)
     raise Failure(
-        f"not within {seconds:.0f} s: {what}{reason}", hint=f"logs: {nodes[0].folder.parent}/n*/node.log"
+        f"not within {seconds:.0f} s: {what}{reason}\n{nodes[0].last_words()}",
+        hint="with --dir DIR the logs are kept: DIR/n*/node.log",
     )
 
 
-def _found(nodes: Sequence[DemoNode]) -> str:
-    """Wait for the cluster and register its administrator; the password."""
+def _found(nodes: Sequence[DemoNode], password_file: Path) -> str:
+    """Wait for the cluster and register its administrator; the password, which a kept folder keeps."""
     client = nodes[0].client()
-    code: str = _until(
-        nodes,
-        lambda: client.get("/api/v1/local/setup-code")["setup_code"] or "",
-        seconds=60,
-        what="founding a cluster",
-    )
     _until(
         nodes,
         lambda: client.get("/api/v1/status")["cluster"]["has_quorum"] or None,
         seconds=60,
-        what="electing a leader",
+        what="founding a cluster and electing a leader",
     )
+    code = client.get("/api/v1/local/setup-code")["setup_code"]
     password = secrets.token_urlsafe(9)
-    if not code:
-        return "(as you chose it)"
-    client.post("/api/v1/users", {"username": "admin", "password": password, "setup_code": code})
+    try:
+        client.post("/api/v1/users", {"username": "admin", "password": password, "setup_code": code or ""})
+    except Failure as failure:
+        # A folder that was kept has its administrator already, which this node may be about to learn.
+        if failure.code not in (ExitCode.CONFLICT, ExitCode.NOT_ALLOWED):
+            raise
+        return password_file.read_text() if password_file.exists() else "(as you chose it)"
+    password_file.touch(mode=0o600)
+    password_file.write_text(password)
     return password
 
 
@@ -194,7 +199,8 @@ def _say_where(nodes: Sequence[DemoNode], version: int, password: str, *, second
     for node in nodes:
         click.echo(f"  {node.name}   app {_app_url(node)}   web {node.web_url}")
     click.echo(f"\n  log in as admin with the password {password}")
-    click.echo(f"  a node's own commands: pinode --config {nodes[0].folder}/cluster.toml status")
+    command = sys.argv[0] if sys.argv[0].endswith("/pinode") else "pinode"
+    click.echo(f"  in another terminal: {command} --config {nodes[0].folder}/cluster.toml status")
 
 
 def _wait_for_end(nodes: Sequence[DemoNode]) -> None:

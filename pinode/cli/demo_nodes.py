@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinode.cli.api_client import ApiClient
-from pinode.cli.invocation import Failure, Invocation
+from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.dynos.dyno_record import read_records
 from pinode.dynos.proc import processes_under, start_time
 from pinode.peers.cluster_key import new_cluster_key, write_cluster_key
+from pinode.settings import load_settings
 
 PORT_FIRST, PORT_LAST = 10_000, 32_000  # below those that the kernel gives to outgoing connections
 LISTENERS = ("peer", "web", "apps", "apps_tls", "router")
@@ -97,7 +98,19 @@ def _is_free(hosts: Sequence[str], port: int) -> bool:
 
 
 def make_nodes(folder: Path, count: int, *, sandboxed: bool) -> list[DemoNode]:
-    """Write `cluster.toml` and the shared key for `count` nodes on 127.0.0.1, 127.0.0.2, …"""
+    """Write `cluster.toml` and the shared key for `count` nodes on 127.0.0.1, 127.0.0.2, …
+
+    A folder that was kept is used as it is: its nodes know each other by their addresses.
+    """
+    kept = sorted(path.parent for path in folder.glob("n*/cluster.toml"))
+    if kept:
+        if len(kept) != count:
+            raise Failure(
+                f"{folder} has {len(kept)} nodes, not {count}",
+                hint=f"--nodes {len(kept)}, or another --dir",
+                code=ExitCode.CONFLICT,
+            )
+        return [_kept_node(node_folder) for node_folder in kept]
     hosts = [f"127.0.0.{number}" for number in range(1, count + 1)]
     start = PORT_FIRST + secrets.randbelow(18_000)
     fixed = free_ports(hosts, len(LISTENERS) + APP_PORTS, start=start)
@@ -112,14 +125,26 @@ def make_nodes(folder: Path, count: int, *, sandboxed: bool) -> list[DemoNode]:
             f"n{place + 1}", host, folder / f"n{place + 1}", ports, app_ports, (first, first + DYNO_PORTS - 1)
         )
         node.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):  # a folder that was kept keeps its key
-            write_cluster_key(node.folder / "cluster.key", key)
+        write_cluster_key(node.folder / "cluster.key", key)
         join = [f"{other}:{ports['peer']}" for other in hosts if other != host]
         (node.folder / "cluster.toml").write_text(
             _settings(node, expect=count, join=join, sandboxed=sandboxed)
         )
         nodes.append(node)
     return nodes
+
+
+def _kept_node(folder: Path) -> DemoNode:
+    settings = load_settings(folder / "cluster.toml", {})
+    listen = settings.listen
+    return DemoNode(
+        name=settings.node.name,
+        host=settings.node.advertise,
+        folder=folder,
+        ports={name: getattr(listen, name).port for name in LISTENERS},
+        app_ports=(listen.app_ports.first, listen.app_ports.last),
+        dyno_ports=(listen.dyno_ports.first, listen.dyno_ports.last),
+    )
 
 
 def _settings(node: DemoNode, *, expect: int, join: Sequence[str], sandboxed: bool) -> str:
