@@ -29,7 +29,6 @@ from replicated_queue.requests import ForgetWaiter, LeaderRequest, ReserveJobs, 
 CALL_SECONDS: Final = 3.0  # for an answer of the leader, beyond what a reserve waits there
 FIRST_RETRY_SECONDS: Final = 0.02
 LONGEST_RETRY_SECONDS: Final = 0.1
-LOOK_SECONDS: Final = 0.25  # how soon a call to a node that no longer leads is given up
 MAX_BATCH: Final = 128
 MAX_BATCH_BYTES: Final = 512 * 1024
 MAX_WAIT_SECONDS: Final = 600.0
@@ -94,6 +93,7 @@ class Courier:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         log.on_leadership(self._leadership_changed)
+        log.on_leader(self._abandon_former_leader)
 
     async def run(self) -> None:
         """Own the calls to other nodes until cancelled."""
@@ -181,7 +181,6 @@ class Courier:
         for parcel in parcels:
             parcel.leader = leader
             parcel.call = task
-        self._arm(self._clock() + LOOK_SECONDS)
 
     async def _ask(self, leader: PeerId, parcels: list[_Parcel], requests: list[LeaderRequest]) -> None:
         wait_ms = max(request.wait_ms if isinstance(request, ReserveJobs) else 0 for request in requests)
@@ -286,13 +285,14 @@ class Courier:
                 self._give_up(parcel, now)
             elif parcel.retry_at is not None and parcel.retry_at <= now:
                 self._dispatch(parcel)
-            elif parcel.call is not None and self._log.leader_id not in (None, parcel.leader):
-                self._abandon(parcel)
         next_at = [min(parcel.deadline, parcel.retry_at or parcel.deadline) for parcel in self._parcels]
-        if any(parcel.call is not None for parcel in self._parcels):
-            next_at.append(now + LOOK_SECONDS)
         if next_at:
             self._arm(min(next_at))
+
+    def _abandon_former_leader(self) -> None:
+        for parcel in list(self._parcels):
+            if parcel.call is not None and self._log.leader_id not in (None, parcel.leader):
+                self._abandon(parcel)
 
     def _abandon(self, parcel: _Parcel) -> None:
         """Another node leads now: whoever was asked may never answer."""

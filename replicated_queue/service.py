@@ -71,6 +71,8 @@ class ReplicaService:
         self._announced_term = 0  # the term in which we said to lead; 0: we did not
         self._applied_callbacks: list[AppliedCallback] = []
         self._leadership_callbacks: list[LeadershipCallback] = []
+        self._leader_callbacks: list[Callable[[], None]] = []
+        self._told_leader: int | None = None
         self._handed_over: list[asyncio.Future[None]] = []
 
     async def run(self) -> None:
@@ -130,6 +132,11 @@ class ReplicaService:
         return self._replica is not None and self._replica.raft.role is Role.LEADER
 
     @property
+    def is_leading(self) -> bool:
+        """Whether it leads and has applied all that was agreed before: only then is its state the newest."""
+        return self._replica is not None and self._replica.is_leading
+
+    @property
     def leader_id(self) -> int | None:
         return (self._replica.raft.leader or None) if self._replica is not None else None
 
@@ -175,6 +182,10 @@ class ReplicaService:
     def on_leadership(self, callback: LeadershipCallback) -> None:
         """Call back with True once this replica leads and has applied its no-op, False when that ends."""
         self._leadership_callbacks.append(callback)
+
+    def on_leader(self, callback: Callable[[], None]) -> None:
+        """Call back whenever `leader_id` is another than before, None included."""
+        self._leader_callbacks.append(callback)
 
     async def transfer_leadership(self, to: int | None = None) -> None:
         """Hand leadership to `to` or to the best voter, and wait until done, at most an election timeout.
@@ -348,6 +359,10 @@ class ReplicaService:
             logger.info("leading term=%d last_index=%d", term, self.last_index)
             for callback in self._leadership_callbacks:
                 callback(True, term)
+        if self._told_leader != self.leader_id:
+            self._told_leader = self.leader_id
+            for told in self._leader_callbacks:
+                told()
         if replica.raft.role is not Role.LEADER:
             for waiter in self._handed_over:
                 if not waiter.done():

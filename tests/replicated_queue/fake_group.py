@@ -19,6 +19,7 @@ class FakeLog:
         self.applied_index = 0
         self.has_quorum = True
         self.leadership_callbacks: list[LeadershipCallback] = []
+        self.leader_callbacks: list[Callable[[], None]] = []
         self.applied_callbacks: list[AppliedCallback] = []
         self._group = group
         self._id = node_id
@@ -42,6 +43,9 @@ class FakeLog:
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
         self.leadership_callbacks.append(callback)
+
+    def on_leader(self, callback: Callable[[], None]) -> None:
+        self.leader_callbacks.append(callback)
 
     def on_applied(self, callback: AppliedCallback) -> None:
         self.applied_callbacks.append(callback)
@@ -130,6 +134,9 @@ class FakeGroup:
             if node_id is not None:
                 for callback in self.logs[node_id].leadership_callbacks:
                     callback(is_leader, self.term)
+        for log in self.logs.values():
+            for told in log.leader_callbacks:
+                told()
 
     def propose(self, data: bytes) -> "asyncio.Future[bytes]":
         if self.busy:
