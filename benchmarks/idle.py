@@ -7,6 +7,7 @@ refuses tmpfs, where nothing would be written.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -21,6 +22,8 @@ from tests.multi_host.network import Host, Network
 from tests.waiting import until
 
 SETTLE_SECONDS = 20.0
+SOURCES = Path(__file__).parent.parent  # the pinode measured is the one beside this file, installed or not
+PINODE = ("env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "pinode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,13 @@ def usage(host: Host) -> Usage:
             cpu += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
             written += int(lines["write_bytes"])
-    card = host.run(["cat", "/sys/class/net/eth0/statistics/tx_bytes"]).stdout
-    return Usage(cpu, written, int(card))
+    return Usage(cpu, written, sent_bytes(host))
+
+
+def sent_bytes(host: Host) -> int:
+    """Left by the host's network card; /proc knows the host's own network, /sys the one it was mounted in."""
+    cards = Path(f"/proc/{host.init_pid}/net/dev").read_text()
+    return int(next(line for line in cards.splitlines() if "eth0:" in line).split(":")[1].split()[8])
 
 
 def memory(pid: int) -> tuple[float, float]:
@@ -93,10 +101,9 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def leader_of(host: Host, folder: Path) -> str:
-    """Who leads, as this host sees it."""
-    done = host.run([sys.executable, "-m", "pinode", "status"], cwd=folder)
-    words = done.stdout.split("leader ")
-    return words[1].split(",")[0] if len(words) > 1 else ""
+    """Who leads, as this host sees it; empty while nobody does."""
+    done = host.run([*PINODE, "status", "--json"], cwd=folder)
+    return json.loads(done.stdout)["cluster"]["leader"] or "" if done.returncode == 0 else ""
 
 
 def main() -> None:
@@ -112,11 +119,11 @@ def main() -> None:
             f"file system {kind}, fdatasync {fdatasync_seconds(network.folder) * 1e6:.0f} µs, {os.cpu_count()} CPUs"
         )
         join = [word for host in network.hosts.values() for word in ("--join", host.ip)]
-        network[1].run([sys.executable, "-m", "pinode", "init", "--expect", "3", *join], cwd=folder)
+        network[1].run([*PINODE, "init", "--expect", "3", *join], cwd=folder)
         hosts = list(network.hosts.values())
         for host in hosts:
             with (host.outside / "node.log").open("ab") as log:
-                host.start([sys.executable, "-m", "pinode", "start"], cwd=folder, stdout=log, stderr=log)
+                host.start([*PINODE, "start"], cwd=folder, stdout=log, stderr=log)
         leader = until(lambda: leader_of(hosts[0], Path(folder)), within_seconds=60, saying="a leader")
         threading.Event().wait(SETTLE_SECONDS)
         before = {host.name: usage(host) for host in hosts}
