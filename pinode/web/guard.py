@@ -13,6 +13,7 @@ from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput, NotAllowed, NotFound, NotLoggedIn
 from pinode.web.caller import FORM_COOKIE, SAFE_METHODS, Caller, caller_of, check_not_forged, on_socket
+from pinode.web.messages import shown
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
 from pinode.web.routes import Route
@@ -91,7 +92,9 @@ async def _check(route: Route, request: web.Request) -> None:
     if caller is not None:
         request[CALLER] = caller
     if caller is None and route.access != "public":
-        raise NotLoggedIn("you are not logged in.", hint="`pinode auth:login`, or POST /api/v1/sessions.")
+        raise NotLoggedIn(
+            "you are not logged in.", hint="Log in, or send a token: POST /api/v1/sessions gives one."
+        )
     if request.method not in SAFE_METHODS:
         await _read_body(request)
         if caller is not None and caller.by == "session":
@@ -108,6 +111,12 @@ async def _read_body(request: web.Request) -> None:
     if request.content_type.startswith("multipart/"):
         raise InvalidInput(
             "files are taken nowhere here.", hint="Send a form or JSON.", code="wrong_media_type"
+        )
+    if (coding := request.headers.get("Content-Encoding", "identity")) != "identity":
+        raise InvalidInput(
+            f"a body packed with {shown(coding)} is not taken.",
+            hint="Send it plain.",
+            code="wrong_media_type",
         )
     try:
         async with asyncio.timeout(site_of(request).body_seconds):

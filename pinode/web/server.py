@@ -57,6 +57,7 @@ class WebServer:
         runner = web.AppRunner(
             self._application,
             access_log=None,
+            auto_decompress=False,  # a stranger's megabyte could be a gigabyte; see `guard`
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             max_line_size=HEAD_BYTES,
             max_field_size=HEAD_BYTES,

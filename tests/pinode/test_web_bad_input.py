@@ -228,6 +228,13 @@ async def test_a_form_with_files_is_refused(web: Stage) -> None:
     assert (answer.status, answer.code) == (400, "wrong_media_type")
 
 
+async def test_a_packed_body_is_refused_unread(web: Stage) -> None:
+    answer = await web.api("POST", "/api/v1/apps", b"x", Content_Encoding="compress")
+
+    assert (answer.status, answer.code) == (400, "wrong_media_type")
+    assert "'compress'" in answer.message
+
+
 async def test_an_idempotency_key_that_is_no_key_is_refused(web: Stage) -> None:
     answer = await web.api("POST", "/api/v1/apps", {"name": "wiki"}, Idempotency_Key="x" * 201)
 
