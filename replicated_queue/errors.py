@@ -75,7 +75,7 @@ class NotAuthorized(QueueError):
     """The token opens nothing here."""
 
     def __init__(self) -> None:
-        super().__init__("the token was refused. Create one with `pinode tokens:create`.")
+        super().__init__("the token was refused: it is wrong or expired. Log in for a new one.")
 
 
 class MalformedMessage(QueueError):

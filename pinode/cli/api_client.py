@@ -17,6 +17,7 @@ CONNECT_SECONDS = 3.0  # TCP and TLS together, when there is another node to ask
 LAST_SECONDS = 10.0  # when there is none
 ERROR_BYTES = 65_536
 CHUNK_BYTES = 65_536
+NEEDS_TOKEN = "set PINODE_TOKEN to a token; POST /api/v1/sessions gives one"
 CODE_OF_STATUS = {
     400: ExitCode.USAGE,
     401: ExitCode.NOT_ALLOWED,
@@ -238,7 +239,7 @@ def _failure(response: http.client.HTTPResponse) -> Failure:
         error = json.loads(text)["error"]
         if error["code"] == "no_leader":
             code = ExitCode.NO_LEADER
-        hint = "set PINODE_TOKEN to a token" if response.status == 401 else error.get("hint")
+        hint = NEEDS_TOKEN if response.status == 401 else error.get("hint")
         return Failure(str(error["message"]), hint=hint or None, code=code)
     except (ValueError, KeyError, TypeError):
         return Failure(f"HTTP {response.status}: {text[:300]}", code=code)

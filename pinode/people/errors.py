@@ -24,7 +24,7 @@ class UserNotFound(PeopleError, NotFound):
 
     def __init__(self, *, name: str) -> None:
         super().__init__(
-            f"there is no user named {name[:100]!r}.", hint="`pinode users` lists them.", name=name
+            f"there is no user named {name[:100]!r}.", hint="Is the name spelt right?", name=name
         )
 
 
