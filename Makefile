@@ -1,13 +1,14 @@
 # make run    installs pinode into .venv, starts three nodes here and deploys an example app
 # make test   every check that must hold, in at most 15 minutes
 # make check  lint, types, house rules and the fast tests
+# make mutants  plants bugs in a copy of the sources; each must turn its test red
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev
 
-.PHONY: run test check soak bench install dev debian clean
+.PHONY: run test check soak bench mutants install dev debian clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pinode needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 run"; exit 1; }
@@ -41,6 +42,9 @@ test: debian dev
 	$(LINT)
 	$(PY) -m pytest -m 'not multi_host and not browser and not netns' -n 2
 	$(PY) -m pytest -m 'multi_host or browser or netns' --timeout 300
+
+mutants: dev
+	$(PY) -m tests.mutants.run
 
 bench: dev
 	$(PY) -m benchmarks.idle

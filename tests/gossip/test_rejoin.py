@@ -111,7 +111,7 @@ def test_leaving_is_told_to_everyone_and_suspicions_are_no_longer_refuted() -> N
 
     for name in "bc":
         assert core.told(effects, name)[0].state is LEFT
-    assert core.swim.me.state is LEFT
+    assert (core.swim.me.state, core.swim.me.incarnation) == (LEFT, 1)
 
 
 def test_a_member_that_left_is_neither_suspected_nor_probed() -> None:
@@ -271,11 +271,14 @@ def row(version: int, *, run_id: int = 1, payload: bytes = b"hot") -> RowUpdate:
 def test_the_newest_statistics_row_of_a_node_wins_and_keeps_its_age() -> None:
     core = Core("b", "c")
 
-    for update in (row(2), row(1, payload=b"old"), row(1, run_id=2, payload=b"new run")):
+    payloads = []
+    for update in (row(2), row(1, payload=b"old"), row(1, run_id=2, payload=b"new run"), row(3)):
         core.hears("b", rows=(update,))
+        payloads.append(core.swim.rows()[node_id("c")].payload)
 
     held = core.swim.rows()[node_id("c")]
-    assert (held.run_id, held.version, held.payload) == (2, 1, b"new run")
+    assert payloads == [b"hot", b"hot", b"new run", b"new run"]
+    assert (held.run_id, held.version) == (2, 1)
     assert core.now - held.measured_at == pytest.approx(0.5)
 
 
