@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -130,7 +131,7 @@ class Node:
             )
             agreement = self._agreement = make_agreement(grounds)
             work = self._work = make_work(grounds, agreement, control=self)
-            self._say_where(self._record)
+            self._say_where(self._record, is_new=not (settings.node.data_dir / "log").exists())
             member = self._member(identity.node_id)
             assert member  # `found` gives no other record
             tasks.create_task(announce(settings, identity=identity, member=member), name="announce")
@@ -154,13 +155,19 @@ class Node:
             tasks.create_task(part.run(), name=name)
         tasks.create_task(self._publish_stats(agreement, work), name="stats")
 
-    def _say_where(self, record: FoundingRecord) -> None:
+    def _say_where(self, record: FoundingRecord, *, is_new: bool) -> None:
         """What a person wants to know when a node is up."""
         web = f"https://{self._host}:{self._settings.listen.web.port}"
         logger.info("node is a member cluster=%s nodes=%d web=%s", record.name, len(record.members), web)
         logger.info(
             "browsers will warn until they trust its CA; SHA-256 %s", fingerprint(record.web_authority_pem)
         )
+        if is_new and sys.stdout.isatty():  # to the person who started it; a log would keep the secret
+            assert self._identity
+            code = record.setup_code(self._identity.secrets)
+            print(f"\nregister the first user at {web}/register with the setup code {code}\n", flush=True)
+        elif is_new:
+            logger.info("the first user registers at %s/register with the code of `pinode setup-code`", web)
         if not self._isolation.available:
             logger.warning(
                 "builds and dynos run WITHOUT isolation: %s %s", self._isolation.reason, self._isolation.hint
