@@ -118,8 +118,8 @@ class LiveCluster:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads."""
-        return self._replica.is_leader
+        """Whether this node leads, and has applied what was agreed before it did."""
+        return self._replica.is_leading
 
     @property
     def leader_id(self) -> str | None:

@@ -31,7 +31,7 @@ class RaftLinks:
             return await broker.answer(frame)
 
         async def commit_index(_: str, __: bytes) -> bytes:
-            if not replica.is_leader:
+            if not replica.is_leading:  # a leader just elected may not know yet what is agreed
                 raise PeerRefused("not the leader")
             return replica.commit_index.to_bytes(COMMIT_INDEX_BYTES, "big")
 
@@ -83,9 +83,9 @@ class CaughtUp:
         """Ask the leader, until one has answered."""
         while self._wanted is None:
             leader = self._replica.leader_id
-            if self._replica.is_leader:
+            if self._replica.is_leading:
                 self._wanted = self._replica.commit_index
-            elif leader is not None and self._replica.has_quorum:
+            elif leader is not None and not self._replica.is_leader and self._replica.has_quorum:
                 try:
                     self._wanted = await self._links.commit_index_of_leader(leader)
                 except (OSError, TimeoutError):

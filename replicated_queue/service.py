@@ -159,9 +159,8 @@ class ReplicaService:
     @property
     def has_quorum(self) -> bool:
         """Whether changes can be made: a leader hears a majority, or a leader was heard a moment ago."""
-        if self._replica is None or self._replica.raft.leader == 0:
-            return False
-        return self.seconds_since_leader < self._settings.election_timeout_seconds
+        patience = self._settings.election_timeout_seconds
+        return self.leader_id is not None and self.seconds_since_leader < patience
 
     @property
     def now_ms(self) -> int:
@@ -171,9 +170,8 @@ class ReplicaService:
     @property
     def seconds_since_leader(self) -> float:
         """How long ago a leader was heard; 0 for the leader itself, infinite if none ever was."""
-        if self._replica is None:
-            return float("inf")
-        return self._replica.seconds_since_leader(self._clock())
+        replica = self._replica
+        return replica.seconds_since_leader(self._clock()) if replica is not None else float("inf")
 
     def on_applied(self, callback: AppliedCallback) -> None:
         """Call back for each command applied here, in order, on every replica."""
