@@ -241,7 +241,7 @@ class RouterProcess:
             agreed = agreed_apps(self._cluster.state.registry)
             if agreed != self._agreed:
                 self._agreed = agreed
-                await asyncio.to_thread(write_agreed, self._directory, agreed)
+                await self._note(agreed)
         return build(
             self._agreed,
             self._cluster.reports(),
@@ -249,6 +249,12 @@ class RouterProcess:
             self_id=self._cluster.node_id,
             first_port=self._cluster.settings.listen.app_ports.first,
         )
+
+    async def _note(self, agreed: tuple[AgreedApp, ...]) -> None:
+        try:
+            await asyncio.to_thread(write_agreed, self._directory, agreed)
+        except OSError as error:  # a full disk, say: only a start without any leader would miss it
+            logger.warning("the routes were not noted reason=%s", error)
 
     def _configure(self) -> Configure:
         listen, files = self._cluster.settings.listen, self._certificates
