@@ -13,7 +13,7 @@ from builders.errors import InvalidRequest
 from builders.request import Bounds, BuildFailure, BuildRequest, BuildResult, Interpreter, Outcome
 
 REQUEST_BYTES = 1024 * 1024
-OUTCOME_BYTES = 256 * 1024
+OUTCOME_BYTES = 128 * 1024  # so that whoever agrees on it has room
 LINE_CHARACTERS = 4_096
 MOST_ITEMS = 64
 TEXT_FIELDS = ("git_url", "ref", "directory", "work", "app", "output", "cache", "uv")

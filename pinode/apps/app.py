@@ -30,6 +30,7 @@ class App:
     owner: str  # user name
     port_index: int  # the app answers at app_ports.first + port_index on every node
     created_at_ms: int  # cluster time
+    created_index: int = 0  # log index: what has a lower number was of another app of this name
     git_url: str | None = None  # of the newest build; without credentials
     sealed_credentials: bytes | None = field(default=None, repr=False)  # of `git_url`, under the data key
     formation: Mapping[str, int] = field(default_factory=dict)

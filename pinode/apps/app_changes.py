@@ -18,7 +18,7 @@ from pinode.apps.tables import Tables
 NAMES_SHOWN = 5  # in the description of a release
 
 
-def create(tables: Tables, command: CreateApp, *, now: int) -> int:
+def create(tables: Tables, command: CreateApp, *, index: int, now: int) -> int:
     """The port index of the new app: the smallest that is free."""
     check_app_name(command.name)
     check_texts(owner=command.owner, git_url=command.git_url)
@@ -36,6 +36,7 @@ def create(tables: Tables, command: CreateApp, *, now: int) -> int:
         owner=command.owner,
         port_index=port_index,
         created_at_ms=now,
+        created_index=index,
         git_url=command.git_url,
     )
     tables.apps.put(app.name, app)

@@ -43,7 +43,7 @@ class Registry:
         """
         match command:
             case CreateApp():
-                return create(self._tables, command, now=now)
+                return create(self._tables, command, index=index, now=now)
             case SetConfig():
                 return set_config(self._tables, command, now=now)
             case SetFormation():

@@ -10,7 +10,7 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -121,6 +121,8 @@ class BuildWorker:
         attempt = _Attempt(self._cluster, job, self._machine, self._directory, self._slugs, self._replication)
         await attempt.run()
         await asyncio.to_thread(_forget_old_logs, self._directory)
+        apps = {f"{app.name}-{app.created_index}" for app in self._cluster.state.registry.apps()}
+        await asyncio.to_thread(_forget_caches, self._directory / "cache", apps)
 
 
 class _Attempt:
@@ -229,7 +231,8 @@ class _Attempt:
             administrator=build.is_admin,
             config_vars={name: self._cluster.reveal(value) for name, value in sealed.items()},
             folder=self._folder,
-            cache=self._directory / "cache" / build.app,
+            # Of this very app: the next one of its name may be another owner's.
+            cache=self._directory / "cache" / f"{build.app}-{app.created_index if app else 0}",
             bounds=_bounds(settings),
         )
         return await run_build(order, self._machine, on_line=log.write)
@@ -328,3 +331,10 @@ def _forget_old_logs(directory: Path) -> None:
     logs = [path for path in directory.glob("*.log") if path.stem.isdecimal()]
     for path in sorted(logs, key=lambda path: int(path.stem))[:-LOGS_KEPT]:
         path.unlink(missing_ok=True)
+
+
+def _forget_caches(directory: Path, kept: Collection[str]) -> None:
+    """Those of destroyed apps."""
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if path.name not in kept:
+            remove_folder(path)

@@ -51,7 +51,7 @@ class AppLogs:
 
     async def _follow(self, peer: str, payload: bytes) -> AsyncIterator[bytes]:
         query = decode_query(payload)
-        follower = _Follower(self._directory, query, self._cluster.node_name)
+        follower = _Follower(self._directory, query, self._cluster.node_name, since=self._since(query))
         yield encode_lines(await asyncio.to_thread(self._newest, query))
         quiet_looks = 0
         while True:
@@ -61,8 +61,14 @@ class AppLogs:
                 yield encode_lines(lines)
             await asyncio.sleep(LOOK_SECONDS)
 
+    def _since(self, query: LogQuery) -> int:
+        """An app that was destroyed may have left logs here: they are not for the next one of its name."""
+        app = self._cluster.state.registry.app(query.app)
+        return app.created_index if app is not None else 0
+
     def _newest(self, query: LogQuery) -> list[LogLine]:
-        files = [log for log in log_files(self._directory, query.app) if query.wants(dyno_of(log))]
+        known = log_files(self._directory, query.app, since=self._since(query))
+        files = [log for log in known if query.wants(dyno_of(log))]
         lines = [_named(read_tail(log, query.lines), log, query, self._cluster.node_name) for log in files]
         return merge(lines, query.lines)
 
@@ -70,11 +76,12 @@ class AppLogs:
 class _Follower:
     """What an app's files on this node got since the last look."""
 
-    def __init__(self, directory: Path, query: LogQuery, node: str) -> None:
+    def __init__(self, directory: Path, query: LogQuery, node: str, *, since: int) -> None:
         self._directory = directory
+        self._since = since
         self._query = query
         self._node = node
-        self._offsets = {log: log.stat().st_size for log in self._files()}
+        self._offsets = {log: _size_of(log) for log in self._files()}
         self._started_over = {log: _changed_at(old_path(log)) for log in self._offsets}
 
     def look(self) -> list[LogLine]:
@@ -88,7 +95,15 @@ class _Follower:
         return merge(found, MOST_LINES)
 
     def _files(self) -> list[Path]:
-        return [log for log in log_files(self._directory, self._query.app) if self._query.wants(dyno_of(log))]
+        known = log_files(self._directory, self._query.app, since=self._since)
+        return [log for log in known if self._query.wants(dyno_of(log))]
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _changed_at(path: Path) -> int:

@@ -3,15 +3,19 @@
 The file knows no times. Beside it stand marks (offset, time), written when growth is noticed; the time is the
 file's own last change, so that what a quiet dyno prints is stamped exactly, however late we look. Over its
 bound the file becomes `.old` (the newest half) and is emptied under the dyno, which goes on appending.
+A full or failing disk costs lines, never the node.
 """
 
+import logging
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pinode.logs.log_line import PLATFORM_MARK, Mark, RawLine, split_lines
+
+logger = logging.getLogger(__name__)
 
 MARK = struct.Struct(">QQ")
 COPY_BYTES = 256 * 1024
@@ -23,41 +27,63 @@ class DynoLog:
 
     def __init__(self, directory: Path, *, app: str, dyno: str, placement: int, most_bytes: int) -> None:
         """At most about `most_bytes` are kept, half of them in the file that grows."""
-        folder = directory / app
-        self.path = folder / f"{dyno}.{placement}.log"
+        self.path = directory / app / f"{dyno}.{placement}.log"
         self._most_bytes = most_bytes
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._noticed = _last_mark(marks_path(self.path))
+        self._noticed = 0
+        self._is_failing = False
+        with self._survived():
+            self._noticed = _last_mark(marks_path(self.path))
 
     def open(self) -> int:
-        """A file descriptor for the dyno's output; the caller closes it."""
+        """A file descriptor for the dyno's output; the caller closes it. Raises `OSError`."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def notice_growth(self) -> None:
         """Mark what is new, if anything is; bound the file. One `stat` when nothing is."""
+        with self._survived():
+            self._notice_growth()
+
+    def say(self, text: str) -> None:
+        """Add a line of the platform's own."""
+        line = PLATFORM_MARK + text.replace("\n", " ").encode(errors="replace") + b"\n"
+        with self._survived():
+            self._notice_growth()
+            with open(self.open(), "ab") as file:
+                # A dyno that ended in the middle of a line must not swallow ours.
+                file.write(line if _ends_a_line(self.path) else b"\n" + line)
+            self._notice_growth()
+
+    def last_lines(self, count: int) -> list[str]:
+        """The newest lines of the dyno itself."""
+        with self._survived():
+            return [line.text for line in read_tail(self.path, count) if not line.is_platform]
+        return []
+
+    @contextmanager
+    def _survived(self) -> Iterator[None]:
+        """Go on without the log when the disk does not take it; say so once until it does again."""
+        try:
+            yield
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                logger.warning("log not kept path=%s reason=%s", self.path, error)
+            self._is_failing = True
+
+    def _notice_growth(self) -> None:
         try:
             found = self.path.stat()
         except FileNotFoundError:
             return
+        marked_bytes = 0
         if found.st_size > self._noticed:
             with marks_path(self.path).open("ab") as marks:
                 marks.write(MARK.pack(found.st_size, found.st_mtime_ns // 1_000_000))
+                marked_bytes = marks.tell()
             self._noticed = found.st_size
-        if found.st_size > self._most_bytes // 2:
+        if found.st_size > self._most_bytes // 2 or marked_bytes > self._most_bytes // 4:
             self._start_over(found.st_size)
-
-    def say(self, text: str) -> None:
-        """Add a line of the platform's own."""
-        self.notice_growth()
-        line = PLATFORM_MARK + text.replace("\n", " ").encode() + b"\n"
-        with open(self.open(), "ab") as file:
-            # A dyno that ended in the middle of a line must not swallow ours.
-            file.write(line if _ends_a_line(self.path) else b"\n" + line)
-        self.notice_growth()
-
-    def last_lines(self, count: int) -> list[str]:
-        """The newest lines of the dyno itself."""
-        return [line.text for line in read_tail(self.path, count) if not line.is_platform]
 
     def _start_over(self, size: int) -> None:
         old, keep = old_path(self.path), self._most_bytes // 2
@@ -130,10 +156,20 @@ def _read_part(log: Path, offset: int | None) -> tuple[list[RawLine], int]:
     return lines, start + len(content)
 
 
-def log_files(directory: Path, app: str) -> list[Path]:
-    """Log files of an app, the least recently written first."""
-    found = [(path.stat().st_mtime_ns, path) for path in (directory / app).glob("*.log")]
+def log_files(directory: Path, app: str, *, since: int = 0) -> list[Path]:
+    """Log files of an app, the least recently written first; of placements from the number `since` on."""
+    found = []
+    for path in (directory / app).glob("*.log"):
+        with suppress(FileNotFoundError):  # it was deleted just now
+            if placement_of(path) >= since:
+                found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found)]
+
+
+def placement_of(log: Path) -> int:
+    """17 for `web.1.17.log`."""
+    number = log.name.rsplit(".", 2)[1]
+    return int(number) if number.isdecimal() else 0
 
 
 def dyno_of(log: Path) -> str:
@@ -146,7 +182,7 @@ def remove_surplus(directory: Path, app: str, *, most_bytes: int, keep: frozense
     total = 0
     for log in reversed(log_files(directory, app)):
         total += sum(part.stat().st_size for part in _parts(log) if part.exists())
-        if total > most_bytes and log not in keep:
+        if total >= most_bytes and log not in keep:
             remove_log(log)
 
 

@@ -16,7 +16,7 @@ from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 from pinode.logs.app_log import follow, tail
 from pinode.operations.app_view import dynos
-from pinode.web.caller import Caller
+from pinode.web.caller import Caller, caller_of
 from pinode.web.documents import app_document, dyno_document
 from pinode.web.messages import (
     LONE_SURROGATE,
@@ -118,7 +118,7 @@ async def show_logs(request: web.Request) -> web.StreamResponse:
     if process is not None:
         check_process_type(process.partition(".")[0])
     if query_flag(request, "follow"):
-        return await stream_text(request, _followed(cluster, app.name, lines, process))
+        return await stream_text(request, _followed(request, app, lines, process))
     found = await tail(cluster, app.name, lines, process)
     return web.Response(text="".join(f"{line}\n" for line in found))
 
@@ -197,10 +197,15 @@ async def scale_app(cluster: Cluster, caller: Caller, app: App, quantities: Mapp
 
 
 async def _followed(
-    cluster: Cluster, app: str, lines: int, process: str | None
+    request: web.Request, app: App, lines: int, process: str | None
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(follow(cluster, app, lines, process)) as found:  # type: ignore[type-var]
+    cluster = site_of(request).cluster
+    async with aclosing(follow(cluster, app.name, lines, process)) as found:  # type: ignore[type-var]
         async for line in found:
+            now = cluster.state.registry.app(app.name)
+            # A login may end while its stream goes on, and the next app of this name may be another owner's.
+            if now is None or now.created_index != app.created_index or caller_of(request, cluster) is None:
+                return
             yield f"{line}\n".encode()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pinode.apps.commands import CreateApp
 from pinode.errors import InvalidInput
 from pinode.logs.app_log import AppLogs, follow, merge, tail
 from pinode.logs.dyno_log import DynoLog, log_files, read_from, read_tail, remove_surplus
@@ -253,3 +254,18 @@ async def test_following_goes_on_over_a_log_that_starts_over(
     await eventually(lambda: seen[-1] == "after")
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_logs_of_a_destroyed_app_are_not_for_the_next_one_of_its_name(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    cluster.add_user("ada")
+    cluster.apply(CreateApp(name="blog", owner="ada", git_url=None))
+    app = cluster.state.registry.app("blog")
+    assert app is not None and app.created_index > 1
+    write(dyno_log(tmp_path, placement=app.created_index - 1), b"the former owner's secret\n")
+    write(dyno_log(tmp_path, placement=app.created_index + 1), b"hello\n")
+    AppLogs(cluster, tmp_path).serve()
+
+    lines = await tail(cluster, "blog", 100)
+
+    assert {line.text for line in lines} == {"hello"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from builders.codec import OUTCOME_BYTES
 from pinode.apps.build import Build
 from pinode.apps.commands import CancelBuild, CompleteBuild, CreateApp, RequestBuild, SetConfig, StartBuild
 from pinode.deploy.build_worker import BuildWorker
@@ -17,6 +18,7 @@ from pinode.slugs.slug_store import SlugStore
 from replicated_queue.queue.codec import encode_command
 from replicated_queue.queue.commands import ExpireLease, Reserve
 from replicated_queue.queue.job import Job
+from replicated_queue.request_codec import MAX_ENVELOPE_BYTES
 from tests.builders.repositories import hostile_project, make_repository
 from tests.pinode.fake_cluster import FakeCluster, FakeQueue
 from tests.waiting import eventually
@@ -131,6 +133,24 @@ async def test_a_build_becomes_a_release_with_its_slug_on_two_nodes(tmp_path: Pa
     assert set(slug.holders) == {stage.cluster.node_id, "2" * 16}
     assert f"commit {release.commit}" in stage.log(build.id)
     await eventually(stage.nothing_is_left)
+
+
+async def test_the_cache_of_a_destroyed_app_is_not_for_the_next_one_of_its_name(
+    tmp_path: Path, stage: Stage
+) -> None:
+    repository = make_repository(tmp_path / "r", {"Procfile": "web: ./serve\n"})
+    caches = stage.directory / "builds" / "cache"
+    (caches / "blog-0").mkdir(parents=True)
+    app = stage.cluster.state.registry.app("blog")
+
+    await stage.ended(stage.request(repository.url))
+
+    assert app is not None
+    await eventually(lambda: [path.name for path in caches.iterdir()] == [f"blog-{app.created_index}"])
+
+
+async def test_an_outcome_that_strangers_wrote_always_fits_an_entry_of_the_log() -> None:
+    assert OUTCOME_BYTES <= MAX_ENVELOPE_BYTES // 2
 
 
 async def test_a_build_that_fails_says_why_and_the_next_one_is_done(tmp_path: Path, stage: Stage) -> None:
