@@ -140,6 +140,7 @@ class Node:
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
         parts: dict[str, Runs] = {
             "gossip": agreement.gossip,
+            "known members": agreement.known_members,
             "replica": agreement.replica,
             "broker": agreement.broker,
             "caught up": agreement.caught_up,

@@ -24,6 +24,7 @@ from pinode.peers.datagrams import DatagramSeal
 from pinode.peers.errors import PeerRefused
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.identity import Identity, WebCredentials, load_web_credentials
+from pinode.peers.known_members import KnownMembers
 from pinode.peers.links import PeerLinks
 from pinode.people import codec as people_codec
 from pinode.people.setup_code import setup_code_hash
@@ -67,6 +68,7 @@ class Agreement:
     """What this node agrees on with the others, and what it observes of them."""
 
     gossip: Gossip
+    known_members: KnownMembers
     replica: ReplicaService
     broker: Broker
     caught_up: CaughtUp
@@ -103,7 +105,8 @@ def make_agreement(grounds: Grounds) -> Agreement:
     )
     broker = Broker(log=replica, queue=state.queue, transport=transport, domains=DOMAINS)
     transport.attach(replica, broker)
-    gossip = _make_gossip(grounds)
+    known_members = KnownMembers(grounds.settings.node.data_dir / "known_members", own_id=identity.node_id)
+    gossip = _make_gossip(grounds, known_members)
     cluster = LiveCluster(
         settings=grounds.settings,
         node_id=identity.node_id,
@@ -125,6 +128,7 @@ def make_agreement(grounds: Grounds) -> Agreement:
     gossip.subscribe(lambda event: _heard(event, grounds.name, cluster))
     return Agreement(
         gossip=gossip,
+        known_members=known_members,
         replica=replica,
         broker=broker,
         caught_up=CaughtUp(replica, transport),
@@ -185,7 +189,7 @@ def _registered(record: FoundingRecord) -> list[RegisteredNode]:
     ]
 
 
-def _make_gossip(grounds: Grounds) -> Gossip:
+def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
     settings, record, identity, links = grounds.settings, grounds.record, grounds.identity, grounds.links
 
     async def exchange(host: str, port: int, payload: bytes) -> bytes:
@@ -207,8 +211,10 @@ def _make_gossip(grounds: Grounds) -> Gossip:
         seeds=[
             (known.host, known.peer_port) for known in record.members if known.node_id != identity.node_id
         ],
+        known_members=known_members.load(),
         random=grounds.random,
     )
+    known_members.watch(gossip)
 
     async def answer(_: str, payload: bytes) -> bytes:
         return gossip.answer_exchange(payload)
