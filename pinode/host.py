@@ -6,7 +6,7 @@ import re
 import socket
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class HostSample:
 
     def as_stats(self) -> dict[str, Any]:
         """Field by field."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class HostSensors:

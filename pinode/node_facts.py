@@ -48,8 +48,10 @@ def is_news(told: NodeRow, now: NodeRow) -> bool:
     """Whether a row differs from the one told last by enough that somebody would care."""
     if (told.dynos, told.builds, told.stats.throttled) != (now.dynos, now.builds, now.stats.throttled):
         return True
-    before, after = asdict(told.stats), asdict(now.stats)
-    return any(abs((after[name] or 0) - (before[name] or 0)) >= step for name, step in NEWS.items())
+    return any(
+        abs((getattr(now.stats, name) or 0) - (getattr(told.stats, name) or 0)) >= step
+        for name, step in NEWS.items()
+    )
 
 
 def encode_facts(facts: NodeFacts) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pinode.errors import Conflict, PinodeError
+from pinode.memory import keep_small
 from pinode.node import Node
 from pinode.settings import Settings, load_settings
 from replicated_queue.errors import QueueError
@@ -40,6 +41,7 @@ def run_node(config: Path | None, environ: Mapping[str, str], overrides: Mapping
     for noisy in ("aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o077)
+    keep_small()
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     lock = _lock(settings.node.data_dir)
     try:

@@ -37,6 +37,7 @@ FLOORS: dict[str, float] = {
     "pinode.people": 1,
     "pinode.peers": 0,
     "pinode.host": 0,
+    "pinode.memory": 0,
     "pinode.settings": 0,
     "pinode.errors": 0,
 }

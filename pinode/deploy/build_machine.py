@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builders.interpreters import find_interpreters
-from builders.package_index import IndexSettings, index_settings
 from builders.request import Interpreter
 from pinode.sandbox.sandbox import Isolation
 from pinode.sandbox.spec import Bind
+
+if TYPE_CHECKING:
+    from builders.package_index import IndexSettings
 
 PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 UV_SETTINGS = "/etc/uv"
@@ -24,7 +26,7 @@ class BuildMachine:
 
     isolation: Isolation
     interpreters: Sequence[Interpreter]
-    index: IndexSettings
+    index: "IndexSettings"
     uv: str
     python: str  # runs `python -m builders`
     python_path: str  # where the package `builders` is found
@@ -32,10 +34,15 @@ class BuildMachine:
 
 
 def find_build_machine(isolation: Isolation, *, data_dir: Path, homes_allowed: bool) -> BuildMachine:
-    """Look at this system. `homes_allowed`: a Python in a home directory may be used; only a demo says so."""
+    """Look at this system. `homes_allowed`: a Python in a home directory may be used; only a demo says so.
+
+    What only this needs is imported here: a node that builds nothing should not carry it.
+    """
     import uv
 
     import builders
+    from builders.interpreters import find_interpreters
+    from builders.package_index import index_settings
 
     interpreters = find_interpreters(managed=data_dir / "python", homes_allowed=homes_allowed)
     index = index_settings(os.environ, _pip_files())

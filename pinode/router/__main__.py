@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from pinode import __version__
+from pinode.memory import keep_small
 from pinode.router.control_codec import (
     Configure,
     Control,
@@ -131,6 +132,7 @@ def main() -> int:
     except OSError:
         logger.info("a router runs in %s already", directory)
         return 0
+    keep_small()
     asyncio.run(RouterServer(directory).run())
     return 0
 
