@@ -94,10 +94,10 @@ def sent_bytes(host: Host) -> int:
 def memory(pid: int) -> tuple[float, float]:
     """RSS and PSS in MB."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    kilobytes = {
+    kibibytes = {  # whatever the kernel calls them
         line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines() if line.endswith("kB")
     }
-    return kilobytes["Rss"] / 1000, kilobytes["Pss"] / 1000
+    return kibibytes["Rss"] * 1024 / 1e6, kibibytes["Pss"] * 1024 / 1e6
 
 
 def leader_of(host: Host, folder: Path) -> str:
