@@ -1,6 +1,7 @@
 # make run    installs pinode into .venv, starts three nodes here and deploys an example app
 # make test   every check that must hold, in at most 15 minutes
 # make check  lint, types, house rules and the fast tests
+# make bench  what three idle nodes cost
 # make mutants  plants bugs in a copy of the sources; each must turn its test red
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -8,7 +9,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev
 
-.PHONY: run test check soak bench mutants install dev debian clean
+.PHONY: help run test check bench mutants install dev debian clean
+
+help:
+	@sed -n "s/^# //p" Makefile
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pinode needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 run"; exit 1; }
