@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from pinode.cli.build_commands import wait_for_release
 from pinode.cli.demo_source import served
 from pinode.cli.target import app_path
-from tests.multi_host.three_nodes import FLASK_APP, TINY_APP, Nodes, make_repository, running_nodes
+from replicated_queue import QueueClient
+from replicated_queue.errors import OutcomeUnknown
+from replicated_queue.queue.job import Job
+from tests.multi_host.three_nodes import FLASK_APP, PASSWORD, TINY_APP, Nodes, make_repository, running_nodes
 
 pytestmark = pytest.mark.multi_host
 
@@ -110,17 +114,28 @@ def _processes_of(nodes: Nodes, word: str) -> list[int]:
     return found
 
 
-async def test_2000_jobs_put_while_leaders_die_are_there_exactly_once_and_in_order(nodes: Nodes) -> None:
-    """32 clients through all nodes; two leaders are killed meanwhile, all three at the end."""
+async def test_2000_jobs_put_while_leaders_die_are_there_exactly_once_and_in_order(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    """32 clients through all nodes; two leaders are killed meanwhile, all three nodes at the end."""
     jobs_in_all, clients = 2000, 32
-    acknowledged: dict[str, int] = {}
+    acknowledged: list[str] = []
+    unknown: set[str] = set()
+    (tmp_path / "ca.pem").write_text("\n".join(nodes.nodes[0].client().lines("/ca.pem")))
+    login = {"username": "admin", "password": PASSWORD}
+    token = nodes.nodes[0].client().post("/api/v1/sessions", login)["token"]
+    places = [f"{node.host}:{node.ports['peer']}" for node in nodes.nodes]
 
     async def put_all(number: int) -> None:
-        for serial in range(number, jobs_in_all, clients):
-            client = nodes.nodes[serial % 3]
-            key = f"put-{serial}"
-            body = {"data": key, "priority": serial % 4}
-            acknowledged[key] = await asyncio.to_thread(_put_until_acknowledged, nodes, client, body, key)
+        servers = places[number % 3 :] + places[: number % 3]
+        async with QueueClient(servers, token=token, ca=str(tmp_path / "ca.pem"), timeout=60) as queue:
+            for serial in range(number, jobs_in_all, clients):
+                data = f"put-{serial}"
+                try:
+                    await queue.put("mail", data.encode(), priority=serial % 4)
+                    acknowledged.append(data)
+                except OutcomeUnknown:
+                    unknown.add(data)
 
     async def kill_leaders() -> None:
         for share in (1, 2):
@@ -144,30 +159,19 @@ async def test_2000_jobs_put_while_leaders_die_are_there_exactly_once_and_in_ord
     for node in nodes.nodes:
         node.start()
     await asyncio.to_thread(nodes.leader)
+    async with QueueClient(places, token=token, ca=str(tmp_path / "ca.pem"), timeout=60) as queue:
+        taken = [job async for job in _drained(queue)]
 
-    taken = await asyncio.to_thread(_drain, nodes)
-
-    assert Counter(data for _, data, _ in taken) == Counter(list(acknowledged))
-    assert [(priority, job) for job, _, priority in taken] == sorted(
-        (priority, job) for job, _, priority in taken
-    )
-
-
-def _put_until_acknowledged(nodes: Nodes, node, body: dict[str, object], key: str) -> int:
-    path = "/api/v1/queue/topics/mail/jobs"
-    done = nodes.until(
-        lambda: node.client().post(path, body, idempotency_key=key), seconds=60, what=f"put {key}"
-    )
-    return int(done["id"])
+    found = Counter(job.data.decode() for job in taken)
+    assert len(acknowledged) + len(unknown) == jobs_in_all
+    assert set(found.values()) == {1}
+    assert set(acknowledged) <= set(found) <= set(acknowledged) | unknown
+    order = [(job.priority, job.id) for job in taken]
+    assert order == sorted(order)
 
 
-def _drain(nodes: Nodes) -> list[tuple[int, str, int]]:
-    client = nodes.nodes[0].client()
-    taken = []
-    while True:
-        answer = client.post("/api/v1/queue/topics/mail/reserve", {"wait_seconds": 0, "worker": "test"})
-        if not answer:
-            return taken
-        job = answer["job"]
-        client.post(f"/api/v1/queue/jobs/{job['id']}/ack", {"token": answer["token"]})
-        taken.append((job["id"], job["data"], job["priority"]))
+async def _drained(queue: QueueClient) -> AsyncIterator[Job]:
+    while jobs := await queue.reserve_many("mail", 50, wait=0, worker="test"):
+        await queue.ack_many(jobs)
+        for job in jobs:
+            yield job
