@@ -28,9 +28,11 @@ from replicated_queue.queue.commands import (
     Command,
     Created,
     ExpireLease,
+    GiveBack,
     Kick,
     KickJob,
     Nack,
+    Purge,
     Put,
 )
 from replicated_queue.queue.job import JobRecord
@@ -116,10 +118,10 @@ class ClusterState:
         match command:
             case ExpireLease() | Nack() | Bury() | Ack() | Cancel() | KickJob():
                 self._follow_job(command.job_id, index=index, now=now)
-            case AckMany():
+            case AckMany() | GiveBack():
                 for job_id, _ in command.leases:
                     self._follow_job(job_id, index=index, now=now)
-            case Kick(topic=topic) if topic == BUILD_TOPIC:
+            case Kick(topic=topic) | Purge(topic=topic) if topic == BUILD_TOPIC:
                 for build in self.registry.unfinished_builds():
                     if build.job_id is not None:
                         self._follow_job(build.job_id, index=index, now=now)

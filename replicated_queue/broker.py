@@ -20,11 +20,11 @@ from replicated_queue.interfaces import PeerId
 from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog
 from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import decode_command, decode_result, encode_command
-from replicated_queue.queue.commands import Command, Reserve, Result
+from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.limits import check_command
 from replicated_queue.queue.priority_queue import PriorityQueue
-from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, topic_stats
+from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, peek_topic, topic_stats
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import (
     Outcome,
@@ -40,6 +40,7 @@ from replicated_queue.requests import (
     ExtendLease,
     LeaderRequest,
     Question,
+    ReadFirst,
     ReadJob,
     ReadJobs,
     ReadStats,
@@ -126,7 +127,7 @@ class Broker(QueueOperations):
             answer = await self.send(Submit(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
         else:
             answer = await self._send_numbered(domain, command, Submit, timeout_seconds=timeout_seconds)
-        await self._catch_up()
+        await self.catch_up()
         return answer
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -168,6 +169,11 @@ class Broker(QueueOperations):
                 return encode_stats({topic: stats})
             case ReadJob():
                 return encode_views([peek_job(self._queue, question.job_id, platform=question.platform)])
+            case ReadFirst():
+                topic, platform = question.topic, question.platform
+                return encode_views(
+                    peek_topic(self._queue, topic, question.state, now=now, platform=platform)
+                )
             case ReadJobs():
                 views = page_of_jobs(
                     self._queue,
@@ -227,8 +233,8 @@ class Broker(QueueOperations):
             finally:
                 self._slots.give_back(slot)
 
-    async def _catch_up(self) -> None:
-        """Wait until this node has applied what the leader had when it answered."""
+    async def catch_up(self) -> None:
+        """Wait until this node has applied what the leader had when it last answered, a second at most."""
         index = self._courier.known_index
         if self._log.applied_index >= index:
             return
@@ -246,7 +252,8 @@ class Broker(QueueOperations):
         check_command(command)
         return decode_result(await self.submit(QUEUE_DOMAIN, encode_command(command)))
 
-    async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
+    async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
+        check_command(command)
         request = partial(ReserveJobs, wait_ms=round(max(0.0, wait) * 1000))
         return decode_jobs(await self._send_numbered(QUEUE_DOMAIN, encode_command(command), request))
 
@@ -268,7 +275,7 @@ class _PlatformQueue(QueueOperations):
     async def _command(self, command: Command) -> Result:
         return await self._broker._command(command)
 
-    async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
+    async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
         return await self._broker._reserve(command, wait=wait)
 
     async def _extend(self, request: ExtendLease) -> None:

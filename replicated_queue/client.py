@@ -22,7 +22,7 @@ from replicated_queue.errors import (
 )
 from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import decode_result, encode_command
-from replicated_queue.queue.commands import Command, Reserve, Result
+from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.limits import check_command
 from replicated_queue.queue_state import QUEUE_DOMAIN
@@ -137,7 +137,7 @@ class QueueClient(QueueOperations):
     async def _command(self, command: Command) -> Result:
         return decode_result(await self._numbered(command, lambda entry, _: Submit(entry)))
 
-    async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
+    async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
         wait = max(0.0, wait)
         until = time.monotonic() + wait
 

@@ -19,7 +19,7 @@ from replicated_queue.errors import (
 )
 from replicated_queue.frames import FrameReader, FrameWriter
 from replicated_queue.queue.codec import decode_command
-from replicated_queue.queue.commands import ExpireLease, PutMany, Reserve
+from replicated_queue.queue.commands import ExpireLease, PutMany, Reserve, ReserveJob
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import (
     MAX_FRAME_BYTES,
@@ -185,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
         if envelope.client_id != self._client_id or envelope.single_shot or envelope.domain != QUEUE_DOMAIN:
             raise InvalidRequest("an entry of another session or domain than the client's own.")
         command = decode_command(envelope.command)
-        if isinstance(command, ExpireLease) or isinstance(command, Reserve) != isinstance(
+        if isinstance(command, ExpireLease) or isinstance(command, Reserve | ReserveJob) != isinstance(
             request, ReserveJobs
         ):
             raise InvalidRequest(

@@ -21,7 +21,7 @@ from replicated_queue.errors import (
 )
 from replicated_queue.leases import LeaseTable
 from replicated_queue.queue.codec import decode_command, decode_result, encode_command, encode_result
-from replicated_queue.queue.commands import Done, ExpireLease, Reserve, Reserved
+from replicated_queue.queue.commands import Done, ExpireLease, Reserve, Reserved, ReserveJob
 from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, check_number
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.queue_state import QUEUE_DOMAIN
@@ -66,11 +66,12 @@ class ReplicatedLog(Protocol):
 class _Reservation:
     """A reserve on its way into the log."""
 
-    __slots__ = ("command", "envelope", "reply")
+    __slots__ = ("count", "envelope", "reply", "topics")
 
-    def __init__(self, envelope: bytes, command: Reserve, reply: Reply) -> None:
+    def __init__(self, envelope: bytes, command: Reserve | ReserveJob, reply: Reply) -> None:
         self.envelope = envelope
-        self.command = command
+        self.topics = command.topics if isinstance(command, Reserve) else ()
+        self.count = command.count if isinstance(command, Reserve) else 1
         self.reply = reply
 
 
@@ -164,15 +165,16 @@ class LeaderDesk:
     def _reserve(self, request: ReserveJobs, reply: Reply) -> None:
         envelope = decode_envelope(request.envelope)
         command = decode_command(envelope.command)
-        if not isinstance(command, Reserve):
+        if not isinstance(command, Reserve | ReserveJob):
             raise MalformedMessage("a command that reserves nothing")
         reservation = _Reservation(request.envelope, command, reply)
-        if request.repeated or any(self._has_free(topic) for topic in command.topics):
+        is_asked_by_id = isinstance(command, ReserveJob)
+        if request.repeated or is_asked_by_id or any(map(self._has_free, reservation.topics)):
             self._propose(reservation)
         elif request.wait_ms > 0:
             key = (envelope.client_id, envelope.slot, envelope.sequence)
             deadline = self._clock() + request.wait_ms / 1000
-            replaced = self._waiting.add(Waiter(key, command.topics, deadline, reservation))
+            replaced = self._waiting.add(Waiter(key, reservation.topics, deadline, reservation))
             if replaced is not None:  # the same request came by another way: nobody reads the old answer
                 replaced.ticket.reply(NotLeader(self._log.leader_id))
             self._arm()
@@ -188,13 +190,13 @@ class LeaderDesk:
 
     def _propose(self, reservation: _Reservation) -> None:
         future = self._log.propose(reservation.envelope)
-        for topic in reservation.command.topics:
-            self._taking[topic] = self._taking.get(topic, 0) + reservation.command.count
+        for topic in reservation.topics:
+            self._taking[topic] = self._taking.get(topic, 0) + reservation.count
         future.add_done_callback(partial(self._reserved, reservation))
 
     def _reserved(self, reservation: _Reservation, future: "asyncio.Future[bytes]") -> None:
-        for topic in reservation.command.topics:
-            self._taking[topic] -= reservation.command.count
+        for topic in reservation.topics:
+            self._taking[topic] -= reservation.count
             if self._taking[topic] <= 0:
                 del self._taking[topic]
             if self._waiting.first(topic) is not None:

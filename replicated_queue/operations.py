@@ -18,19 +18,24 @@ from replicated_queue.queue.commands import (
     Cancel,
     Command,
     Created,
+    GiveBack,
     Kick,
     Kicked,
     KickJob,
     Nack,
+    Pause,
+    Purge,
+    Purged,
     Put,
     PutMany,
     Reserve,
+    ReserveJob,
     Result,
 )
 from replicated_queue.queue.job import MAX_TEXT_BYTES, Job, JobView, TopicStats
 from replicated_queue.queue.limits import check_command
 from replicated_queue.request_codec import decode_stats, decode_views
-from replicated_queue.requests import ExtendLease, Question, ReadJob, ReadJobs, ReadStats
+from replicated_queue.requests import ExtendLease, Question, ReadFirst, ReadJob, ReadJobs, ReadStats
 
 DEFAULT_LEASE: Final = DEFAULT_LEASE_MS / 1000
 LONGEST_WAIT: Final = 600.0  # of one request; a longer wait asks again
@@ -140,13 +145,22 @@ class QueueOperations(ABC):
         if lost:
             raise LeaseLost(job_id=lost[0], job_ids=lost)
 
-    async def nack(self, job: Job, *, delay: float = 0, reason: str = "") -> None:
+    async def nack(
+        self, job: Job, *, delay: float = 0, reason: str = "", priority: int | None = None
+    ) -> None:
         """This attempt failed: ready again after `delay`, or buried if it was the last attempt."""
-        await self._command(Nack(job.id, job.token, _milliseconds(delay), _cut(reason), self.platform))
+        times = _milliseconds(delay)
+        await self._command(Nack(job.id, job.token, times, _cut(reason), self.platform, priority))
 
-    async def bury(self, job: Job, *, reason: str = "") -> None:
+    async def bury(self, job: Job, *, reason: str = "", priority: int | None = None) -> None:
         """Set the job aside until somebody kicks or cancels it."""
-        await self._command(Bury(job.id, job.token, _cut(reason), self.platform))
+        await self._command(Bury(job.id, job.token, _cut(reason), self.platform, priority))
+
+    async def give_back(self, jobs: Sequence[Job]) -> None:
+        """The worker of these jobs ends: ready again at once. Those whose lease has ended are skipped."""
+        for start in range(0, len(jobs), MAX_JOBS_PER_COMMAND):
+            leases = tuple((job.id, job.token) for job in jobs[start : start + MAX_JOBS_PER_COMMAND])
+            await self._command(GiveBack(leases, self.platform))
 
     async def kick(self, topic: str, bound: int = 1) -> int:
         """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many."""
@@ -154,9 +168,32 @@ class QueueOperations(ABC):
         assert isinstance(result, Kicked)
         return result.count
 
-    async def kick_job(self, job_id: int) -> None:
-        """Make one buried or delayed job ready."""
-        await self._command(KickJob(job_id, self.platform))
+    async def kick_job(self, job_id: int) -> bool:
+        """Make one buried or delayed job ready; False if it is ready already."""
+        result = await self._command(KickJob(job_id, self.platform))
+        return isinstance(result, Kicked) and result.count > 0
+
+    async def reserve_job(self, job_id: int, *, worker: str = "", lease: float | None = None) -> Job:
+        """Lease this one job, whatever its turn. Raises `WrongState` when somebody holds it."""
+        lease_ms = _milliseconds(lease) if lease is not None else None
+        jobs = await self._reserve(ReserveJob(job_id, _cut(worker), lease_ms, self.platform), wait=0)
+        if not jobs:
+            raise LeaseLost(job_id=job_id)  # asked again for so long that the lease has ended
+        return jobs[0]
+
+    async def pause(self, topic: str, seconds: float) -> None:
+        """Give out no job of the topic for so long; with 0 the pause ends now."""
+        await self._command(Pause(topic, _milliseconds(seconds), self.platform))
+
+    async def purge(self, topic: str) -> int:
+        """Cancel all jobs of the topic that nobody holds; return how many."""
+        purged = 0
+        while True:
+            result = await self._command(Purge(topic, MAX_JOBS_PER_COMMAND, self.platform))
+            assert isinstance(result, Purged)
+            purged += result.count
+            if result.count < MAX_JOBS_PER_COMMAND:
+                return purged
 
     async def cancel(self, job: int | Job, *, force: bool = False) -> None:
         """Remove a job. One that somebody holds goes only to its holder (`cancel(job)`) or by force."""
@@ -175,6 +212,11 @@ class QueueOperations(ABC):
         """One job, also one that finished lately. Raises `JobNotFound`."""
         return decode_views(await self._read(ReadJob(job_id, self.platform)))[0]
 
+    async def peek_first(self, topic: str, state: str) -> JobView | None:
+        """The topic's first job that is "ready", "delayed" or "buried"."""
+        views = decode_views(await self._read(ReadFirst(topic, state, self.platform)))
+        return views[0] if views else None
+
     async def list(
         self, topic: str, *, state: str | None = None, after: int = 0, limit: int = 100
     ) -> tuple[JobView, ...]:
@@ -192,7 +234,7 @@ class QueueOperations(ABC):
         """Bring the command into the log once; return its result or raise its refusal."""
 
     @abstractmethod
-    async def _reserve(self, command: Reserve, *, wait: float) -> Sequence[Job]:
+    async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> Sequence[Job]:
         """Jobs, or none after `wait` seconds (rarely earlier)."""
 
     @abstractmethod

@@ -25,6 +25,7 @@ from replicated_queue.requests import (
     ForgetWaiter,
     Hello,
     LeaderRequest,
+    ReadFirst,
     ReadJob,
     ReadJobs,
     ReadStats,
@@ -50,6 +51,7 @@ _SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
     6: (ReadJob, ((int,), (bool,))),
     7: (ReadJobs, ((str,), _OPTIONAL_TEXT, (int,), (int,), (bool,))),
     8: (Withdraw, ()),
+    9: (ReadFirst, ((str,), (str,), (bool,))),
 }
 _REASONS: Final = [field.name for field in fields(JobView)].index("reasons")
 _NAMES: Final = {kind: tuple(field.name for field in fields(kind)) for kind, _ in _SHAPES.values()}

@@ -59,6 +59,15 @@ class ReadJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadFirst:
+    """The job of a topic that is first in its state: ready, delayed or buried."""
+
+    topic: str
+    state: str
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReadJobs:
     """A page of a topic's jobs, ascending by id."""
 
@@ -75,7 +84,7 @@ class Withdraw:
 
 
 LeaderRequest = Submit | ReserveJobs | ExtendLease | ForgetWaiter
-Question = ReadStats | ReadJob | ReadJobs
+Question = ReadStats | ReadJob | ReadFirst | ReadJobs
 Request = LeaderRequest | Question | Withdraw
 
 

@@ -22,14 +22,19 @@ from replicated_queue.queue.commands import (
     Created,
     Done,
     ExpireLease,
+    GiveBack,
     Kick,
     Kicked,
     KickJob,
     Nack,
+    Pause,
+    Purge,
+    Purged,
     Put,
     PutMany,
     Reserve,
     Reserved,
+    ReserveJob,
     Result,
 )
 from replicated_queue.queue.job import Job, JobView, TopicStats
@@ -58,17 +63,22 @@ _SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
     3: (Reserve, ((list,), _TEXT, _SOME_NUMBER, _NUMBER, _FLAG)),
     4: (Ack, (_NUMBER, _NUMBER, _BYTES, _FLAG)),
     5: (AckMany, ((list,), _FLAG)),
-    6: (Nack, (_NUMBER, _NUMBER, _NUMBER, _TEXT, _FLAG)),
-    7: (Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG)),
+    6: (Nack, (_NUMBER, _NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
+    7: (Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
     8: (Kick, (_TEXT, _NUMBER, _FLAG)),
     9: (KickJob, (_NUMBER, _FLAG)),
     10: (Cancel, (_NUMBER, _SOME_NUMBER, _FLAG, _FLAG)),
     11: (ExpireLease, (_NUMBER, _NUMBER)),
+    12: (ReserveJob, (_NUMBER, _TEXT, _SOME_NUMBER, _FLAG)),
+    13: (GiveBack, ((list,), _FLAG)),
+    14: (Pause, (_TEXT, _NUMBER, _FLAG)),
+    15: (Purge, (_TEXT, _NUMBER, _FLAG)),
     65: (Created, ((list,),)),
     66: (Reserved, (_NUMBER, (list,))),
     67: (Done, ()),
     68: (Acked, ((list,),)),
     69: (Kicked, (_NUMBER,)),
+    70: (Purged, (_NUMBER,)),
 }
 _FIRST_RESULT: Final = 64
 _KINDS: Final = {shape[0]: kind for kind, shape in _SHAPES.items()}
@@ -219,10 +229,10 @@ def _tuple_of(kind: type, values: list[Any]) -> tuple[Any, ...]:
     """The elements of the one list that a message of this kind has."""
     if kind is PutMany:
         return tuple(build_message(Put, _PUT_FIELDS, _of_type(kind, put, list)) for put in values)
-    if kind is AckMany:
+    if kind is AckMany or kind is GiveBack:
         pairs = [tuple(_of_type(kind, pair, list)) for pair in values]
         if any(len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int for pair in pairs):
-            raise MalformedMessage("AckMany: not pairs of numbers")
+            raise MalformedMessage(f"{kind.__name__}: not pairs of numbers")
         return tuple(pairs)
     wanted = str if kind is Reserve else int
     return tuple(_of_type(kind, value, wanted) for value in values)

@@ -46,6 +46,16 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveJob:
+    """Lease this one job, whatever its turn, if nobody holds it: ready, delayed or buried."""
+
+    job_id: int
+    worker: str = ""
+    lease_ms: int | None = None  # None: what the put asked for
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """The job is done; its result is kept for a while."""
 
@@ -72,6 +82,15 @@ class Nack:
     delay_ms: int = 0
     reason: str = ""
     platform: bool = False
+    priority: int | None = None  # None: as before
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Their worker is gone: ready again, or buried after the last attempt. Leases that ended are skipped."""
+
+    leases: tuple[tuple[int, int], ...]
+    platform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,7 @@ class Bury:
     token: int
     reason: str = ""
     platform: bool = False
+    priority: int | None = None  # None: as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +132,24 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Give out no job of this topic for a while; with 0 the pause ends now."""
+
+    topic: str
+    pause_ms: int
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Cancel up to `bound` jobs of a topic that nobody holds."""
+
+    topic: str
+    bound: int = MAX_JOBS_PER_COMMAND
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireLease:
     """This lease has run out (proposed by the leader alone); nothing happens if the job has moved on."""
 
@@ -119,7 +157,23 @@ class ExpireLease:
     token: int
 
 
-Command = Put | PutMany | Reserve | Ack | AckMany | Nack | Bury | Kick | KickJob | Cancel | ExpireLease
+Command = (
+    Put
+    | PutMany
+    | Reserve
+    | ReserveJob
+    | Ack
+    | AckMany
+    | Nack
+    | GiveBack
+    | Bury
+    | Kick
+    | KickJob
+    | Cancel
+    | Pause
+    | Purge
+    | ExpireLease
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +198,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """All but these jobs are done: of these the lease was lost, or they were gone."""
+    """All but these jobs are done, or given back: of these the lease was lost, or they were gone."""
 
     lost: tuple[int, ...] = ()
 
@@ -156,4 +210,11 @@ class Kicked:
     count: int
 
 
-Result = Created | Reserved | Done | Acked | Kicked
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many jobs were cancelled."""
+
+    count: int
+
+
+Result = Created | Reserved | Done | Acked | Kicked | Purged

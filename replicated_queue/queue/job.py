@@ -26,6 +26,8 @@ TRANSITIONS: Final[frozenset[tuple[str, str, str]]] = frozenset(
         (DELAYED, "kick", READY),
         (DELAYED, "cancel", CANCELLED),
         (READY, "reserve", LEASED),
+        (DELAYED, "reserve", LEASED),
+        (BURIED, "reserve", LEASED),
         (READY, "cancel", CANCELLED),
         (LEASED, "ack", SUCCEEDED),
         (LEASED, "nack", READY),
@@ -41,6 +43,7 @@ TRANSITIONS: Final[frozenset[tuple[str, str, str]]] = frozenset(
     }
 )
 
+URGENT_BELOW: Final = 1024  # priorities that beanstalkd calls urgent
 PRIORITIES: Final = {"EMERGENCY": 0, "HIGH": 1, "MEDIUM": 2, "LOW": 3}
 LOWEST_PRIORITY: Final = 2**32 - 1
 MAX_DATA_BYTES: Final = 65_536
@@ -78,16 +81,24 @@ class JobView:
     nacks: int
     timeouts: int
     created_ms: int  # cluster time
-    due_ms: int  # cluster time, of a delayed job
+    due_ms: int  # cluster time: when a delayed job is ready, or a lease ends that is not extended
     worker: str  # the last one that held it
     reasons: tuple[str, ...]
     data: bytes
     result: bytes
+    lease_ms: int = 0  # asked for by the put
+    delay_ms: int = 0  # asked for by the put or the last nack
+    reserves: int = 0  # unlike attempts, a kick does not begin anew
+    buries: int = 0
+    kicks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TopicStats:
-    """How many jobs of a topic are in which state now, and what happened since the topic was last empty."""
+    """How many jobs of a topic are in which state now, and what happened in it so far.
+
+    Of topics without jobs the 1,000 that had some last are remembered.
+    """
 
     ready: int
     delayed: int
@@ -96,6 +107,11 @@ class TopicStats:
     total_put: int = 0
     total_succeeded: int = 0
     oldest_ready_ms: int = 0  # age of the job that is next, in cluster time
+    urgent: int = 0  # of the ready ones: those with a priority below 1,024
+    total_cancelled: int = 0
+    pauses: int = 0
+    pause_ms: int = 0  # length of the pause that is on; 0 without one
+    pause_left_ms: int = 0
 
 
 class JobRecord:
@@ -103,17 +119,21 @@ class JobRecord:
 
     __slots__ = (
         "attempts",
+        "buries",
         "created_ms",
         "data",
         "dedupe_key",
+        "delay_ms",
         "due_ms",
         "granted_ms",
         "id",
+        "kicks",
         "lease_ms",
         "max_attempts",
         "nacks",
         "priority",
         "reasons",
+        "reserves",
         "state",
         "timeouts",
         "token",
@@ -144,6 +164,10 @@ class JobRecord:
         self.attempts = 0  # counted at reserve; a kick begins anew
         self.nacks = 0
         self.timeouts = 0
+        self.reserves = 0
+        self.buries = 0
+        self.kicks = 0
+        self.delay_ms = 0
         self.due_ms = 0
         self.token = 0  # log index of the reserve, 0 while nobody holds it
         self.granted_ms = 0  # length of the lease that is held
@@ -176,6 +200,11 @@ class JobRecord:
             reasons=self.reasons,
             data=self.data,
             result=b"",
+            lease_ms=self.lease_ms,
+            delay_ms=self.delay_ms,
+            reserves=self.reserves,
+            buries=self.buries,
+            kicks=self.kicks,
         )
 
 

@@ -9,11 +9,15 @@ from replicated_queue.queue.commands import (
     AckMany,
     Bury,
     Command,
+    GiveBack,
     Kick,
     Nack,
+    Pause,
+    Purge,
     Put,
     PutMany,
     Reserve,
+    ReserveJob,
 )
 from replicated_queue.queue.job import (
     LOWEST_PRIORITY,
@@ -38,6 +42,7 @@ class QueueLimits:
     max_jobs: int = 100_000
     max_bytes: int = 32 * MEBIBYTE  # job data and dedupe keys
     max_buried: int = 10_000  # the oldest is dropped and counted
+    max_idle_topics: int = 1_000  # topics without jobs whose counts are kept; the longest idle go first
     max_finished: int = 10_000
     max_finished_bytes: int = 4 * MEBIBYTE  # their results
     dedupe_window_ms: int = DAY_MS  # how long a key is remembered after its job succeeded
@@ -55,6 +60,9 @@ def check_command(command: Command) -> None:
                 _check_put(put)
         case Reserve():
             _check_reserve(command)
+        case ReserveJob():
+            check_text("the worker's name", command.worker)
+            _check_lease(command.lease_ms)
         case Ack():
             check_bytes("the result", command.result)
         case AckMany():
@@ -62,8 +70,18 @@ def check_command(command: Command) -> None:
         case Nack():
             check_text("the reason", command.reason)
             check_number("the delay in ms", command.delay_ms, low=0, high=MAX_LEASE_MS)
+            _check_priority(command.priority)
         case Bury():
             check_text("the reason", command.reason)
+            _check_priority(command.priority)
+        case GiveBack():
+            _check_count("give_back", len(command.leases))
+        case Pause():
+            check_topic(command.topic, platform=command.platform)
+            check_number("the pause in ms", command.pause_ms, low=0, high=MAX_LEASE_MS)
+        case Purge():
+            check_topic(command.topic, platform=command.platform)
+            check_number("the bound of a purge", command.bound, low=1, high=MAX_JOBS_PER_COMMAND)
         case Kick():
             check_topic(command.topic, platform=command.platform)
             check_number("the bound of a kick", command.bound, low=0, high=2**32 - 1)
@@ -85,14 +103,23 @@ def _check_put(put: Put) -> None:
 def _check_reserve(command: Reserve) -> None:
     check_text("the worker's name", command.worker)
     check_number("the number of jobs", command.count, low=1, high=MAX_JOBS_PER_COMMAND)
-    if command.lease_ms is not None:
-        check_number("the lease in ms", command.lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
+    _check_lease(command.lease_ms)
     if not 1 <= len(command.topics) <= MAX_TOPICS_PER_RESERVE:
         raise InvalidRequest(
             f"a reserve names {len(command.topics)} topics, but must name 1 to {MAX_TOPICS_PER_RESERVE}."
         )
     for topic in command.topics:
         check_topic(topic, platform=command.platform)
+
+
+def _check_lease(lease_ms: int | None) -> None:
+    if lease_ms is not None:
+        check_number("the lease in ms", lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
+
+
+def _check_priority(priority: int | None) -> None:
+    if priority is not None:
+        check_number("the priority", priority, low=0, high=LOWEST_PRIORITY)
 
 
 def _check_count(what: str, count: int) -> None:

@@ -13,7 +13,7 @@ EMPTY_STATS = TopicStats(ready=0, delayed=0, leased=0, buried=0)
 def topic_stats(queue: PriorityQueue, topic: str, *, now: int, platform: bool) -> TopicStats:
     """Counts of one topic; one without jobs counts zero."""
     check_topic(topic, platform=platform)
-    line = queue.topics.get(topic)
+    line = queue.topics.get(topic) or queue.idle_topics.get(topic)
     return line.stats(now) if line is not None else EMPTY_STATS
 
 
@@ -29,6 +29,14 @@ def peek_job(queue: PriorityQueue, job_id: int, *, platform: bool) -> JobView:
     if job is None or (not platform and job.topic.startswith(PLATFORM_PREFIX)):
         raise JobNotFound(job_id=job_id)
     return job.view()
+
+
+def peek_topic(queue: PriorityQueue, topic: str, state: str, *, now: int, platform: bool) -> list[JobView]:
+    """The topic's first job that is ready, delayed or buried, if there is one."""
+    check_topic(topic, platform=platform)
+    line = queue.topics.get(topic)
+    job = line.next_of(state, now) if line is not None else None
+    return [job.view()] if job is not None else []
 
 
 def page_of_jobs(

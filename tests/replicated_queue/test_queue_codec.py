@@ -26,14 +26,19 @@ from replicated_queue.queue.commands import (
     Created,
     Done,
     ExpireLease,
+    GiveBack,
     Kick,
     Kicked,
     KickJob,
     Nack,
+    Pause,
+    Purge,
+    Purged,
     Put,
     PutMany,
     Reserve,
     Reserved,
+    ReserveJob,
     Result,
 )
 from replicated_queue.queue.job import Job
@@ -81,11 +86,25 @@ COMMANDS: list[Command] = [
     Bury(1, 2, "because"),
     Kick("mail", 10),
     KickJob(1),
+    Nack(1, 2, 3, "", False, 7),
+    Bury(1, 2, "", False, 7),
+    ReserveJob(1, "w1", 5_000),
+    GiveBack(((1, 2),)),
+    Pause("mail", 1_000),
+    Purge("mail", 5),
     Cancel(1),
     Cancel(1, 2, True, True),
     ExpireLease(1, 2),
 ]
-RESULTS: list[Result] = [Created((1, 2)), Reserved(7, (1,)), Reserved(7), Done(), Acked((3,)), Kicked(4)]
+RESULTS: list[Result] = [
+    Created((1, 2)),
+    Reserved(7, (1,)),
+    Reserved(7),
+    Done(),
+    Acked((3,)),
+    Kicked(4),
+    Purged(5),
+]
 ERRORS: list[QueueError] = [
     errors.LeaseLost(job_id=7),
     errors.QueueFull(what="10 jobs"),

@@ -15,12 +15,16 @@ from replicated_queue.queue.commands import (
     Cancel,
     Command,
     ExpireLease,
+    GiveBack,
     Kick,
     KickJob,
     Nack,
+    Pause,
+    Purge,
     Put,
     Reserve,
     Reserved,
+    ReserveJob,
 )
 from replicated_queue.queue.limits import QueueLimits
 from replicated_queue.queue.priority_queue import PriorityQueue
@@ -42,6 +46,7 @@ class Model:
             (job.priority, job.id)
             for job in self.queue.jobs.values()
             if job.topic in topics
+            and self.queue.topics[job.topic].paused_until <= now
             and (job.state == "ready" or (job.state == "delayed" and job.due_ms <= now))
         ]
         return min(ready)[1] if ready else None
@@ -70,8 +75,12 @@ def random_command(random: Random, queue: PriorityQueue) -> Command:
         lambda: KickJob(job_id),
         lambda: Cancel(job_id, random.choice((None, token)), random.random() < 0.1),
         lambda: ExpireLease(job_id, token),
+        lambda: ReserveJob(job_id),
+        lambda: GiveBack(((job_id, token),)),
+        lambda: Pause(topic, random.choice((0, 30))),
+        lambda: Purge(topic, 2),
     ]
-    return random.choices(makers, weights=(9, 9, 4, 3, 1, 1, 1, 1, 2))[0]()
+    return random.choices(makers, weights=(18, 18, 8, 6, 2, 2, 2, 2, 4, 1, 1, 1, 1))[0]()
 
 
 def check(model: Model) -> None:
@@ -80,12 +89,13 @@ def check(model: Model) -> None:
         states = [job.state for job in queue.jobs.values() if job.topic == name]
         assert topic.counts == {state: states.count(state) for state in topic.counts}
         assert not topic.is_empty
+        assert topic.urgent == states.count("ready")  # all priorities of this test are urgent
         assert set(topic.buried) == {
             j.id for j in queue.jobs.values() if j.topic == name and j.state == "buried"
         }
     assert queue.used_bytes == sum(job.size_bytes for job in queue.jobs.values()) <= LIMITS.max_bytes
     assert len(queue.jobs) <= LIMITS.max_jobs
-    assert len(queue._buried) <= LIMITS.max_buried
+    assert len(queue._book.buried) <= LIMITS.max_buried
     assert {job_id: token for job_id, token, _ in queue.leases()} == {
         job.id: job.token for job in queue.jobs.values() if job.token
     }
@@ -97,6 +107,8 @@ def take_step(model: Model, command: Command, *, index: int, now: int) -> None:
     queue = model.queue
     known = set(queue.jobs)
     expected = model.expected_next(command.topics, now) if isinstance(command, Reserve) else None
+    if isinstance(command, ReserveJob):
+        expected = command.job_id
     before = [job.row() for job in queue.jobs.values()]
     try:
         result = queue.apply(command, index=index, now=now)
@@ -110,7 +122,7 @@ def take_step(model: Model, command: Command, *, index: int, now: int) -> None:
             assert result.token > model.highest_token.get(job_id, 0)
             model.highest_token[job_id] = result.token
     if known - set(queue.jobs):  # no job is lost: it was acknowledged, cancelled, or dropped among the buried
-        assert isinstance(command, Ack | Cancel) or queue.dropped_buried
+        assert isinstance(command, Ack | Cancel | Purge) or queue.dropped_buried
     if isinstance(command, Ack | Nack | Bury):
         assert command.token == model.highest_token[command.job_id]
 
