@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pinode.logs.log_line import PLATFORM_MARK, Mark, RawLine, split_lines
@@ -18,6 +19,7 @@ from pinode.logs.log_line import PLATFORM_MARK, Mark, RawLine, split_lines
 logger = logging.getLogger(__name__)
 
 MARK = struct.Struct(">QQ")
+PLATFORM_BIT = 1 << 63  # of a mark's time: pinode wrote then
 COPY_BYTES = 256 * 1024
 READ_BYTES = 1024 * 1024  # looked at for one answer, of each file
 
@@ -52,7 +54,7 @@ class DynoLog:
             with open(self.open(), "ab") as file:
                 # A dyno that ended in the middle of a line must not swallow ours.
                 file.write(line if _ends_a_line(self.path) else b"\n" + line)
-            self._notice_growth()
+            self._notice_growth(is_platform=True)
 
     def last_lines(self, count: int) -> list[str]:
         """The newest lines of the dyno itself."""
@@ -71,7 +73,7 @@ class DynoLog:
                 logger.warning("log not kept path=%s reason=%s", self.path, error)
             self._is_failing = True
 
-    def _notice_growth(self) -> None:
+    def _notice_growth(self, *, is_platform: bool = False) -> None:
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -79,7 +81,7 @@ class DynoLog:
         marked_bytes = 0
         if found.st_size > self._noticed:
             with marks_path(self.path).open("ab") as marks:
-                marks.write(MARK.pack(found.st_size, found.st_mtime_ns // 1_000_000))
+                marks.write(_packed(Mark(found.st_size, found.st_mtime_ns // 1_000_000, is_platform)))
                 marked_bytes = marks.tell()
             self._noticed = found.st_size
         if found.st_size > self._most_bytes // 2 or marked_bytes > self._most_bytes // 4:
@@ -97,8 +99,8 @@ class DynoLog:
             os.truncate(
                 self.path, 0
             )  # what came since the last read is lost: less than a millisecond of output
-        kept = [Mark(mark.end - shift, mark.time_ms) for mark in read_marks(self.path) if mark.end > shift]
-        marks_path(old).write_bytes(b"".join(MARK.pack(mark.end, mark.time_ms) for mark in kept))
+        kept = [replace(mark, end=mark.end - shift) for mark in read_marks(self.path) if mark.end > shift]
+        marks_path(old).write_bytes(b"".join(map(_packed, kept)))
         os.truncate(marks_path(self.path), 0)
         self._noticed = 0
 
@@ -120,7 +122,12 @@ def read_marks(log: Path) -> list[Mark]:
     except FileNotFoundError:
         return []
     whole = len(content) - len(content) % MARK.size
-    return [Mark(*entry) for entry in MARK.iter_unpack(content[:whole])]
+    entries = MARK.iter_unpack(content[:whole])
+    return [Mark(end, time & ~PLATFORM_BIT, bool(time & PLATFORM_BIT)) for end, time in entries]
+
+
+def _packed(mark: Mark) -> bytes:
+    return MARK.pack(mark.end, mark.time_ms | (PLATFORM_BIT if mark.is_platform else 0))
 
 
 def read_tail(log: Path, count: int) -> list[RawLine]:

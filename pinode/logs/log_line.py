@@ -35,10 +35,11 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The output up to offset `end` (not included) was there at `time_ms`."""
+    """The output up to offset `end` (not included) was there at `time_ms`; by pinode or not."""
 
     end: int
     time_ms: int
+    is_platform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def split_lines(content: bytes, *, start: int, marks: Sequence[Mark], last_ms: i
         place = bisect_right(ends, offset)
         time_ms = marks[place].time_ms if place < len(marks) else last_ms
         offset += len(line) + 1
-        is_platform = line.startswith(PLATFORM_MARK)
+        # A dyno can print the mark too, but not where we noted that we wrote.
+        is_platform = line.startswith(PLATFORM_MARK) and place < len(marks) and marks[place].is_platform
         lines.append(RawLine(time_ms, clean_text(line[1:] if is_platform else line), is_platform))
     return lines

@@ -12,7 +12,7 @@ from pinode.errors import InvalidInput
 from pinode.logs.app_log import AppLogs, follow, merge, tail
 from pinode.logs.dyno_log import DynoLog, log_files, read_from, read_tail, remove_surplus
 from pinode.logs.log_codec import LogQuery, decode_lines, decode_query, encode_query
-from pinode.logs.log_line import LogLine, Mark, clean_text, split_lines
+from pinode.logs.log_line import PLATFORM_MARK, LogLine, Mark, clean_text, split_lines
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.linked_clusters import linked_clusters, peers_of
 from tests.waiting import eventually
@@ -72,6 +72,14 @@ def test_the_platforms_lines_stand_on_their_own_and_are_told_apart(tmp_path: Pat
         (True, "State is crashed: exited with status 1"),
     ]
     assert log.last_lines(5) == ["half a line"]
+
+
+def test_a_dyno_cannot_speak_as_the_platform(tmp_path: Path) -> None:
+    log = dyno_log(tmp_path)
+    write(log, PLATFORM_MARK + b"State is up\n", at_ms=1000)
+    write(log, PLATFORM_MARK + b"not marked yet\n")
+
+    assert [line.is_platform for line in read_tail(log.path, 10)] == [False, False]
 
 
 @pytest.mark.parametrize(
