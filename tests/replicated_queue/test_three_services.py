@@ -124,6 +124,22 @@ async def test_leadership_is_announced_after_the_no_op_is_applied_and_its_end_to
         assert heard == [(True, 1, 1), (False, 1, 0)]
 
 
+async def test_a_follower_is_told_of_each_leader(tmp_path: Path) -> None:
+    async with ServiceGroup(tmp_path, **FAST) as group:
+        leader = await group.elected()
+        follower = next(service for service in group.services.values() if service is not leader)
+        await eventually(lambda: follower.leader_id == group.id_of(leader))
+        told: list[int | None] = []
+        follower.on_leader(lambda: told.append(follower.leader_id))
+
+        await leader.transfer_leadership()
+        successor = await group.elected()
+        await eventually(lambda: follower.leader_id == group.id_of(successor))
+        await eventually(lambda: told)
+
+        assert told[-1] == group.id_of(successor)
+
+
 async def test_a_leader_with_too_much_in_flight_is_busy_and_did_nothing(tmp_path: Path) -> None:
     """Checklist 1.45."""
     async with ServiceGroup(tmp_path, max_uncommitted_proposals=10, **FAST) as group:

@@ -1,0 +1,35 @@
+"""What a long-lived process does with memory it no longer needs."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pinode.memory import keep_small
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+if sys.argv[1] == "small":
+    keep_small()
+bytearray(4 << 20)  # allocated, freed
+before = resident()
+large = bytearray(3 << 20)
+behind_it = bytearray(100_000)
+del large
+print(resident() - before)
+"""
+
+
+def kept_bytes(how: str) -> int:
+    """Bytes a process still holds after it freed 3 MiB, once it had freed a larger block."""
+    words = [sys.executable, "-c", SCRIPT, how]
+    return int(subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout)
+
+
+def test_a_large_block_goes_back_to_the_system_when_it_is_freed() -> None:
+    left_alone, small = kept_bytes("as it is"), kept_bytes("small")
+
+    assert left_alone > 3 << 20  # else the setting is no longer needed
+    assert small < 1 << 20
