@@ -33,6 +33,7 @@ MEASURE_SECONDS = 2.0  # how often this machine is measured
 SOONEST_NEWS_SECONDS = 5.0  # and told to the others, when it changed by enough
 LATEST_NEWS_SECONDS = 30.0  # or all the same
 # At the most, when this node is stopped:
+BUILDS_END_SECONDS = 20.0
 HAND_OVER_SECONDS = 5.0
 DYNOS_END_SECONDS = 35.0
 ROUTER_ENDS_SECONDS = 5.0
@@ -175,9 +176,12 @@ class Node:
             )
 
     async def _wind_down(self) -> None:
-        """Before the end: hand over what others can do better when they know, and end the dynos."""
+        """Before the end: hand over what others can do better when they know; when stopped, end the dynos."""
         agreement, work = self._agreement, self._work
-        if agreement is None or work is None or not self._stop_dynos:
+        if agreement is None or work is None:
+            return
+        await _within(BUILDS_END_SECONDS, work.build_worker.stop(), "giving the builds back")
+        if not self._stop_dynos:
             return
         if not self._at_once:
             await _within(HAND_OVER_SECONDS, self._hand_over(agreement), "handing over")

@@ -2,6 +2,7 @@
 ends.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -109,8 +110,7 @@ class _BuildProcess:
         self._cached_bytes = 0
 
     async def run(self, on_line: Callable[[str], None]) -> int:
-        self._make_folders()
-        self._cached_bytes = _usage(self._order.cache)[0]
+        await asyncio.to_thread(self._make_folders)
         status = os.open(
             self._status_file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
@@ -142,6 +142,8 @@ class _BuildProcess:
     def _make_folders(self) -> None:
         order = self._order
         order.folder.mkdir(mode=0o711, parents=True)
+        if _usage(order.cache)[0] > order.bounds.disk_bytes:
+            remove_folder(order.cache)  # a cold build now and then, for a disk that does not fill up
         order.cache.mkdir(mode=0o755, parents=True, exist_ok=True)
         for name in FOLDERS:
             (order.folder / name).mkdir()
@@ -149,6 +151,7 @@ class _BuildProcess:
                 os.chown(order.folder / name, self._uid, self._uid)
         if self._uid is not None and order.cache.stat().st_uid != self._uid:
             _give_away(order.cache, self._uid)
+        self._cached_bytes = _usage(order.cache)[0]
 
     def _seen(self, name: str) -> str:
         """A folder of ours as the child sees it."""

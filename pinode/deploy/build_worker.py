@@ -66,17 +66,25 @@ class BuildWorker:
         self._replication = replication
         self._isolation = isolation
         self._machine: BuildMachine | None = None
+        self._slots: list[asyncio.Task[None]] = []
         serve_build_logs(cluster, directory)
 
     async def run(self) -> None:
-        """Build until cancelled."""
+        """Build until cancelled or stopped."""
         settings = self._cluster.settings
         await asyncio.to_thread(self._clean_up)
         if "build" not in settings.node.roles:
             return
         async with asyncio.TaskGroup() as slots:
             for number in range(settings.builds.concurrent):
-                slots.create_task(self._work(), name=f"builds {number}")
+                self._slots.append(slots.create_task(self._work(), name=f"builds {number}"))
+
+    async def stop(self) -> None:
+        """End the builds of this node, and give them back while there still is a queue to give them to."""
+        for slot in self._slots:
+            slot.cancel()
+        if self._slots:
+            await asyncio.wait(self._slots)
 
     def _clean_up(self) -> None:
         """Builds of the process before died with it; what they left is of no use."""
@@ -176,7 +184,18 @@ class _Attempt:
         command = StartBuild(build_id=self._build_id, token=self._job.token, node_id=self._cluster.node_id)
         if not await self._say(command):
             return None
-        return self._cluster.state.registry.build(self._build_id)
+        # It is agreed, and this node may be behind: what it knows of the build could be from before.
+        try:
+            async with asyncio.timeout(self._job.lease_seconds / 3):
+                while True:
+                    revision = self._cluster.revision
+                    build = self._cluster.state.registry.build(self._build_id)
+                    if build is not None and (build.is_finished or build.token >= self._job.token):
+                        return build if self._is_ours() else None
+                    await self._cluster.changed(revision)
+        except TimeoutError:
+            logger.warning("build not begun, this node is far behind the others build=%d", self._build_id)
+            return None
 
     async def _say(self, command: StartBuild | CompleteBuild | FailBuild) -> bool:
         """Have it agreed, however long that takes; False when this build is no longer ours to speak for."""

@@ -252,6 +252,19 @@ async def test_a_node_that_ends_gives_its_build_back_and_takes_its_processes_alo
     assert str(job.state) in ("ready", "delayed")
 
 
+async def test_a_node_that_is_stopped_gives_its_build_to_the_next_worker_at_once(
+    tmp_path: Path, stage: Stage
+) -> None:
+    repository = make_repository(tmp_path / "r", hostile_project(PAUSE))
+    build_id = stage.request(repository.url)
+    await stage.running(build_id)
+
+    await stage.worker.stop()
+
+    assert stage.nothing_is_left()
+    assert stage.build(build_id).state == "queued"
+
+
 async def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
     limits = replace(Settings().limits, free_disk_bytes=2**62)
     async with working(tmp_path, replace(Settings(), limits=limits)) as stage:
