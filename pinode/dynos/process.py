@@ -141,7 +141,7 @@ def end_leftovers(status: Path) -> None:
 def _told(status: Path, key: str) -> int | None:
     """A number from bubblewrap's status: one JSON object a line."""
     try:
-        lines = status.read_text().splitlines()
+        lines = status.read_text(errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:

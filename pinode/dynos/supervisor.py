@@ -19,8 +19,9 @@ from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.dyno_record import DynoRecord, Launch, read_records
 from pinode.dynos.guest import Guest, Premises
 from pinode.dynos.launch import remove_tree
+from pinode.dynos.proc import boot_id
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers, exit_code_in
-from pinode.logs.dyno_log import log_files, remove_log, remove_surplus
+from pinode.logs.dyno_log import remove_surplus
 from pinode.sandbox.sandbox import Isolation
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
@@ -76,6 +77,7 @@ class Supervisor:
         self._reported: tuple[DynoReport, ...] | None = None
         self._last_leader_at = 0.0
         self._next_log_look = 0.0
+        self._apps: dict[str, int] | None = None  # that this process knew last, with when they began
 
     @property
     def running(self) -> int:
@@ -174,6 +176,7 @@ class Supervisor:
         if self._is_caught_up():
             self._last_leader_at = self._clock()
             self._follow_registry(premises)
+            self._forget_destroyed()
         elif self._cluster.leader_id is not None:
             self._last_leader_at = self._clock()
         elif self._clock() - self._last_leader_at >= self._leaderless_seconds:
@@ -214,7 +217,7 @@ class Supervisor:
 
     def _start_last_known(self, premises: Premises) -> None:
         """No leader since this process began: better an old release than none."""
-        for number, record in list(self._ended.items()):
+        for record in list(self._ended.values()):
             if record.launch.listens:
                 logger.warning(
                     "no leader for long, starting what ran last app=%s dyno=%s",
@@ -222,8 +225,6 @@ class Supervisor:
                     record.launch.placement.dyno,
                 )
                 self._begin(record.launch, premises)
-            else:
-                del self._ended[number]
 
     # --- what runs already
 
@@ -235,7 +236,8 @@ class Supervisor:
                 continue
             process = DynoProcess.find(record.process, folder / STATUS_NAME)
             if process is None:
-                end_leftovers(folder / STATUS_NAME)
+                if record.process.boot_id == boot_id():  # else these numbers are others' by now
+                    end_leftovers(folder / STATUS_NAME)
                 self._ended[record.launch.placement.number] = record
                 continue
             guest = self._guests[record.launch.placement.number] = Guest(record.launch, premises)
@@ -247,14 +249,38 @@ class Supervisor:
     async def _remove(self, folder: Path) -> None:
         await asyncio.to_thread(remove_tree, folder)
 
-    def _tidy_logs(self, app: str) -> None:
-        """After a dyno's end: an app's logs are bounded, those of a destroyed app go."""
-        if self._is_caught_up() and self._cluster.state.registry.app(app) is None:
-            for log in log_files(self._log_directory, app):
-                remove_log(log)
-            with contextlib.suppress(OSError):
-                (self._log_directory / app).rmdir()
+    # --- logs
+
+    def _forget_destroyed(self) -> None:
+        """The log of an app ends with the app, also where none of its dynos ran at the end."""
+        apps = {app.name: app.created_index for app in self._cluster.state.registry.apps()}
+        if apps == self._apps:
             return
+        known = _folders_in(self._log_directory) if self._apps is None else self._apps
+        self._apps = apps
+        for app in known:
+            if known[app] != apps.get(app):
+                self._tidy_logs(app)
+
+    def _tidy_logs(self, app: str) -> None:
+        """Delete the oldest logs of an app over its bound, all of them when it was destroyed; but not those
+        of dynos that are still here.
+        """
         keep = frozenset(guest.log.path for guest in self._guests.values())
-        most_bytes = self._cluster.settings.limits.log_bytes
-        remove_surplus(self._log_directory, app, most_bytes=most_bytes, keep=keep)
+        is_destroyed = self._is_caught_up() and self._cluster.state.registry.app(app) is None
+        most_bytes = 0 if is_destroyed else self._cluster.settings.limits.log_bytes
+        try:
+            remove_surplus(self._log_directory, app, most_bytes=most_bytes, keep=keep)
+            if is_destroyed:
+                with contextlib.suppress(OSError):  # one of its dynos is still here: after that one's end
+                    (self._log_directory / app).rmdir()
+        except OSError as error:  # a disk that is read-only now, say
+            logger.warning("logs not deleted app=%s reason=%s", app, error)
+
+
+def _folders_in(directory: Path) -> dict[str, int]:
+    """Their names, of apps of which nothing else is known yet."""
+    try:
+        return {folder.name: -1 for folder in directory.iterdir()}
+    except OSError:
+        return {}
