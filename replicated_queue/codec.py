@@ -21,9 +21,11 @@ from .raft.messages import (
     HardState,
     Heartbeat,
     HeartbeatResponse,
+    InstallSnapshot,
     Message,
     PreVote,
     PreVoteResponse,
+    Snapshot,
     TimeoutNow,
     Vote,
     VoteResponse,
@@ -44,6 +46,7 @@ KINDS: dict[type[Message], int] = {
     Heartbeat: 8,
     HeartbeatResponse: 9,
     TimeoutNow: 10,
+    InstallSnapshot: 11,
 }
 INTEGER_BOUND = 1 << 64
 
@@ -101,15 +104,24 @@ def _body_of(message: Message) -> tuple[Any, ...]:
         case AppendRejected():
             return (message.index, *message.hint)
         case Heartbeat():
-            return (message.commit,)
+            return (message.commit, message.read_round)
+        case InstallSnapshot():
+            return pack_snapshot(message.snapshot)
         case PreVote():
             return tuple(message.last)
         case Vote():
             return (*message.last, message.transfer)
         case PreVoteResponse() | VoteResponse():
             return (message.reject,)
-        case HeartbeatResponse() | TimeoutNow():
+        case HeartbeatResponse():
+            return (message.read_round,)
+        case TimeoutNow():
             return ()
+
+
+def pack_snapshot(snapshot: Snapshot) -> tuple[Any, ...]:
+    """What a snapshot covers, as fields of an array."""
+    return (*snapshot.last, list(snapshot.voters), list(snapshot.learners))
 
 
 def decode_frame(frame: bytes, *, sender: int, to: int) -> Frame:
@@ -150,15 +162,19 @@ def decode_records(payload: bytes) -> Iterator[Record]:
         yield Record(hard_state, fields.entries(fields.integer()))
 
 
-def _columns(entries: Sequence[Entry]) -> tuple[list[int], list[bytes]]:
-    """Entries as runs of (term, how many), and their data: terms seldom change, indexes follow each other."""
+def _columns(entries: Sequence[Entry]) -> tuple[Any, ...]:
+    """Entries as runs of (term, how many), and their data: terms seldom change, indexes follow each other.
+
+    Behind them the places of membership changes among the entries.
+    """
     runs: list[int] = []
     for entry in entries:
         if runs and runs[-2] == entry[0]:
             runs[-1] += 1
         else:
             runs += (entry[0], 1)
-    return runs, [entry[2] for entry in entries]
+    changes = [place for place, entry in enumerate(entries) if entry[3]]
+    return runs, [entry[2] for entry in entries], changes
 
 
 def _unpack(packed: bytes) -> Any:
@@ -195,6 +211,20 @@ class _Fields:
             raise MalformedMessage("no true or false where one must be")
         return value
 
+    def optional_integer(self) -> int:
+        """A field that older versions do not write: 0."""
+        return self.integer() if self._next < len(self._fields) else 0
+
+    def integers(self) -> tuple[int, ...]:
+        value = self._take()
+        if not isinstance(value, list):
+            raise MalformedMessage("no list of numbers where one must be")
+        fields = _Fields(value)
+        return tuple(fields.integer() for _ in value)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.entry_id(), self.integers(), self.integers())
+
     def entry_id(self) -> EntryId:
         return EntryId(self.integer(), self.integer())
 
@@ -218,6 +248,10 @@ class _Fields:
             ]
         if len(found) != len(data) or not all(type(datum) is bytes for datum in data):
             raise MalformedMessage("entries without a term, or that are no bytes")
+        for place in self.integers() if self._next < len(self._fields) else ():
+            if place >= len(found):
+                raise MalformedMessage("a membership change behind the last entry")
+            found[place] = found[place]._replace(is_change=True)
         return found
 
 
@@ -242,7 +276,12 @@ DECODERS: dict[int, Decoder] = {
     7: lambda f, sender, to, term: AppendRejected(
         sender=sender, to=to, term=term, index=f.integer(), hint=f.entry_id()
     ),
-    8: lambda f, sender, to, term: Heartbeat(sender=sender, to=to, term=term, commit=f.integer()),
-    9: lambda f, sender, to, term: HeartbeatResponse(sender=sender, to=to, term=term),
+    8: lambda f, sender, to, term: Heartbeat(
+        sender=sender, to=to, term=term, commit=f.integer(), read_round=f.optional_integer()
+    ),
+    9: lambda f, sender, to, term: HeartbeatResponse(
+        sender=sender, to=to, term=term, read_round=f.optional_integer()
+    ),
     10: lambda f, sender, to, term: TimeoutNow(sender=sender, to=to, term=term),
+    11: lambda f, sender, to, term: InstallSnapshot(sender=sender, to=to, term=term, snapshot=f.snapshot()),
 }

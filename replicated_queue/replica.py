@@ -133,6 +133,8 @@ class Replica:
             if not entry.data:  # a leader's no-op
                 self._opened_term = entry.term
                 continue
+            if entry.is_change:  # the algorithm's own affair
+                continue
             stamp, command = decode_command(entry.data)
             self._time.at_least(stamp)
             result = self._state_machine.apply(command, index=entry.index, now=stamp)
@@ -163,6 +165,6 @@ class Replica:
         """Of the whole log: what is not applied yet was stamped too, and time runs forwards along it."""
         log = self.raft.log
         for index in range(log.last_index, log.base.index, -1):
-            if data := log.data_at(index):
-                return stamp_of(data)[1]
+            if (entry := log.entry_at(index)).data and not entry.is_change:
+                return stamp_of(entry.data)[1]
         return 0

@@ -13,12 +13,11 @@ from .interfaces import StateMachine, Transport
 from .persistence import Persistence
 from .raft.joining import join_appends, newest_acknowledgements
 from .raft.log import RaftLog
-from .raft.messages import Append, AppendRejected, AppendResponse, Message, Ready, Role
+from .raft.membership import Membership
+from .raft.messages import Append, AppendRejected, AppendResponse, InstallSnapshot, Message, Ready, Role
 from .raft.raft import Raft
-from .raft.replication import RaftConfig
-from .raft.voters import Voters
 from .replica import Replica
-from .settings import ReplicaSettings
+from .settings import ReplicaSettings, raft_config
 from .storage.disk import Disk, RealDisk
 from .storage.recovery import Recovered
 
@@ -46,7 +45,7 @@ class ReplicaService:
     ) -> None:
         self.malformed_frames = 0
         self._me = peer_id
-        self._voters = Voters(voters)
+        self._membership = Membership.of(voters)
         self._state_machine = state_machine
         self._transport = transport
         self._random = random
@@ -87,13 +86,15 @@ class ReplicaService:
 
     def receive(self, peer: int, frame: bytes) -> None:
         """Take one frame that an authenticated peer sent. Malformed ones are counted and dropped."""
-        if self._replica is None or peer not in self._voters:
+        if self._replica is None or peer not in self._membership:
             return
         try:
             decoded = decode_frame(frame, sender=peer, to=self._me)
         except MalformedMessage:
             self.malformed_frames += 1
             return
+        if isinstance(decoded.message, InstallSnapshot):
+            return  # nobody may send one: no log here is ever compacted
         replica, now = self._replica, self._clock()
         self._guard(lambda: replica.receive(decoded, now=now))
         self._wake()
@@ -205,7 +206,7 @@ class ReplicaService:
         settings = self._settings
         raft = Raft(
             me=self._me,
-            voters=self._voters,
+            membership=self._membership,
             random=self._random,
             config=raft_config(settings),
             log=RaftLog(entries=recovered.entries),
@@ -217,7 +218,7 @@ class ReplicaService:
             tick_seconds=settings.tick_seconds,
             now=self._clock(),
         )
-        if len(self._voters.ids) == 1:
+        if len(self._membership.voters.ids) == 1:
             raft.campaign()  # there is nobody to wait for
         logger.info(
             "replica started term=%d last_index=%d commit_index=%d",
@@ -378,20 +379,6 @@ class ReplicaService:
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             _fail(future, OutcomeUnknown("the command"))
-
-
-def raft_config(settings: ReplicaSettings) -> RaftConfig:
-    """The algorithm's settings, whose time is counted in ticks."""
-    tick = settings.tick_seconds
-    return RaftConfig(
-        election_ticks=round(settings.election_timeout_seconds / tick),
-        heartbeat_ticks=round(settings.heartbeat_seconds / tick),
-        unreachable_ticks=round(settings.unreachable_seconds / tick),
-        max_append_bytes=settings.max_append_bytes,
-        max_inflight_appends=settings.max_inflight_appends,
-        max_uncommitted_bytes=settings.max_uncommitted_bytes,
-        max_apply_bytes=settings.max_apply_bytes,
-    )
 
 
 def _fail(future: asyncio.Future[bytes], error: QueueError) -> None:

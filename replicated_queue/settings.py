@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .raft.config import RaftConfig
+
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
 
@@ -21,3 +23,17 @@ class ReplicaSettings:
     max_inflight_appends: int = 32  # times the line above bounds what a slow follower's link buffers
     max_apply_bytes: int = 512 * KIBIBYTE  # applied at once before the event loop gets its turn
     segment_bytes: int = 4 * MEBIBYTE  # of the write-ahead log; each is zeroed before use
+
+
+def raft_config(settings: ReplicaSettings) -> RaftConfig:
+    """The algorithm's settings, whose time is counted in ticks."""
+    tick = settings.tick_seconds
+    return RaftConfig(
+        election_ticks=round(settings.election_timeout_seconds / tick),
+        heartbeat_ticks=round(settings.heartbeat_seconds / tick),
+        unreachable_ticks=round(settings.unreachable_seconds / tick),
+        max_append_bytes=settings.max_append_bytes,
+        max_inflight_appends=settings.max_inflight_appends,
+        max_uncommitted_bytes=settings.max_uncommitted_bytes,
+        max_apply_bytes=settings.max_apply_bytes,
+    )

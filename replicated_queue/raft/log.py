@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from .messages import Entry, EntryId
+from .membership import decode_changes
+from .messages import Entry, EntryId, Snapshot
 
 UNLIMITED = 1 << 62
 SMALL_ENTRY_BYTES = 16
@@ -16,14 +17,26 @@ class LogDiverged(AssertionError):
 
 
 class RaftLog:
-    """Entries after `base`, the newest entry that is not kept; a snapshot will move it."""
+    """Entries after `base`, the newest entry that is not kept. What is not kept is in `snapshot`.
 
-    def __init__(self, *, base: EntryId | None = None, entries: Sequence[Entry] = ()) -> None:
-        base = base or EntryId(0, 0)
+    After a start, what `snapshot` covers is taken for applied, and a few entries before it may be kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: EntryId | None = None,
+        entries: Sequence[Entry] = (),
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        base = base or (snapshot.last if snapshot is not None else EntryId(0, 0))
+        applied = max(base.index, snapshot.last.index if snapshot is not None else 0)
         self.base = base
-        self.commit_index = base.index
+        self.snapshot = snapshot  # the newest one; sent to who needs what is not kept
+        self.restored: Snapshot | None = None  # of a leader, and not handed out yet
+        self.commit_index = applied
         self.handed_index = base.index + len(entries)  # given to the disk; may still be on its way there
-        self.applying_index = base.index  # given to the state machine
+        self.applying_index = applied  # given to the state machine
         self._entries: list[Entry] = list(entries)
 
     @property
@@ -35,6 +48,16 @@ class RaftLog:
         """Term and index of the newest entry."""
         return EntryId(self._entries[-1].term, self.last_index) if self._entries else self.base
 
+    @property
+    def applied(self) -> EntryId:
+        """Term and index of the newest entry that was handed to the state machine."""
+        index = self.applying_index
+        term = self.term_at(index)
+        if term is None or index > self.last_index:  # kept entries before the snapshot were lost on the way
+            assert self.snapshot is not None and self.snapshot.last.index == index, f"{self!r}"
+            return self.snapshot.last
+        return EntryId(term, index)
+
     def term_at(self, index: int) -> int | None:
         """Term of the entry at `index`; 0 beyond the end, None where it is not known any more."""
         if index > self.last_index:
@@ -43,9 +66,9 @@ class RaftLog:
             return self._entries[index - self.base.index - 1].term
         return self.base.term if index == self.base.index else None
 
-    def data_at(self, index: int) -> bytes:
-        """Data of an entry that is kept."""
-        return self._entries[index - self.base.index - 1].data
+    def entry_at(self, index: int) -> Entry:
+        """An entry that is kept."""
+        return self._entries[index - self.base.index - 1]
 
     def is_up_to_date(self, other: EntryId) -> bool:
         """Whether a log that ends in `other` holds all that this one may (§5.4.1): terms, then length."""
@@ -114,6 +137,33 @@ class RaftLog:
             )
         self.commit_index = index
 
+    def compact(self, snapshot: Snapshot, *, keep: int = 0) -> None:
+        """`snapshot` is safe on the disk: forget the entries that it covers, but for the newest `keep`.
+
+        Those kept spare a node that was away for a moment the snapshot. An older snapshot changes nothing.
+        """
+        if snapshot.last.index > min(self.applying_index, self.handed_index):
+            raise LogDiverged(f"a snapshot of {snapshot.last.index} is newer than what is applied: {self!r}")
+        if self.snapshot is None or snapshot.last.index > self.snapshot.last.index:
+            self.snapshot = snapshot
+        index = snapshot.last.index - keep
+        if index > self.base.index:
+            term = self._entries[index - self.base.index - 1].term
+            del self._entries[: index - self.base.index]
+            self.base = EntryId(term, index)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """A leader's snapshot takes the place of everything here."""
+        self.snapshot = self.restored = snapshot
+        self.base = snapshot.last
+        self._entries = []
+        self.commit_index = self.handed_index = self.applying_index = snapshot.last.index
+
+    def take_restored(self) -> Snapshot | None:
+        """The snapshot that takes the place of what was applied; it has been handed out by then."""
+        restored, self.restored = self.restored, None
+        return restored
+
     def take_unhanded(self) -> list[Entry]:
         """Entries that the disk has not been given yet; it has been by then."""
         found = self.entries_from(self.handed_index + 1)
@@ -127,6 +177,18 @@ class RaftLog:
         found = self.entries_from(self.applying_index + 1, max_bytes=max_bytes, end=self.commit_index)
         self.applying_index += len(found)
         return found
+
+    @property
+    def has_unapplied_change(self) -> bool:
+        """Whether a membership change is committed and not given out yet: until then nobody may campaign."""
+        start, end = self.applying_index - self.base.index, self.commit_index - self.base.index
+        return any(entry.is_change for entry in self._entries[start:end])
+
+    def may_be_member(self, node: int) -> bool:
+        """Whether a change that is not applied yet names `node`: an old view must not shut out a newcomer."""
+        unapplied = self._entries[self.applying_index - self.base.index :]
+        changes = [change for e in unapplied if e.is_change for change in decode_changes(e.data)]
+        return any(change.node == node for change in changes)
 
     def __repr__(self) -> str:
         return (

@@ -21,7 +21,7 @@ class Role(Enum):
 
 
 class Entry(NamedTuple):
-    """One entry of the log; `data` means nothing to the algorithm, and is empty in a new leader's no-op.
+    """One entry of the log; its `data` means nothing to the algorithm, and is empty in a new leader's no-op.
 
     A tuple, not a dataclass: one is made for each operation.
     """
@@ -29,6 +29,7 @@ class Entry(NamedTuple):
     term: int
     index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs
     data: bytes
+    is_change: bool = False  # of the membership; `data` then is for the algorithm alone
 
 
 class EntryId(NamedTuple):
@@ -123,6 +124,7 @@ class Heartbeat:
     to: int
     term: int
     commit: int
+    read_round: int = 0  # the newest reads that wait for an answer to this (thesis §6.4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,7 @@ class HeartbeatResponse:
     sender: int
     to: int
     term: int
+    read_round: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,28 @@ class TimeoutNow:
     sender: int
     to: int
     term: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a snapshot covers, and who belonged to the group by then; its content is the shell's affair."""
+
+    last: EntryId
+    voters: tuple[int, ...]
+    learners: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallSnapshot:
+    """The log before `snapshot` is not kept any more: take this in its place (§7).
+
+    The core's shell sends the content along, and hands this to the receiver's core only with all of it.
+    """
+
+    sender: int
+    to: int
+    term: int
+    snapshot: Snapshot
 
 
 Message = (
@@ -154,7 +179,16 @@ Message = (
     | Heartbeat
     | HeartbeatResponse
     | TimeoutNow
+    | InstallSnapshot
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """The read that was asked under this number may be answered once `index` is applied."""
+
+    read: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +215,10 @@ class SoftState:
 class Ready:
     """What the shell must do now; the next may be taken while this one's writes are still in flight.
 
-    Send `messages` at once. Write `hard_state` and `entries` in the order of the Readies; when they, and
-    those of all earlier Readies, are on the disk, send `promises` and call
-    `persisted(ready.term, ready.last_index)`. Apply `committed` at any time, in order.
+    Restore `snapshot` before anything is applied. Send `messages` at once. Write `snapshot`, `hard_state`
+    and `entries` in the order of the Readies; when they, and those of all earlier Readies, are on the disk,
+    send `promises` and call `persisted(ready.term, ready.last_index)`. Apply `committed` at any time, in
+    order.
     """
 
     term: int
@@ -191,7 +226,9 @@ class Ready:
     soft_state: SoftState | None = None  # None: as before
     hard_state: HardState | None = None  # None: as before
     entries: Sequence[Entry] = ()
+    snapshot: Snapshot | None = None
     committed: Sequence[Entry] = ()
+    reads: Sequence[ReadState] = ()
     messages: Sequence[Message] = ()
     promises: Sequence[Message] = ()
     must_sync: bool = False  # false when only the commit index moved: nothing needs to be written

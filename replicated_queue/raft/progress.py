@@ -5,24 +5,26 @@ from enum import Enum
 
 
 class ProgressState(Enum):
-    """How the leader sends: one append a heartbeat until one matches, or many at a time."""
+    """One append a heartbeat until one matches, many at a time, or none while a snapshot is sent."""
 
     PROBE = "probe"
     REPLICATE = "replicate"
+    SNAPSHOT = "snapshot"
 
 
 class Progress:
-    """What the leader knows of one voter, and what it has in flight to it."""
+    """What the leader knows of one member, and what it has in flight to it."""
 
     __slots__ = (
         "_inflight", "inflight_limit", "is_flow_paused", "is_recent_active", "match_index", "next_index",
-        "sent_commit", "state",
+        "pending_snapshot", "sent_commit", "state",
     )  # fmt: skip
 
     def __init__(self, *, next_index: int, inflight_limit: int, match_index: int = 0) -> None:
         self.state = ProgressState.PROBE
-        self.match_index = match_index  # known to be on that voter's disk
+        self.match_index = match_index  # known to be on that member's disk
         self.next_index = next_index  # next to be sent
+        self.pending_snapshot = 0  # last index of the snapshot on its way, else 0
         self.sent_commit = 0
         self.is_flow_paused = False
         self.is_recent_active = False  # heard since the last check-quorum
@@ -37,17 +39,39 @@ class Progress:
     def is_inflight_full(self) -> bool:
         return len(self._inflight) >= self.inflight_limit
 
+    @property
+    def is_paused(self) -> bool:
+        return self.state is ProgressState.SNAPSHOT or self.is_flow_paused
+
     def become_probe(self) -> None:
+        """Look for where the logs meet; behind a snapshot if one was on its way."""
+        pending = self.pending_snapshot
         self._reset(ProgressState.PROBE)
-        self.next_index = self.match_index + 1
+        self.next_index = max(self.match_index, pending) + 1
         self.sent_commit = min(self.sent_commit, self.next_index - 1)
 
     def become_replicate(self) -> None:
         self._reset(ProgressState.REPLICATE)
         self.next_index = self.match_index + 1
 
+    def become_snapshot(self, index: int) -> None:
+        """Send nothing until the snapshot up to `index` has arrived or failed."""
+        self._reset(ProgressState.SNAPSHOT)
+        self.pending_snapshot = index
+        self.next_index = index + 1
+        self.sent_commit = index
+
+    def snapshot_ended(self, *, arrived: bool) -> None:
+        """The transfer is over; wait for an acknowledgement, or a heartbeat before the next try."""
+        if self.state is ProgressState.SNAPSHOT:
+            if not arrived:
+                self.pending_snapshot = 0
+            self.become_probe()
+            self.is_flow_paused = True
+
     def _reset(self, state: ProgressState) -> None:
         self.state = state
+        self.pending_snapshot = 0
         self.is_flow_paused = False
         self._inflight.clear()
 

@@ -6,8 +6,11 @@ Pure: `step`, `tick`, `propose`, `persisted` go in, `ready` comes out. `replicat
 from collections.abc import Sequence
 from random import Random
 
-from ..errors import Busy, NotLeader
+from ..errors import NotLeader
+from .config import RaftConfig
+from .following import answer_to_the_past, take_append, take_snapshot
 from .log import RaftLog
+from .membership import Change, Membership, decode_changes
 from .messages import (
     Append,
     AppendRejected,
@@ -16,6 +19,7 @@ from .messages import (
     HardState,
     Heartbeat,
     HeartbeatResponse,
+    InstallSnapshot,
     Message,
     PreVote,
     PreVoteResponse,
@@ -26,8 +30,8 @@ from .messages import (
     Vote,
     VoteResponse,
 )
-from .replication import RaftConfig, Replication
-from .voters import Tally, Voters
+from .replication import Replication
+from .voters import Tally
 
 
 class Raft:
@@ -37,7 +41,7 @@ class Raft:
         self,
         *,
         me: int,
-        voters: Voters,
+        membership: Membership,
         random: Random,
         config: RaftConfig,
         log: RaftLog,
@@ -45,7 +49,7 @@ class Raft:
     ) -> None:
         hard_state = hard_state or HardState(commit=log.commit_index)
         self.me = me
-        self.voters = voters
+        self.membership = membership  # as of the newest entry handed out for applying
         self.config = config
         self.log = log
         self.term = hard_state.term
@@ -73,13 +77,14 @@ class Raft:
             if not self._heed_higher_term(message):
                 return
         elif message.term < self.term:
-            self._answer_lower_term(message)
+            self._messages += answer_to_the_past(message, term=self.term, config=self.config)
             return
         match message:
-            case Append() | Heartbeat():
+            case Append() | Heartbeat() | InstallSnapshot():
                 self._follow(message)
             case AppendResponse() | AppendRejected() | HeartbeatResponse():
-                self._hear_follower(message)
+                if self.replication is not None:
+                    self.replication.hear(message)
             case Vote() | PreVote():
                 self._answer_vote(message)
             case VoteResponse():
@@ -105,19 +110,21 @@ class Raft:
 
     def propose(self, data: Sequence[bytes]) -> int:
         """Append entries as leader and return the index of the first. Raises `NotLeader` or `Busy`."""
-        replication = self.replication
-        if replication is None:
-            raise NotLeader(self.leader or None)
-        size = sum(map(len, data))
-        waiting = replication.uncommitted_bytes
-        # What is over the bound alone must pass when nothing else waits, or it never would.
-        if replication.transferee or (waiting and waiting + size > self.config.max_uncommitted_bytes):
-            raise Busy
-        replication.uncommitted_bytes += size
-        first = self.log.last_index + 1
-        self.log.append([Entry(self.term, index, datum) for index, datum in enumerate(data, first)])
-        replication.broadcast_append()
-        return first
+        return self._leadership().propose(data)
+
+    def propose_change(self, changes: Sequence[Change]) -> int:
+        """Append a membership change as leader and return its index; it takes effect when applied.
+
+        Raises `NotLeader`, `Busy`, or `ChangeRefused`, also while an earlier change may not be applied yet.
+        """
+        return self._leadership().propose_change(changes)
+
+    def read(self, number: int) -> None:
+        """As leader, have a `ReadState` of this number come out once a majority confirmed that we lead.
+
+        Lost with the leadership. Raises `NotLeader`.
+        """
+        self._leadership().read(number)
 
     def persisted(self, term: int, index: int) -> None:
         """The hard state of `term` and all entries up to `index`, as of some Ready, are on the disk."""
@@ -151,17 +158,29 @@ class Raft:
             soon = self.timeout_ticks - 1 - self._random.randrange(self.config.unreachable_ticks + 1)
             self.election_elapsed = max(self.election_elapsed, soon)
 
+    def snapshot_ended(self, peer: int, *, arrived: bool) -> None:
+        """The shell has sent a snapshot to `peer`, or could not."""
+        if self.replication is not None:
+            self.replication.on_snapshot_ended(peer, arrived=arrived)
+
     def transfer_leadership(self, to: int) -> None:
         """As leader, hand over to `to`; given up after an election timeout."""
         if self.replication is not None:
             self.election_elapsed = 0
             self.replication.transfer(to)
 
+    def _leadership(self) -> Replication:
+        if self.replication is None:
+            raise NotLeader(self.leader or None)
+        return self.replication
+
     # What comes out
 
     @property
     def is_promotable(self) -> bool:
-        return self.me in self.voters
+        """Whether we may campaign: not before a new membership, or a snapshot, is what we go by."""
+        log = self.log
+        return self.me in self.membership.voters and log.restored is None and not log.has_unapplied_change
 
     @property
     def ticks_until_due(self) -> int:
@@ -182,30 +201,44 @@ class Raft:
             or log.applying_index < log.commit_index
             or self._hard_state() != self._told_hard
             or self._soft_state() != self._told_soft
+            or self.log.restored is not None
+            or (self.replication is not None and self.replication.confirmed_reads)
         )
 
     def ready(self) -> Ready:
         """Take what is to be done now; it counts as taken, so call only to do it."""
         hard, soft = self._hard_state(), self._soft_state()
+        snapshot = self.log.take_restored()
         entries = self.log.take_unhanded()
         committed = self.log.take_committed(max_bytes=self.config.max_apply_bytes)
-        if self.replication is not None:
-            done = sum(len(entry.data) for entry in committed)
-            self.replication.uncommitted_bytes = max(0, self.replication.uncommitted_bytes - done)
+        reads = self.replication.handed_out(committed) if self.replication is not None else ()
         ready = Ready(
             term=self.term,
             last_index=self.log.last_index,
             soft_state=soft if soft != self._told_soft else None,
             hard_state=hard if hard != self._told_hard else None,
             entries=entries,
+            snapshot=snapshot,
             committed=committed,
+            reads=reads,
             messages=self._messages,
             promises=self._promises,
             must_sync=bool(entries) or (hard.term, hard.vote) != (self._told_hard.term, self._told_hard.vote),
         )
         self._told_hard, self._told_soft = hard, soft
         self._messages, self._promises = [], []
+        for entry in committed:
+            if entry.is_change:
+                self._apply_change(entry)
         return ready
+
+    def _apply_change(self, entry: Entry) -> None:
+        """A committed change takes effect; what it sends is in the next Ready."""
+        self.membership = self.membership.changed(decode_changes(entry.data))
+        if self.replication is not None:
+            self.replication.reconfigure(self.membership)
+            if self.me not in self.membership.voters and self.config.step_down_on_removal:
+                self._become_follower(self.term, 0)
 
     def _hard_state(self) -> HardState:
         return HardState(self.term, self.vote, self.log.commit_index)
@@ -226,25 +259,14 @@ class Raft:
                 return False  # a node that lost touch alone disrupts nobody (§6, thesis §4.2.3)
         if isinstance(message, PreVote) or (isinstance(message, PreVoteResponse) and not message.reject):
             return True  # it speaks of a term that nobody has begun
-        self._become_follower(message.term, message.sender if isinstance(message, Append | Heartbeat) else 0)
+        leads = isinstance(message, Append | Heartbeat | InstallSnapshot)
+        self._become_follower(message.term, message.sender if leads else 0)
         return True
 
     @property
     def _is_leader_protected(self) -> bool:
         heard = self.leader != 0 and self.election_elapsed < self.config.election_ticks
         return self.config.check_quorum and heard
-
-    def _answer_lower_term(self, message: Message) -> None:
-        match message:
-            case Append() | Heartbeat() if self.config.check_quorum or self.config.pre_vote:
-                # An old leader would never learn of a term that a cut-off node reached alone, and both would
-                # stay useless: it ignored the node's votes, the node ignores its appends.
-                self._send(AppendResponse(sender=self.me, to=message.sender, term=self.term, index=0))
-            case PreVote():
-                # Without an answer a group whose candidate is behind in terms never elects anybody.
-                self._send(PreVoteResponse(sender=self.me, to=message.sender, term=self.term, reject=True))
-            case _:
-                pass
 
     def _reset(self, term: int) -> None:
         if term != self.term:
@@ -286,9 +308,11 @@ class Raft:
             self._send(Vote(sender=self.me, to=peer, term=self.term, last=last, transfer=transfer))
 
     def _others(self) -> list[int]:
-        return [peer for peer in self.voters.ids if peer != self.me]
+        return [peer for peer in self.membership.voters.ids if peer != self.me]
 
     def _answer_vote(self, message: Vote | PreVote) -> None:
+        if self._is_stranger(message.sender):
+            return
         is_pre_vote = isinstance(message, PreVote)
         may_vote = (
             self.vote == message.sender
@@ -307,9 +331,14 @@ class Raft:
             VoteResponse(sender=self.me, to=message.sender, term=self.term, reject=not granted)
         )
 
+    def _is_stranger(self, peer: int) -> bool:
+        """Whether `peer` was removed. Who is no voter (any more, or yet) cannot know."""
+        known = peer in self.membership or self.me not in self.membership.voters
+        return not known and not self.log.may_be_member(peer)
+
     def _count_vote(self, voter: int, *, granted: bool) -> None:
         self._votes.setdefault(voter, granted)
-        match self.voters.tally(self._votes):
+        match self.membership.voters.tally(self._votes):
             case Tally.WON:
                 if self.role is Role.PRE_CANDIDATE:
                     self._become_candidate()
@@ -327,7 +356,12 @@ class Raft:
         self.role = Role.LEADER
         self.leader = self.me
         self.replication = Replication(
-            me=self.me, term=self.term, voters=self.voters, log=self.log, config=self.config, send=self._send
+            me=self.me,
+            term=self.term,
+            membership=self.membership,
+            log=self.log,
+            config=self.config,
+            send=self._send,
         )
         # What earlier leaders left behind can only be committed behind an entry of our own (§5.4.2, §8).
         self.log.append([Entry(self.term, self.log.last_index + 1, b"")])
@@ -345,38 +379,21 @@ class Raft:
             self._heartbeat_elapsed = 0
             replication.broadcast_heartbeat()
 
-    def _hear_follower(self, message: AppendResponse | AppendRejected | HeartbeatResponse) -> None:
-        if self.replication is None or message.sender not in self.replication.progress:
-            return
-        match message:
-            case AppendResponse():
-                self.replication.on_append_response(message)
-            case AppendRejected():
-                self.replication.on_append_rejected(message)
-            case HeartbeatResponse():
-                self.replication.on_heartbeat_response(message)
-
-    def _follow(self, message: Append | Heartbeat) -> None:
+    def _follow(self, message: Append | Heartbeat | InstallSnapshot) -> None:
         if self.role is Role.LEADER:
             return
         if self.role is not Role.FOLLOWER:
             self._become_follower(message.term, message.sender)
         self.election_elapsed = 0
         self.leader = message.sender
-        if isinstance(message, Heartbeat):
-            self.log.commit_to(message.commit)
-            self._send(HeartbeatResponse(sender=self.me, to=message.sender, term=self.term))
-        else:
-            self._promises.append(self._take_append(message))
-
-    def _take_append(self, message: Append) -> AppendResponse | AppendRejected:
-        log, to = self.log, message.sender
-        if message.previous.index < log.commit_index:
-            return AppendResponse(sender=self.me, to=to, term=self.term, index=log.commit_index)
-        vouched = log.maybe_append(message.previous, message.entries)
-        if vouched is not None:
-            # Not our own last index: what lies behind this message's entries was not verified by it.
-            log.commit_to(min(message.commit, vouched))
-            return AppendResponse(sender=self.me, to=to, term=self.term, index=vouched)
-        hint = log.find_conflict(min(message.previous.index, log.last_index), message.previous.term)
-        return AppendRejected(sender=self.me, to=to, term=self.term, index=message.previous.index, hint=hint)
+        match message:
+            case Append():
+                self._promises.append(take_append(self.log, message))
+            case InstallSnapshot():
+                self.membership = take_snapshot(self.log, message) or self.membership
+                to, index = message.sender, self.log.commit_index
+                self._promises.append(AppendResponse(sender=self.me, to=to, term=self.term, index=index))
+            case Heartbeat():
+                self.log.commit_to(message.commit)
+                to, reads = message.sender, message.read_round
+                self._send(HeartbeatResponse(sender=self.me, to=to, term=self.term, read_round=reads))

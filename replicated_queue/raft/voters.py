@@ -1,7 +1,6 @@
 """Quorum arithmetic: who counts, and what a majority of them has said (Raft §5.2, §5.4.2).
 
-The place where learners and membership changes will be seen; a group's voters are fixed as long as there
-are none.
+Learners are not seen here: they count for nothing (`membership.py`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,12 @@ class Voters:
     def __init__(self, ids: Iterable[int]) -> None:
         self.ids = tuple(sorted(set(ids)))
         self.quorum = len(self.ids) // 2 + 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Voters) and self.ids == other.ids
+
+    def __hash__(self) -> int:
+        return hash(self.ids)
 
     def __contains__(self, peer: int) -> bool:
         return peer in self.ids

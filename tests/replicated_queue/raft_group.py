@@ -5,11 +5,20 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from replicated_queue.raft.config import RaftConfig
 from replicated_queue.raft.log import RaftLog
-from replicated_queue.raft.messages import Entry, EntryId, HardState, Message, Ready, Role
+from replicated_queue.raft.membership import Change, ChangeKind, Membership
+from replicated_queue.raft.messages import (
+    Entry,
+    EntryId,
+    HardState,
+    Message,
+    ReadState,
+    Ready,
+    Role,
+    Snapshot,
+)
 from replicated_queue.raft.raft import Raft
-from replicated_queue.raft.replication import RaftConfig
-from replicated_queue.raft.voters import Voters
 
 CONFIG = RaftConfig(election_ticks=10, heartbeat_ticks=2, unreachable_ticks=1)
 
@@ -22,8 +31,11 @@ def entries_of(*terms: int, start: int = 1) -> list[Entry]:
 class RaftGroup:
     """Cores by id. Disks are instant, but for those in `slow_disks`, whose Readies wait in `unpersisted`."""
 
-    def __init__(self, *ids: int, seed: int = 0, **config: Any) -> None:
+    def __init__(self, *ids: int, seed: int = 0, membership: Membership | None = None, **config: Any) -> None:
         self.ids = ids or (1, 2, 3)
+        self.membership = membership or Membership.of(self.ids)
+        self.restored: dict[int, Snapshot] = {}
+        self.read: dict[int, list[ReadState]] = {me: [] for me in self.ids}
         self.config = replace(CONFIG, **config)
         self.nodes: dict[int, Raft] = {}
         self.applied: dict[int, list[Entry]] = {}
@@ -40,7 +52,7 @@ class RaftGroup:
         self.unpersisted[me] = []
         self.nodes[me] = Raft(
             me=me,
-            voters=Voters(self.ids),
+            membership=self.membership,
             random=Random(self._seed + me),
             config=self.config,
             log=RaftLog(entries=log or []),
@@ -55,7 +67,10 @@ class RaftGroup:
             return None
         ready = node.ready()
         self.wire += ready.messages
+        if ready.snapshot is not None:
+            self.restored[me] = ready.snapshot
         self.applied[me] += ready.committed
+        self.read[me] += ready.reads
         self.unpersisted[me].append(ready)
         if me not in self.slow_disks:
             self.persist(me)
@@ -89,6 +104,19 @@ class RaftGroup:
         self.settle()
         assert self.nodes[me].role is Role.LEADER
         return self.nodes[me]
+
+    def compact(self, me: int, *, keep: int = 0) -> Snapshot:
+        """A snapshot of what `me` has applied takes the place of its log, but for `keep` entries."""
+        raft = self.nodes[me]
+        members = raft.membership
+        snapshot = Snapshot(raft.log.applied, members.voters.ids, members.learners)
+        raft.log.compact(snapshot, keep=keep)
+        return snapshot
+
+    def change(self, kind: ChangeKind, node: int) -> None:
+        """The leader proposes a change, and everybody hears of it."""
+        self.nodes[self.leaders[-1]].propose_change([Change(kind, node)])
+        self.settle()
 
     def tick(self, count: int = 1, *, settles: bool = True) -> None:
         for _ in range(count):

@@ -27,9 +27,11 @@ from replicated_queue.raft.messages import (
     HardState,
     Heartbeat,
     HeartbeatResponse,
+    InstallSnapshot,
     Message,
     PreVote,
     PreVoteResponse,
+    Snapshot,
     TimeoutNow,
     Vote,
     VoteResponse,
@@ -48,7 +50,11 @@ MESSAGES: list[Message] = [
     AppendResponse(**LINK, term=3, index=7),
     AppendRejected(**LINK, term=3, index=7, hint=EntryId(1, 5)),
     Heartbeat(**LINK, term=3, commit=7),
+    Heartbeat(**LINK, term=3, commit=7, read_round=LARGE),
     HeartbeatResponse(**LINK, term=3),
+    HeartbeatResponse(**LINK, term=3, read_round=2),
+    Append(**LINK, term=9, previous=EntryId(1, 4), commit=3, entries=[Entry(2, 5, b"x", True)]),
+    InstallSnapshot(**LINK, term=3, snapshot=Snapshot(EntryId(2, 9), (1, LARGE), (3,))),
     TimeoutNow(**LINK, term=3),
 ]
 

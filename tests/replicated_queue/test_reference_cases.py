@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.replicated_queue.scripted_cases import Unsupported, judge_quorum, read_script, replay
+from tests.replicated_queue.scripted_cases import (
+    MembershipTable,
+    Unsupported,
+    judge_quorum,
+    read_script,
+    replay,
+)
 
 FOLDER = os.environ.get("PINODE_RAFT_CASES", "")
 SCRIPTS = sorted(Path(FOLDER).rglob("*.txt")) if FOLDER else []
@@ -49,4 +55,12 @@ def test_quorum_arithmetic_is_as_the_table_says(path: Path) -> None:
 
 @pytest.mark.parametrize("path", named("confchange"))
 def test_membership_changes_are_as_the_table_says(path: Path) -> None:
-    pytest.skip("needs membership changes")
+    table = MembershipTable()
+
+    for block in read_script(path.read_text()):
+        try:
+            printed = table.run(block)
+        except Unsupported as feature:
+            pytest.skip(f"needs {feature}")
+
+        assert printed == block.expected, f"{path}:{block.line} {block.input}"

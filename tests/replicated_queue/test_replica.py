@@ -5,7 +5,9 @@ from random import Random
 import pytest
 
 from replicated_queue.codec import Frame, encode_command
+from replicated_queue.raft.config import RaftConfig
 from replicated_queue.raft.log import RaftLog
+from replicated_queue.raft.membership import Membership
 from replicated_queue.raft.messages import (
     AppendResponse,
     Entry,
@@ -16,8 +18,6 @@ from replicated_queue.raft.messages import (
     VoteResponse,
 )
 from replicated_queue.raft.raft import Raft
-from replicated_queue.raft.replication import RaftConfig
-from replicated_queue.raft.voters import Voters
 from replicated_queue.replica import Replica
 from tests.replicated_queue.service_group import Journal
 
@@ -27,7 +27,7 @@ TICK = 0.01
 def replica_of(*voters: int, log: list[Entry] | None = None, now: float = 1000.0) -> Replica:
     raft = Raft(
         me=1,
-        voters=Voters(voters or (1, 2, 3)),
+        membership=Membership.of(voters or (1, 2, 3)),
         random=Random(1),
         config=RaftConfig(),
         log=RaftLog(entries=log or []),

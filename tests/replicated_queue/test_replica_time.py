@@ -7,7 +7,7 @@ import pytest
 from replicated_queue.raft.messages import Role
 from replicated_queue.raft.raft import Raft
 from replicated_queue.replica import Replica
-from tests.replicated_queue.world import CONFIG, TICK_SECONDS, HardState, Journal, RaftLog, Voters
+from tests.replicated_queue.world import CONFIG, TICK_SECONDS, HardState, Journal, Membership, RaftLog
 
 ELECTION_SECONDS = CONFIG.election_ticks * TICK_SECONDS
 
@@ -15,7 +15,7 @@ ELECTION_SECONDS = CONFIG.election_ticks * TICK_SECONDS
 def replica(seed: int) -> Replica:
     raft = Raft(
         me=1,
-        voters=Voters((1, 2, 3)),
+        membership=Membership.of((1, 2, 3)),
         random=Random(seed),
         config=CONFIG,
         log=RaftLog(entries=[]),

@@ -25,6 +25,16 @@ def test_five_nodes_keep_every_promise_through_faults_and_agree_after_them(block
             raise AssertionError(f"seed {seed}: {error}") from error
 
 
+@pytest.mark.parametrize("block", range(4))
+def test_groups_whose_members_change_keep_every_promise_and_agree_on_who_belongs(block: int) -> None:
+    """Checklist 1.20-1.23: one change at a time, learners count for nothing, removed leaders stop."""
+    for seed in range(20_000 + block * SEEDS_A_TEST, 20_000 + (block + 1) * SEEDS_A_TEST):
+        try:
+            live_through(seed, spares=3)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
 def trace_of(world: World) -> tuple[int, float, object, object]:
     return world.steps, world.now, world.committed, world.acknowledged
 
@@ -38,4 +48,12 @@ def test_the_seeds_reach_what_they_are_for() -> None:
 
     assert sum(len(world.acknowledged) for world in worlds) > 300
     assert sum(len(world.leaders) for world in worlds) > 40
+    assert sum(world.reads_answered for world in worlds) > 300
     assert sum(node.life - 1 for world in worlds for node in world.nodes.values()) > 20
+
+
+def test_the_seeds_with_changing_members_reach_what_they_are_for() -> None:
+    worlds = [live_through(seed, spares=3) for seed in range(20_000, 20_010)]
+
+    assert sum(world.changes for world in worlds) > 30
+    assert sum(len(world.removed) for world in worlds) > 10

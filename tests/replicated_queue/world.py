@@ -10,12 +10,12 @@ from random import Random
 
 from replicated_queue.codec import decode_frame, encode_frame, encode_record
 from replicated_queue.errors import Busy, NotLeader
+from replicated_queue.raft.config import RaftConfig
 from replicated_queue.raft.joining import join_appends, newest_acknowledgements
 from replicated_queue.raft.log import RaftLog
+from replicated_queue.raft.membership import Change, ChangeKind, ChangeRefused, Membership
 from replicated_queue.raft.messages import Entry, HardState, Message, Ready, Role
 from replicated_queue.raft.raft import Raft
-from replicated_queue.raft.replication import RaftConfig
-from replicated_queue.raft.voters import Voters
 from replicated_queue.replica import Replica
 from replicated_queue.storage.wal import Wal
 from tests.replicated_queue.service_group import Journal
@@ -47,11 +47,12 @@ class SimulatedNode:
 class World:
     """Nodes, their network and the client, all driven by one heap of events."""
 
-    def __init__(self, seed: int, *, nodes: int = 3) -> None:
+    def __init__(self, seed: int, *, nodes: int = 3, spares: int = 0) -> None:
         self.random = Random(seed)
         self.now = 0.0
         self.steps = 0
-        self.ids = tuple(range(1, nodes + 1))
+        self.founders = tuple(range(1, nodes + 1))
+        self.ids = tuple(range(1, nodes + spares + 1))
         self.nodes = {me: SimulatedNode(me) for me in self.ids}
         self.blocked: set[tuple[int, int]] = set()
         self.loss = self.random.choice((0.0, 0.02, 0.2))
@@ -61,6 +62,11 @@ class World:
         self.acknowledged: list[tuple[int, bytes]] = []
         self.waiting: dict[tuple[int, int, int], bytes] = {}  # node, its life, index -> command
         self.proposed = 0
+        self.changes = 0  # of the membership, proposed
+        self.removed: set[int] = set()  # never to come back under this id
+        self.reads: dict[tuple[int, int, int], int] = {}  # node, its life, number -> what it must see
+        self.reads_asked = 0
+        self.reads_answered = 0
         self.is_healed = False
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -92,7 +98,7 @@ class World:
         node.queued, node.writing = [], []
         raft = Raft(
             me=me,
-            voters=Voters(self.ids),
+            membership=Membership.of(self.founders),
             random=Random(self.random.random()),
             config=CONFIG,
             log=RaftLog(entries=recovered.entries),
@@ -176,6 +182,10 @@ class World:
             self.keep_promises(node, replica, [ready])
         for entry in ready.committed:
             self.check_committed(entry)
+        for state in ready.reads:
+            self.reads_answered += 1
+            bound = self.reads.pop((node.me, node.life, state.read))
+            assert state.index >= bound, f"a read saw {state.index} after {bound} was committed"
         for applied in replica.apply(ready.committed):
             command = self.waiting.pop((node.me, node.life, applied.index), None)
             if command == applied.command:
@@ -221,6 +231,37 @@ class World:
             return
         for index, command in enumerate(commands, first):
             self.waiting[node.me, node.life, index] = command
+        self.turn(node)
+
+    def ask_read(self) -> None:
+        """A read that comes now must see everything that any node has applied by now."""
+        node = self.nodes[self.random.choice(self.ids)]
+        if node.replica is None or node.replica.raft.role is not Role.LEADER:
+            return
+        self.reads_asked += 1
+        self.reads[node.me, node.life, self.reads_asked] = len(self.committed)
+        node.replica.raft.read(self.reads_asked)
+        self.turn(node)
+
+    def change_membership(self) -> None:
+        """Somebody who leads, or believes it, moves one node."""
+        node = self.nodes[self.random.choice(self.ids)]
+        if node.replica is None or not node.replica.is_leading:
+            return
+        membership = node.replica.raft.membership
+        kind, who = self.random.choice(tuple(ChangeKind)), self.random.choice(self.ids)
+        too_few = (
+            kind is not ChangeKind.ADD_VOTER and who in membership.voters and len(membership.voters.ids) < 4
+        )
+        if too_few or (kind is ChangeKind.REMOVE and who not in membership) or who in self.removed:
+            return
+        try:
+            node.replica.raft.propose_change([Change(kind, who)])
+        except (ChangeRefused, Busy):
+            return
+        self.changes += 1
+        if kind is ChangeKind.REMOVE:
+            self.removed.add(who)
         self.turn(node)
 
     # Faults
@@ -285,11 +326,15 @@ class World:
 
     def check_converged(self) -> None:
         """After healing: one leader, equal states, and nothing acknowledged was lost or done twice."""
-        replicas = [node.replica for node in self.nodes.values() if node.replica is not None]
-        assert len(replicas) == len(self.ids)
-        assert sum(replica.raft.role is Role.LEADER for replica in replicas) == 1, "no leader after healing"
+        everybody = [node.replica for node in self.nodes.values() if node.replica is not None]
+        assert len(everybody) == len(self.ids)
+        leaders = [replica.raft for replica in everybody if replica.raft.role is Role.LEADER]
+        assert len(leaders) == 1, f"{len(leaders)} leaders after healing"
+        members = leaders[0].membership
+        replicas = [replica for replica in everybody if replica.raft.me in members]
         assert len({replica.applied_index for replica in replicas}) == 1
-        journals = [node.journal.commands for node in self.nodes.values()]
+        assert all(replica.raft.membership == members for replica in replicas), "views of the group differ"
+        journals = [self.nodes[me].journal.commands for me in members.ids]
         assert all(journal == journals[0] for journal in journals)
         stamps = [now for _, now, _ in journals[0]]
         assert stamps == sorted(stamps), "cluster time ran backwards"
@@ -311,13 +356,16 @@ def payload_of(node: SimulatedNode) -> bytes:
     return b"".join(records)
 
 
-def live_through(seed: int, *, nodes: int = 3, seconds: float = 20.0) -> World:
+def live_through(seed: int, *, nodes: int = 3, spares: int = 0, seconds: float = 20.0) -> World:
     """One life of a group: faults and proposals, then healing; every promise is checked on the way."""
-    world = World(seed, nodes=nodes)
+    world = World(seed, nodes=nodes, spares=spares)
     pause = seconds / 20
     for _ in range(20):
         for _ in range(10):
             world.after(world.random.uniform(0, pause), world.propose)
+            world.after(world.random.uniform(0, pause), world.ask_read)
+        for _ in range(10 if spares else 0):
+            world.after(world.random.uniform(0, pause), world.change_membership)
         for _ in range(world.random.randrange(3)):
             world.after(world.random.uniform(0, pause), world.misbehave)
         world.run(pause)
