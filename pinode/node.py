@@ -152,6 +152,7 @@ class Node:
             "supervisor": work.supervisor,
             "build worker": work.build_worker,
             "scheduler": work.scheduler,
+            "slug tidying": work.slug_tidying,
         }
         for name, part in parts.items():
             tasks.create_task(part.run(), name=name)

@@ -20,6 +20,7 @@ from pinode.host import architecture, own_addresses
 from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
 from pinode.node_facts import NodeFacts, encode_facts
+from pinode.operations.tidying import SlugTidying
 from pinode.peers.datagrams import DatagramSeal
 from pinode.peers.errors import PeerRefused
 from pinode.peers.founding_record import FoundingRecord
@@ -84,6 +85,7 @@ class Work:
     router: RouterProcess
     build_worker: BuildWorker
     scheduler: Scheduler
+    slug_tidying: SlugTidying
     web: WebServer
     queue_socket: QueueSocket
 
@@ -171,6 +173,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
             isolation=grounds.isolation,
         ),
         scheduler=Scheduler(cluster),
+        slug_tidying=SlugTidying(cluster, slugs, is_caught_up=agreement.caught_up),
         web=WebServer(
             cluster,
             ssl_context=web.context(),

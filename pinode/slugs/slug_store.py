@@ -21,6 +21,7 @@ UNPACKED_FACTOR = 8
 MOST_BYTES = 500 * 1024 * 1024
 SUFFIX = ".slug"
 PARTIAL = ".partial"
+DAMAGED = ".damaged"
 
 
 class DamagedSlug(PinodeError):
@@ -73,6 +74,15 @@ class SlugStore:
         found = [path for path in self._directory.glob(f"*{SUFFIX}") if DIGEST.fullmatch(path.stem)]
         return [StoredSlug(digest=path.stem, slug_bytes=path.stat().st_size) for path in sorted(found)]
 
+    def digests(self) -> frozenset[str]:
+        """Of all that lie here, damaged ones that were set aside too."""
+        names = (path.name.partition(".") for path in self._directory.iterdir())
+        return frozenset(
+            digest
+            for digest, _, kind in names
+            if DIGEST.fullmatch(digest) and f".{kind}" in (SUFFIX, DAMAGED)
+        )
+
     async def verify(self, digest: str) -> StoredSlug:
         """Read it all and compare; a damaged slug is set aside and raises `DamagedSlug`, an absent one
         `NotFound`.
@@ -80,7 +90,7 @@ class SlugStore:
         return await asyncio.to_thread(self._verify, digest)
 
     async def remove(self, digest: str) -> bool:
-        """Forget it; False when it was not there."""
+        """Forget it, damaged or not; False when it was not there."""
         return await asyncio.to_thread(self._remove, digest)
 
     async def unpack(self, digest: str, into: Path, *, owner: int | None = None) -> None:
@@ -149,15 +159,17 @@ class SlugStore:
 
     def _verified(self, file: BufferedReader, digest: str) -> StoredSlug:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            os.replace(self._path(digest), self._directory / f"{digest}.damaged")
+            os.replace(self._path(digest), self._directory / (digest + DAMAGED))
             raise DamagedSlug(
                 f"slug {digest[:12]} is damaged on this disk.", hint="It is fetched again from another node."
             )
         return StoredSlug(digest=digest, slug_bytes=file.tell())
 
     def _remove(self, digest: str) -> bool:
+        path = self._path(digest)
+        path.with_suffix(DAMAGED).unlink(missing_ok=True)
         try:
-            self._path(digest).unlink()
+            path.unlink()
         except FileNotFoundError:
             return False
         return True

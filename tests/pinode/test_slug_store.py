@@ -10,8 +10,11 @@ import pytest
 
 from builders.archive import pack
 from builders.errors import ArchiveRefused
+from pinode.apps.commands import CreateApp
 from pinode.errors import InvalidInput, NotFound, TooLarge
+from pinode.operations.tidying import SlugTidying
 from pinode.slugs.slug_store import DamagedSlug, SlugStore
+from tests.pinode.fake_cluster import SLUG, FakeCluster
 
 CONTENT = b"slug" * 1_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -27,6 +30,44 @@ def make_slug(tmp_path: Path) -> tuple[Path, str]:
     (tmp_path / "app" / "Procfile").write_text("web: true\n")
     packed = pack(tmp_path / "app", tmp_path / "slug.tar.gz", most_bytes=100_000)
     return tmp_path / "slug.tar.gz", packed.sha256
+
+
+async def test_a_slug_that_no_release_names_goes_after_an_hour_and_the_others_stay(
+    tmp_path: Path, store: SlugStore
+) -> None:
+    cluster = FakeCluster(nodes=["pi1"])
+    cluster.add_user("ada")
+    cluster.apply(CreateApp(name="blog", owner="ada"))
+    cluster.complete_build(cluster.start_build("blog"))
+    (tmp_path / "slugs" / f"{SLUG}.slug").touch()
+    (tmp_path / "built").write_bytes(CONTENT)
+    await store.add(tmp_path / "built")
+    (tmp_path / "slugs" / f"{'d' * 64}.damaged").touch()
+    times = iter([0.0, 3599.0, 3600.0])
+    tidying = SlugTidying(cluster, store, is_caught_up=lambda: True, clock=lambda: next(times))
+
+    await tidying.look()
+    await tidying.look()
+    assert store.has(DIGEST)
+    await tidying.look()
+
+    assert [path.name for path in (tmp_path / "slugs").iterdir()] == [f"{SLUG}.slug"]
+
+
+async def test_without_a_leader_in_reach_no_slug_is_deleted(tmp_path: Path, store: SlugStore) -> None:
+    cluster = FakeCluster(nodes=["pi1"])
+    times = iter([0.0, 4000.0])
+    tidying = SlugTidying(cluster, store, is_caught_up=lambda: True, clock=lambda: next(times))
+    (tmp_path / "built").write_bytes(CONTENT)
+    await store.add(tmp_path / "built")
+    await tidying.look()
+
+    cluster.has_quorum = False
+    await tidying.look()
+    cluster.has_quorum = True
+    await tidying.look()
+
+    assert store.has(DIGEST)
 
 
 async def test_a_slug_is_kept_under_its_digest_and_can_be_removed(tmp_path: Path, store: SlugStore) -> None:
