@@ -14,6 +14,8 @@ from typing import Any
 from pinode.cli.build_commands import wait_for_release
 from pinode.cli.demo_nodes import DemoNode, make_nodes, stop_nodes
 from pinode.cli.target import app_path
+from pinode.dynos.dyno_record import read_records
+from pinode.dynos.proc import processes_under, start_time
 from tests.waiting import until
 
 PASSWORD = "correct horse battery"
@@ -113,6 +115,40 @@ class Nodes:
         node.process.send_signal(signal.SIGKILL)
         node.process.wait(10)
 
+    def cut_power(self) -> None:
+        """`kill -9` of all at once: nodes, routers and dynos."""
+        for node in self.nodes:
+            assert node.process
+            for pid in (node.process.pid, *self.routers(node), *self.dyno_processes(node)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            node.process.wait(10)
+        for node in self.nodes:
+            self.until(
+                lambda node=node: not self.routers(node) and not self.dyno_processes(node),
+                seconds=10,
+                what=f"all of {node.name} is off",
+            )
+
+    def routers(self, node: DemoNode) -> list[int]:
+        """Pids of the node's router."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and f"{node.folder}/data/router".encode() in (
+                    entry / "cmdline"
+                ).read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return found
+
+    def dyno_processes(self, node: DemoNode) -> set[int]:
+        """Pids of the node's dynos, the outermost ones and all within."""
+        found: set[int] = set()
+        for _, record in read_records(node.folder / "data" / "dynos"):
+            if record and start_time(record.process.pid) == record.process.start_time:
+                found |= processes_under(record.process.pid)
+        return found
+
     def create(self, app: str, git_url: str, *, through: DemoNode | None = None) -> None:
         """Create an app."""
         (through or self.alive[0]).client().post("/api/v1/apps", {"name": app, "git_url": git_url})
@@ -135,8 +171,12 @@ class Nodes:
 
     def get(self, app: str, node: DemoNode, *, path: str = "/") -> tuple[int, str]:
         """Ask the app at its port on that node."""
+        return self.get_at(node.host, self.port(app), path=path)
+
+    def port(self, app: str) -> int:
+        """The app's port, the same on every node."""
         url = str(self.alive[0].client().get(app_path(app))["url"])
-        return self.get_at(node.host, int(url.rstrip("/").rpartition(":")[2]), path=path)
+        return int(url.rstrip("/").rpartition(":")[2])
 
     def get_at(self, host: str, port: int, *, path: str = "/") -> tuple[int, str]:
         """One HTTP request."""
