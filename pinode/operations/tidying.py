@@ -18,7 +18,7 @@ class SlugTidying:
     """Runs on every node. What the registry names is never touched.
 
     A slug goes after an hour without use: a new one lies here before a release names it. The hour is one of
-    this process with a leader in reach, so neither a wrong clock nor an old view of the registry costs a slug.
+    this process with a leader in reach: neither a wrong clock nor an old view of the registry costs a slug.
     """
 
     def __init__(
