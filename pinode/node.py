@@ -146,6 +146,7 @@ class Node:
             "broker": agreement.broker,
             "caught up": agreement.caught_up,
             "reports": agreement.reports,
+            "history": work.history,
             "web": work.web,
             "queue socket": work.queue_socket,
             "router": work.router,

@@ -19,6 +19,7 @@ from pinode.errors import Conflict
 from pinode.host import architecture, own_addresses
 from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
+from pinode.metrics.history import NodeHistory
 from pinode.node_facts import NodeFacts, encode_facts
 from pinode.operations.tidying import SlugTidying
 from pinode.peers.datagrams import DatagramSeal
@@ -86,6 +87,7 @@ class Work:
     build_worker: BuildWorker
     scheduler: Scheduler
     slug_tidying: SlugTidying
+    history: NodeHistory
     web: WebServer
     queue_socket: QueueSocket
 
@@ -147,6 +149,8 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
     replication = SlugReplication(cluster, slugs)
     replication.serve()
     AppLogs(cluster, data_dir / "logs").serve()
+    history = NodeHistory(cluster, rows=agreement.gossip.stats)
+    history.serve()
     _open_queue_door(grounds, cluster, web)
     return Work(
         supervisor=Supervisor(
@@ -174,12 +178,14 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
         ),
         scheduler=Scheduler(cluster),
         slug_tidying=SlugTidying(cluster, slugs, is_caught_up=agreement.caught_up),
+        history=history,
         web=WebServer(
             cluster,
             ssl_context=web.context(),
             ca_pem=web.authority_pem.encode(),
             socket_path=data_dir / "pinode.sock",
             control=control,
+            past=history,
         ),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
     )

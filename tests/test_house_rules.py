@@ -26,6 +26,7 @@ FLOORS: dict[str, float] = {
     "pinode.live_cluster": 4,
     "pinode.node_facts": 2,
     "pinode.raft_links": 2,
+    "pinode.metrics": 2,
     "pinode.queue_socket": 2,
     "pinode.run_id": 1,
     "pinode.cluster": 2,
@@ -68,6 +69,7 @@ CORES = [
     "pinode/cluster_state.py",
     "pinode/scheduler/plan.py",
     "pinode/dynos/dyno.py",
+    "pinode/metrics/rings.py",
     "pinode/router/route_table.py",
 ]
 CORE_MAY_NOT = {

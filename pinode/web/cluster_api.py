@@ -5,7 +5,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from pinode.errors import NotFound
+from pinode.apps.observed import NodeView
+from pinode.errors import InvalidInput, NotFound
+from pinode.metrics.rings import series
 from pinode.operations.status import node_document, status
 from pinode.web.caller import caller_of
 from pinode.web.messages import answer, is_gone, json_body, list_answer, only, query_number, shown
@@ -49,10 +51,36 @@ async def list_nodes(request: web.Request) -> web.StreamResponse:
 
 async def show_node(request: web.Request) -> web.StreamResponse:
     """GET /nodes/{n}, by name or id"""
-    site, wanted = site_of(request), request.match_info["node"]
-    for node in site.cluster.nodes():
+    site = site_of(request)
+    return answer(node_document(site.cluster, _node(request), wall_clock=site.wall_clock()))
+
+
+async def show_history(request: web.Request) -> web.StreamResponse:
+    """GET /nodes/{n}/history?span=hour|day: its statistics in even steps, the oldest first."""
+    site, node = site_of(request), _node(request)
+    span = request.query.get("span", "hour")
+    if span not in ("hour", "day"):
+        raise InvalidInput(f"span is {shown(span)}.", hint="It may be hour or day.")
+    if site.past is None:
+        raise NotFound("this node keeps no history.")
+    stretch = site.past.fine(node.node_id) if span == "hour" else site.past.coarse(node.node_id)
+    return answer(
+        {
+            "name": node.name,
+            "span": span,
+            "step_seconds": stretch.step_seconds,
+            "newest_age_seconds": round(stretch.newest_age_seconds, 1),
+            "series": series(stretch),
+        }
+    )
+
+
+def _node(request: web.Request) -> NodeView:
+    """The node in the path. Raises `NotFound`."""
+    wanted = request.match_info["node"]
+    for node in site_of(request).cluster.nodes():
         if wanted in (node.name, node.node_id):
-            return answer(node_document(site.cluster, node, wall_clock=site.wall_clock()))
+            return node
     raise NotFound(
         f"there is no node {shown(wanted)}.", hint="`pinode nodes` lists them.", code="node_not_found"
     )

@@ -9,9 +9,10 @@ from pinode import __version__
 from pinode.errors import NotFound
 from pinode.operations.status import SICK_FIRST, status
 from pinode.web.caller import CSRF_FIELD, FORM_COOKIE, csrf_token
+from pinode.web.charts import lines
 from pinode.web.problems import Problem
 from pinode.web.rendering import CONTENT_TYPES
-from pinode.web.site import caller, site_of, visitor
+from pinode.web.site import Site, caller, site_of, visitor
 
 YEAR_SECONDS = 365 * 24 * 3600
 HEADINGS = {
@@ -81,8 +82,25 @@ async def show_cluster(request: web.Request) -> web.StreamResponse:
     # That there is no quorum stands at the top of every page already.
     warnings = [text for text in document["warnings"] if not text.startswith("no quorum")]
     return show(
-        request, "cluster", section="Cluster", status=document, nodes=nodes, alive=alive, warnings=warnings
+        request,
+        "cluster",
+        section="Cluster",
+        status=document,
+        nodes=nodes,
+        alive=alive,
+        warnings=warnings,
+        charts=_charts(site),
     )
+
+
+def _charts(site: Site) -> dict[str, list[str]]:
+    """By node id, the processor's last hour."""
+    if site.past is None:
+        return {}
+    return {
+        node.node_id: lines(site.past.fine(node.node_id), "cpu_percent", top=100.0)
+        for node in site.cluster.nodes()
+    }
 
 
 async def show_queue(request: web.Request) -> web.StreamResponse:

@@ -47,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{API}/status", cluster_api.show_status, "user"),
     Route("GET", f"{API}/nodes", cluster_api.list_nodes, "user"),
     Route("GET", f"{API}/nodes/{{node}}", cluster_api.show_node, "user"),
+    Route("GET", f"{API}/nodes/{{node}}/history", cluster_api.show_history, "user"),
     Route("GET", f"{API}/events", cluster_api.events, "user"),
     Route("GET", f"{API}/local/setup-code", cluster_api.setup_code, "local"),
     Route("POST", f"{API}/local/stop", cluster_api.stop, "local"),

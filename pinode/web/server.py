@@ -18,7 +18,7 @@ from pinode.settings import Address
 from pinode.web.front_door import FrontDoor
 from pinode.web.guard import add_headers, answer_always, guarded
 from pinode.web.routes import ROUTES
-from pinode.web.site import SITE, NodeControl, Site
+from pinode.web.site import SITE, NodeControl, Past, Site
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +44,14 @@ class WebServer:
         ca_pem: bytes,
         socket_path: Path,
         control: NodeControl | None = None,
+        past: Past | None = None,
         socket_mode: int = 0o600,
     ) -> None:
         self._address = cluster.settings.listen.web
         self._ssl_context = ssl_context
         self._socket_path = socket_path
         self._socket_mode = socket_mode
-        self._application = make_application(Site(cluster=cluster, ca_pem=ca_pem, control=control))
+        self._application = make_application(Site(cluster=cluster, ca_pem=ca_pem, control=control, past=past))
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `PinodeError` when an address cannot be listened on."""

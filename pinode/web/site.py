@@ -13,6 +13,7 @@ from aiohttp import web
 
 from pinode.apps.app import App
 from pinode.cluster import Cluster
+from pinode.metrics.rings import Stretch
 from pinode.web.caller import Caller
 from pinode.web.passwords import Passwords
 from pinode.web.rate_limit import RateLimit, TooMany
@@ -30,6 +31,18 @@ class NodeControl(Protocol):
 
     def stop(self, *, everything: bool) -> int:
         """Begin to end this node (its dynos handed over, or with `everything` at once); its process id."""
+        ...
+
+
+class Past(Protocol):
+    """How the nodes were; see `pinode.metrics.history`."""
+
+    def fine(self, node_id: str) -> Stretch:
+        """The last hour."""
+        ...
+
+    def coarse(self, node_id: str) -> Stretch:
+        """The last day."""
         ...
 
 
@@ -66,6 +79,7 @@ class Site:
     cluster: Cluster
     ca_pem: bytes
     control: NodeControl | None = None
+    past: Past | None = None
     passwords: Passwords = field(default_factory=Passwords)
     rendering: Rendering = field(default_factory=Rendering)
     clock: Callable[[], float] = time.monotonic
