@@ -9,7 +9,7 @@ STEPS = 360  # what its width stands for
 
 
 def lines(stretch: Stretch, field: str, *, top: float) -> list[str]:
-    """`points` of a polyline for each time without a gap; now is at the right edge, `top` at the upper one."""
+    """`points` of a polyline for each time without a gap; now is at the right edge, `top` at the upper."""
     place = FIELDS.index(field)
     values = [row[place] for row in stretch.rows()][-STEPS:]
     behind = len(values) + stretch.newest_age_seconds / stretch.step_seconds
