@@ -10,7 +10,7 @@ SIMULATION = "tests/gossip/test_simulation.py::"
 BOUNDS = "tests/gossip/test_addresses_and_bounds.py::"
 SEALING = "tests/pinode/test_datagrams.py::"
 VIEW, SWIM, PROBE = "gossip/view.py", "gossip/swim.py", "gossip/probe.py"
-SEAL = "pinode/peers/datagrams.py"
+SEAL = "gossip/sealing.py"
 
 
 def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> Mutant:

@@ -7,14 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossip.sealing import MAX_CHALLENGES, OVERHEAD_BYTES, WINDOW, ReplayWindow
 from pinode.peers.cluster_key import ClusterKey
-from pinode.peers.datagrams import (
-    MAX_CHALLENGES,
-    OVERHEAD_BYTES,
-    WINDOW,
-    DatagramSeal,
-    ReplayWindow,
-)
+from pinode.peers.datagrams import DatagramSeal
 from pinode.peers.identity import Identity
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.tls import PeerFiles

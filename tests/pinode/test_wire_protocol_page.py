@@ -4,7 +4,8 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from pinode.peers import datagrams, discovery, frames, listener
+from gossip import sealing as datagrams
+from pinode.peers import discovery, frames, listener
 from pinode.peers.links import LANES, LASTING
 from pinode.peers.tls import PEER_NAME, PEER_PROTOCOL, QUEUE_PROTOCOL
 
