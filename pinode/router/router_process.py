@@ -97,7 +97,8 @@ class RouterProcess:
             try:
                 self._link = await self._find_or_start()
                 await self._keep_told(self._link)
-                logger.warning("the router ended pid=%d, it is started again", self._link.pid)
+                if not self._is_stopping:
+                    logger.warning("the router ended pid=%d, it is started again", self._link.pid)
             except (OSError, TimeoutError, MalformedControl) as error:
                 logger.warning("no router, trying again reason=%s", error or type(error).__name__)
             finally:

@@ -43,6 +43,30 @@ def test_a_line_looks_as_people_know_it() -> None:
     assert str(line) == "2026-05-01T10:00:00.042Z app[web.1]: GET / 200"
 
 
+def test_a_disk_that_takes_no_log_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "blog").write_text("a file where a folder should be")
+    log = dyno_log(tmp_path)
+
+    log.say("State is up")
+    log.notice_growth()
+
+    assert log.last_lines(5) == []
+    (tmp_path / "blog").unlink()
+    log.say("State is up")
+    assert texts(log) == ["State is up"]
+
+
+def test_the_marks_of_a_dyno_that_says_little_often_are_bounded_too(tmp_path: Path) -> None:
+    log = dyno_log(tmp_path, most_bytes=4000)
+
+    for second in range(200):
+        write(log, b".\n", at_ms=second * 1000)
+
+    folder = [path.stat().st_size for path in log.path.parent.iterdir()]
+    assert sum(folder) < 8000
+    assert len(read_tail(log.path, 300)) > 60
+
+
 def test_lines_are_stamped_with_the_time_at_which_they_were_written(tmp_path: Path) -> None:
     log = dyno_log(tmp_path)
     write(log, b"one\ntwo\n", at_ms=1000)

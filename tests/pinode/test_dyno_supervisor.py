@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pinode.apps.commands import DestroyApp
 from pinode.dynos.proc import start_time
 from tests.pinode.dyno_world import QUICK, World, make_world
 from tests.pinode.router_world import free_ports
@@ -238,6 +239,22 @@ async def test_a_dyno_whose_placement_went_meanwhile_is_stopped_only_when_the_no
         world.is_caught_up = True
         world.cluster.note_change()
         await eventually(world.is_gone(number), within_seconds=5)
+
+
+async def test_the_log_of_an_app_goes_with_it_also_where_none_of_its_dynos_ran_at_the_end(
+    world: World,
+) -> None:
+    left = world.data_dir / "logs" / "blog"
+    left.mkdir(parents=True)
+    (left / "web.1.3.log").write_text("of a dyno that moved away long ago")
+    (world.data_dir / "logs" / "older").mkdir()
+    (world.data_dir / "logs" / "older" / "web.1.1.log").write_text("of an app destroyed while we were away")
+
+    async with world.running():
+        await eventually(lambda: not (world.data_dir / "logs" / "older").exists())
+        assert left.exists()
+        world.cluster.apply(DestroyApp(name="blog", actor="ada"))
+        await eventually(lambda: not left.exists())
 
 
 async def test_without_a_leader_a_node_starts_the_web_dynos_it_ran_last(world: World) -> None:
