@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .raft.messages import HardState, Ready
+from .slow_disk import Unsynced
 from .storage.disk import Disk
 from .storage.recovery import Recovered
 from .storage.wal import Wal
@@ -36,7 +37,8 @@ class Persistence:
         self._writer: WalWriter | None = None
         self._hard_state = HardState()
         self._newest = 0  # number of the newest write
-        self._unsynced: deque[tuple[int, Ready]] = deque()  # with the number of the write that each waits for
+        # With the number of the write that each waits for, and since when.
+        self._unsynced: deque[tuple[int, Ready, float]] = deque()
 
     async def open(self) -> Recovered:
         """Read the log and begin to write. Raises `StorageError`."""
@@ -56,7 +58,15 @@ class Persistence:
             disk.close()
             raise
 
-    def write(self, ready: Ready) -> bool:
+    @property
+    def oldest_unsynced(self) -> Unsynced | None:
+        """The write that waits for the disk for longest."""
+        if not self._unsynced:
+            return None
+        _, ready, since = self._unsynced[0]
+        return Unsynced(since, ready.last_index)
+
+    def write(self, ready: Ready, *, now: float) -> bool:
         """Write what `ready` says; return whether its promises must wait for `on_durable`.
 
         A commit index alone is not worth a write: it is known again from the leader.
@@ -67,7 +77,7 @@ class Persistence:
             self._newest += 1
             self._writer.submit(Write(self._newest, self._hard_state, ready.entries))
         if ready.must_sync or self._unsynced:
-            self._unsynced.append((self._newest, ready))
+            self._unsynced.append((self._newest, ready, now))
             return True
         return False
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .codec import Frame, decode_command, encode_command, stamp_of
 from .interfaces import StateMachine
-from .raft.messages import Append, Entry, Heartbeat, Ready, Role
+from .raft.messages import Append, Entry, Heartbeat, InstallSnapshot, Ready, Role
 from .raft.raft import Raft
 
 LONGEST_STEP_SECONDS = 2.0  # a longer gap means that this process stood still, and cluster time does too
@@ -80,6 +80,8 @@ class Replica:
         """Take one frame of a peer."""
         self.tick(now)  # the wait for this frame lies before it
         message, raft = frame.message, self.raft
+        if isinstance(message, InstallSnapshot):
+            return  # nobody may send one: no log is compacted yet
         raft.step(message)
         if isinstance(message, Append | Heartbeat) and (message.sender, message.term) == (
             raft.leader,

@@ -14,10 +14,11 @@ from .persistence import Persistence
 from .raft.joining import join_appends, newest_acknowledgements
 from .raft.log import RaftLog
 from .raft.membership import Membership
-from .raft.messages import Append, AppendRejected, AppendResponse, InstallSnapshot, Message, Ready, Role
+from .raft.messages import Append, AppendRejected, AppendResponse, Message, Ready, Role
 from .raft.raft import Raft
 from .replica import Replica
 from .settings import ReplicaSettings, raft_config
+from .slow_disk import DiskWatch
 from .storage.disk import Disk, RealDisk
 from .storage.recovery import Recovered
 
@@ -60,6 +61,7 @@ class ReplicaService:
             on_durable=self._on_durable,
             on_failure=self._fail,
         )
+        self._disk_watch = DiskWatch()
         self._failed: asyncio.Future[None] | None = None
         self._is_turn_due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -93,8 +95,6 @@ class ReplicaService:
         except MalformedMessage:
             self.malformed_frames += 1
             return
-        if isinstance(decoded.message, InstallSnapshot):
-            return  # nobody may send one: no log here is ever compacted
         replica, now = self._replica, self._clock()
         self._guard(lambda: replica.receive(decoded, now=now))
         self._wake()
@@ -272,6 +272,7 @@ class ReplicaService:
         assert self._replica is not None
         replica, now = self._replica, self._clock()
         replica.tick(now)
+        self._watch_disk(replica, now)
         if self._proposals:
             self._propose_all(replica, now)
         ready = replica.ready()
@@ -281,6 +282,18 @@ class ReplicaService:
         if replica.raft.has_ready:
             self._wake()
         self._arm(replica, now)
+
+    def _watch_disk(self, replica: Replica, now: float) -> None:
+        replication = replica.raft.replication
+        if replication is None:
+            return
+        slow = self._disk_watch.judge(replication, self._persistence.oldest_unsynced, now=now)
+        if slow is not None:
+            logger.warning(
+                "disk slow waited_seconds=%.1f successor=%016x", slow.waited_seconds, slow.successor
+            )
+            if slow.successor:
+                replica.raft.transfer_leadership(slow.successor)
 
     def _propose_all(self, replica: Replica, now: float) -> None:
         proposals, self._proposals, self._proposed_bytes = self._proposals, [], 0
@@ -294,7 +307,7 @@ class ReplicaService:
             self._waiting[index] = future
 
     def _perform(self, replica: Replica, ready: Ready, now: float) -> None:
-        must_wait = self._persistence.write(ready)
+        must_wait = self._persistence.write(ready, now=now)
         if ready.messages:
             max_bytes = self._settings.max_append_bytes
             self._send(join_appends(ready.messages, max_bytes=max_bytes), replica.cluster_time(now))

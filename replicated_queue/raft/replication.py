@@ -255,12 +255,15 @@ class Replication:
         else:
             self._send_append(to)
 
+    @property
+    def voters_but_me(self) -> tuple[int, ...]:
+        return tuple(peer for peer in self._membership.voters.ids if peer != self._me)
+
     def best_successor(self) -> int:
         """The follower that was heard lately and has most of the log; 0 if there is none."""
         candidates = [
-            (progress.is_recent_active, progress.match_index, peer)
-            for peer, progress in self.progress.items()
-            if peer != self._me and peer in self._membership.voters
+            (self.progress[peer].is_recent_active, self.progress[peer].match_index, peer)
+            for peer in self.voters_but_me
         ]
         return max(candidates)[2] if candidates else 0
 

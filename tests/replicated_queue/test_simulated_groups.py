@@ -49,6 +49,7 @@ def test_the_seeds_reach_what_they_are_for() -> None:
     assert sum(len(world.acknowledged) for world in worlds) > 300
     assert sum(len(world.leaders) for world in worlds) > 40
     assert sum(world.reads_answered for world in worlds) > 300
+    assert sum(world.handed_over for world in worlds) > 0
     assert sum(node.life - 1 for world in worlds for node in world.nodes.values()) > 20
 
 

@@ -17,6 +17,7 @@ from replicated_queue.raft.membership import Change, ChangeKind, ChangeRefused, 
 from replicated_queue.raft.messages import Entry, HardState, Message, Ready, Role
 from replicated_queue.raft.raft import Raft
 from replicated_queue.replica import Replica
+from replicated_queue.slow_disk import DiskWatch, Unsynced
 from replicated_queue.storage.wal import Wal
 from tests.replicated_queue.service_group import Journal
 from tests.replicated_queue.simulated_disk import PowerCut, SimulatedDisk
@@ -42,6 +43,8 @@ class SimulatedNode:
     queued: list[Ready] = field(default_factory=list)  # wait for the disk to be free
     writing: list[Ready] = field(default_factory=list)
     wakes_at: float = 0.0
+    disk_watch: DiskWatch = field(default_factory=DiskWatch)
+    unsynced_since: float = 0.0  # of the first Ready in `writing`
 
 
 class World:
@@ -68,6 +71,7 @@ class World:
         self.reads_asked = 0
         self.reads_answered = 0
         self.is_healed = False
+        self.handed_over = 0  # by leaders with slow disks
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         for me in self.ids:
@@ -158,6 +162,7 @@ class World:
         replica = node.replica
         assert replica is not None
         replica.tick(self.now)
+        self.watch_disk(node, replica)
         while (ready := replica.ready()) is not None:
             self.perform(node, replica, ready)
         self.watch(node, replica)
@@ -165,6 +170,14 @@ class World:
         if not self.now < node.wakes_at <= deadline:
             node.wakes_at = deadline
             self.after(deadline - self.now, self.alarm(node, node.life))
+
+    def watch_disk(self, node: SimulatedNode, replica: Replica) -> None:
+        oldest = Unsynced(node.unsynced_since, node.writing[0].last_index) if node.writing else None
+        slow = node.disk_watch.judge(replica.raft.replication, oldest, now=self.now)
+        if slow is not None:
+            self.handed_over += slow.successor != 0
+            if slow.successor:
+                replica.raft.transfer_leadership(slow.successor)
 
     def alarm(self, node: SimulatedNode, life: int) -> Callable[[], None]:
         def wake() -> None:
@@ -196,7 +209,7 @@ class World:
     def write(self, node: SimulatedNode) -> None:
         if node.writing or not node.queued:
             return
-        node.writing, node.queued = node.queued, []
+        node.writing, node.queued, node.unsynced_since = node.queued, [], self.now
         life = node.life
 
         def written() -> None:
