@@ -141,6 +141,9 @@ def overview() -> str:
             "",
             "PINODE_TOKEN is the token for --server, PINODE_CA the file of its certificate authority,",
             "PINODE_APP the app where -a/--app names none. `pinode COMMAND --help` says more.",
+            "",
+            "Exit codes: 0 ok, 1 failed, 2 usage or settings, 3 not found, 4 not allowed or not logged in,",
+            "5 conflict or locked, 6 no node reachable, 7 no leader now, 8 timed out, 130 interrupted.",
         ]
     )
 

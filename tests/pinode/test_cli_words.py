@@ -12,6 +12,7 @@ import click
 import pytest
 
 from pinode import __version__
+from pinode.cli.invocation import ExitCode
 from pinode.cli.main import COMMANDS, GROUPS, find_command, split_flags
 from tests.pinode.cli_stage import CliStage, cli_stage, finish, run_here, start_process
 
@@ -160,6 +161,7 @@ def test_help_lists_every_command(words: list[str]) -> None:
 
     assert ran.code == 0
     assert all(f"  {name} " in ran.out for name in COMMANDS)
+    assert all(f"{int(code)} " in ran.out[ran.out.index("Exit codes") :] for code in ExitCode)
 
 
 @pytest.mark.parametrize("words", [["help", "ps:scale"], ["ps", "scale", "-h"], ["ps:scale", "--help"]])
