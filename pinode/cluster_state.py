@@ -36,6 +36,7 @@ from replicated_queue.queue.commands import (
     Put,
 )
 from replicated_queue.queue.job import JobRecord
+from replicated_queue.queue.limits import QueueLimits
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.request_codec import decode_envelope
 from replicated_queue.sessions import Sessions
@@ -58,8 +59,14 @@ class RegisteredNode:
 class ClusterState:
     """The `StateMachine` of pinode. Everything may be read by everybody; only `apply` changes it."""
 
-    def __init__(self, *, nodes: Sequence[RegisteredNode] = (), setup_code_hash: bytes = b"") -> None:
-        self.queue = PriorityQueue()
+    def __init__(
+        self,
+        *,
+        nodes: Sequence[RegisteredNode] = (),
+        setup_code_hash: bytes = b"",
+        queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.queue = PriorityQueue(queue_limits)
         self.registry = Registry(_JobsOfBuilds(self.queue))
         self.people = People(setup_code_hash=setup_code_hash)
         self.sessions = Sessions()

@@ -53,7 +53,6 @@ class PriorityQueue:
     """All jobs that are not finished, and what is remembered of those that are."""
 
     def __init__(self, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (frozen)
-        self.limits = limits
         self._book = JobBook(limits)
         self.jobs = self._book.jobs  # by id, so by age
         self.topics = self._book.topics  # those that have jobs

@@ -11,6 +11,7 @@ from pinode.people.commands import PeopleCommand
 from pinode.people.people import People
 from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue import commands as queue_commands
+from replicated_queue.queue.limits import QueueLimits
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.request_codec import encode_envelope
 from replicated_queue.sessions import Envelope, open_answer
@@ -22,8 +23,8 @@ GIT_URL = "https://example.org/hello.git"
 class Agreement:
     """One replica and its log."""
 
-    def __init__(self) -> None:
-        self.state = ClusterState(setup_code_hash=SETUP_CODE_HASH)
+    def __init__(self, *, queue_limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (frozen)
+        self.state = ClusterState(setup_code_hash=SETUP_CODE_HASH, queue_limits=queue_limits)
         self.log: list[tuple[bytes, int]] = []
         self.now = 1_000
 

@@ -239,8 +239,9 @@ def test_only_the_newest_builds_are_kept(agreed: Agreement) -> None:
     assert [one.id for one in agreed.registry.builds("blog")] == ids[:9:-1]
 
 
-def test_a_full_queue_refuses_the_build_and_nothing_is_left_of_it(agreed: Agreement) -> None:
-    agreed.queue.limits = QueueLimits(max_jobs=0)
+def test_a_full_queue_refuses_the_build_and_nothing_is_left_of_it() -> None:
+    agreed = Agreement(queue_limits=QueueLimits(max_jobs=0))
+    agreed.create()
     before = agreed.registry.digest()
 
     with pytest.raises(BuildQueueFull):

@@ -64,6 +64,14 @@ class ThrowawayCA:
             .add_extension(
                 x509.SubjectAlternativeName([x509.DNSName(subject.replace(" ", "-"))]), critical=False
             )
+            # Python 3.13 verifies strictly: both identifiers, and what a CA may be used for.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+            )
+            .add_extension(
+                x509.KeyUsage(True, False, False, False, False, is_ca, is_ca, False, False), critical=True
+            )
             .sign(signer, hashes.SHA256())
         )
 
