@@ -190,8 +190,8 @@ def test_text_of_a_user_reaches_no_shell(node: CliStage, tmp_path: Path) -> None
         f"|touch {trap}",
         f"&& touch {trap}",
     ):
-        node.finish(node.start("deploy", "-a", "blog", word))
-        node.finish(node.start("apps:create", word))
-        node.finish(node.start("deploy", "-a", "blog", "--ref", word))
+        assert node.run("deploy", "-a", "blog", word).code == 2
+        assert node.run("apps:create", word).code == 2
+        assert node.run("deploy", "-a", "blog", "--ref", word).code == 2
 
     assert not trap.exists()
