@@ -18,7 +18,7 @@ NEWS = {
     "net_rx_bytes_per_s": 50_000.0,
 }
 MAX_WARNINGS = 3
-WARNING_CHARACTERS = 80  # so that the facts fit gossip's bound for a member's meta
+WARNING_BYTES = 80  # so that the facts fit gossip's bound for a member's meta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,8 @@ def is_news(told: NodeRow, now: NodeRow) -> bool:
 
 def encode_facts(facts: NodeFacts) -> bytes:
     """Bytes for gossip's `meta`; warnings beyond what fits are cut."""
-    short = [warning[:WARNING_CHARACTERS] for warning in facts.warnings[:MAX_WARNINGS]]
+    told = [warning.encode(errors="replace")[:WARNING_BYTES] for warning in facts.warnings[:MAX_WARNINGS]]
+    short = [warning.decode(errors="ignore") for warning in told]
     return bytes(msgpack.packb([VERSION, {**asdict(facts), "warnings": short}]))
 
 

@@ -49,6 +49,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("repositories")
     make_repository(folder / "shop", SHOP)
     make_repository(folder / "broken", BROKEN)
+    make_repository(folder / "slow", {**SHOP, "web.py": "import time\ntime.sleep(2)\n" + SHOP["web.py"]})
     with served(folder) as base:
         yield base
 
@@ -151,6 +152,30 @@ def test_a_stopped_node_hands_its_dyno_over_and_joins_again(nodes: Nodes) -> Non
         ),
         seconds=20, what="everybody sees everybody",
     )  # fmt: skip
+
+
+def test_a_leader_that_dies_in_the_middle_of_a_rollout_leaves_the_rest_to_the_next_one(
+    nodes: Nodes, repositories: str
+) -> None:
+    """And a config var that is set meanwhile is in what is live at the end."""
+    client = nodes.alive[0].client()
+    before = _releases(nodes)[0][0]
+    client.post(app_path("shop", "builds"), {"git_url": f"{repositories}/slow"})
+    nodes.until(lambda: _releases(nodes)[0] == (before + 1, "pending"), seconds=30, what="it rolls out")
+    client.request("PATCH", app_path("shop", "config"), body={"GREETING": "moin"})
+
+    leader = nodes.leader()
+    nodes.kill(leader)
+
+    nodes.until(lambda: _releases(nodes)[0] == (before + 2, "live"), seconds=40, what="the newest is live")
+    assert _releases(nodes)[1] == (before + 1, "superseded")
+    nodes.until(lambda: len(nodes.dynos("shop")) == 1, seconds=20, what="one dyno remains")
+    for node in nodes.alive:
+        nodes.until(
+            lambda node=node: "moin" in nodes.get("shop", node)[1], seconds=10, what=f"answer on {node.name}"
+        )
+    leader.start()
+    nodes.until(lambda: "moin" in nodes.get("shop", leader)[1], seconds=20, what="the returned node routes")
 
 
 def test_after_a_power_cut_of_everything_the_app_answers_within_30_seconds(nodes: Nodes) -> None:
@@ -265,6 +290,12 @@ def _answer(nodes: Nodes, node: DemoNode) -> list[str]:
     status, body = nodes.get("shop", node)
     assert status == 200, (status, body)
     return body.split()
+
+
+def _releases(nodes: Nodes) -> list[tuple[int, str]]:
+    """Version and state, the newest first."""
+    found = nodes.alive[0].client().get(app_path("shop", "releases"))["items"]
+    return [(release["version"], release["state"]) for release in found]
 
 
 def _is_open(nodes: Nodes, host: str, port: int) -> bool:
