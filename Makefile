@@ -1,5 +1,6 @@
 # make run    installs pinode into .venv, starts three nodes here and deploys an example app
 # make test   every check that must hold, in at most 15 minutes
+# make soak   the long versions: half an hour against beanstalkd
 # make check  lint, types, house rules and the fast tests
 # make bench  what three idle nodes cost
 # make mutants  plants bugs in a copy of the sources; each must turn its test red
@@ -7,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev
+DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev beanstalkd
 
 .PHONY: help run test check bench mutants install dev debian clean
 
@@ -40,15 +41,18 @@ LINT = $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/
 
 check: dev
 	$(LINT)
-	$(PY) -m pytest -m 'not multi_host and not browser and not netns' -n 2
+	$(PY) -m pytest -m 'not multi_host and not browser and not netns and not soak' -n 2
 
 test: debian dev
 	$(LINT)
-	$(PY) -m pytest -m 'not multi_host and not browser and not netns' -n 2
-	$(PY) -m pytest -m 'multi_host or browser or netns' --timeout 300
+	$(PY) -m pytest -m 'not multi_host and not browser and not netns and not soak' -n 2
+	$(PY) -m pytest -m '(multi_host or browser or netns) and not soak' --timeout 300
 
 mutants: dev
 	$(PY) -m tests.mutants.run
+
+soak: debian dev
+	$(PY) -m pytest -m soak
 
 bench: dev
 	$(PY) -m benchmarks.idle

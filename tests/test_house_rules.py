@@ -60,6 +60,8 @@ CORES = [
     "gossip/view.py",
     "replicated_queue/raft/*.py",
     "replicated_queue/queue/*.py",
+    "replicated_queue/beanstalk/protocol.py",
+    "replicated_queue/beanstalk/reports.py",
     "replicated_queue/sessions.py",
     "replicated_queue/codec.py",
     "replicated_queue/replica.py",

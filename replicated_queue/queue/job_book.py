@@ -35,6 +35,7 @@ class JobBook:
         self.buried: dict[int, None] = {}  # of all topics, oldest first
         self.used_bytes = 0
         self.dropped_buried = 0
+        self.expired = 0
         self.now = 0  # cluster time of the command that runs
         self.watcher: QueueWatcher | None = None
 
@@ -62,7 +63,7 @@ class JobBook:
     def digest(self, last_id: int) -> bytes:
         """Hash of everything; equal on all replicas at one applied index."""
         digest = blake2b(digest_size=16)
-        head = (self.now, last_id, self.used_bytes, self.dropped_buried, tuple(self.buried))
+        head = (self.now, last_id, self.used_bytes, self.dropped_buried, self.expired, tuple(self.buried))
         # ascii(), unlike repr(), does not depend on the Unicode tables of the interpreter.
         digest.update(ascii(head).encode())
         for job_id in sorted(self.jobs):

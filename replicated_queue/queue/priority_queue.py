@@ -66,6 +66,11 @@ class PriorityQueue:
         return self._book.used_bytes
 
     @property
+    def expired(self) -> int:
+        """How many leases have run out so far."""
+        return self._book.expired
+
+    @property
     def dropped_buried(self) -> int:
         """How many buried jobs had to go because there were too many."""
         return self._book.dropped_buried
@@ -243,6 +248,7 @@ class PriorityQueue:
         job = self.jobs.get(command.job_id)
         if job is not None and job.state == LEASED and job.token == command.token:
             job.timeouts += 1
+            self._book.expired += 1
             self._attempt_failed(job, "expire", "its lease ran out", delay_ms=0)
         return Done()
 

@@ -1,0 +1,126 @@
+"""The asyncio side of one beanstalk client: bytes to requests, answers to bytes, one request at a time."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Final, cast
+
+from replicated_queue.beanstalk.hall import Hall
+from replicated_queue.beanstalk.protocol import Parser, Refused, Request
+from replicated_queue.beanstalk.session import INTERNAL_ERROR, Session
+from replicated_queue.errors import QueueError
+
+MAX_QUEUED: Final = 256  # requests read ahead; beyond it, or
+MAX_QUEUED_BYTES: Final = 512 * 1024  # so many bytes of jobs, the client is not read until it caught up
+RESERVES: Final = frozenset({"reserve", "reserve-with-timeout", "reserve-job"})
+
+Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None] | None"]
+
+logger = logging.getLogger(__name__)
+
+
+class Connection(asyncio.Protocol):
+    """Requests received before the client left are done all the same; a reserve that waits is withdrawn."""
+
+    def __init__(self, hall: Hall, session: Session, *, spawn: Spawn) -> None:
+        self._hall = hall
+        self._session = session
+        self._spawn = spawn
+        self._parser = Parser()
+        self._requests: deque[Request | Refused] = deque()
+        self._queued_bytes = 0
+        self._transport: asyncio.Transport | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._has_ended = False  # the client sends no more
+        self._is_reserving = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._serving = self._spawn(self._serve())
+        if self._serving is None or not self._hall.enter(self._session):
+            self._has_ended = True
+            self._transport.abort()
+        if self._serving is not None:
+            self._serving.add_done_callback(self._served)
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._parser.feed(data)
+        self._requests.extend(requests)
+        self._queued_bytes += sum(_body_bytes(request) for request in requests)
+        if len(self._requests) > MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
+            cast(asyncio.Transport, self._transport).pause_reading()
+        self._news.set()
+
+    def eof_received(self) -> bool:
+        self._end()
+        return True  # what was asked before is answered still
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._may_write.set()
+        self._end()
+
+    def pause_writing(self) -> None:
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        self._may_write.set()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        self._news.set()
+        if self._is_reserving and self._serving is not None:
+            self._serving.cancel()
+
+    async def _serve(self) -> None:
+        try:
+            await self._answer_all()
+        except Exception:  # one client's request found a bug: the others, and the node around them, go on
+            logger.exception("beanstalk session failed")
+            self._write(INTERNAL_ERROR)
+
+    async def _answer_all(self) -> None:
+        while (request := await self._next()) is not None:
+            if request.verb == "quit":
+                break
+            self._is_reserving = request.verb in RESERVES
+            if self._is_reserving and self._has_ended:
+                break  # there is nobody to give a job to
+            answer = await self._session.answer(request)
+            self._is_reserving = False
+            self._write(answer)
+            await self._may_write.wait()
+
+    async def _next(self) -> Request | Refused | None:
+        while not self._requests:
+            if self._has_ended:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        request = self._requests.popleft()
+        self._queued_bytes -= _body_bytes(request)
+        if not self._requests and not self._has_ended:
+            cast(asyncio.Transport, self._transport).resume_reading()
+        return request
+
+    def _write(self, answer: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(answer)
+
+    def _served(self, task: "asyncio.Task[None]") -> None:
+        cast(asyncio.Transport, self._transport).close()
+        self._hall.leave(self._session)
+        self._spawn(self._close())
+
+    async def _close(self) -> None:
+        try:
+            await self._session.close(was_reserving=self._is_reserving)
+        except QueueError as error:
+            logger.warning("jobs of a beanstalk client not released until their time is up error=%s", error)
+
+
+def _body_bytes(request: Request | Refused) -> int:
+    return len(request.body) if isinstance(request, Request) else 0

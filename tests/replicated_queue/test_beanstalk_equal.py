@@ -1,0 +1,86 @@
+"""Our door and Debian's beanstalkd are given the same commands and must give the same answers."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.replicated_queue.beanstalk_servers import BEANSTALKD, Pair, Server
+
+SOAK_SECONDS = 20 * 60
+
+pytestmark = pytest.mark.skipif(not Path(BEANSTALKD).exists(), reason="there is no beanstalkd here")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    with Server.ours(tmp_path) as ours, Server.beanstalkd(tmp_path) as theirs:
+        yield ours, theirs
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_commands_are_answered_as_by_beanstalkd(servers: tuple[Server, Server], seed: int) -> None:
+    pair = Pair(*servers, Random(seed))
+
+    for _ in range(500):
+        pair.step()
+
+    pair.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SOAK_SECONDS + 300)
+def test_random_commands_are_answered_as_by_beanstalkd_for_long(servers: tuple[Server, Server]) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    pair = Pair(*servers, Random(seed))
+    end = time.monotonic() + SOAK_SECONDS
+
+    while time.monotonic() < end:
+        pair.step()
+
+    pair.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [b"put 1 0 0 1\r\na\r\n", b"reserve\r\n", b"reserve\r\n", b"reserve-with-timeout 5\r\n", b"stats-job 1\r\n"],
+        [b"put 1 0 9 1\r\nab\r\n", b"list-tube-used\r\n", b"list-tube-used\r\n"],
+        [b"put 1 0 9 70000\r\n" + b"x" * 70_002, b"list-tube-used\r\n"],
+        [b"reserve-with-timeout 0 junk\r\n", b"reserve-with-timeout x\r\n", b"ignore default\r\n"],
+        [b"put 1 0 9 1\r\na\r\n", b"reserve-with-timeout -1\r\n", b"delete 1\r\n", b"delete 1\r\n"],
+        [b"put 1 9 9 1\r\na\r\n", b"kick-job 1\r\n", b"kick-job 1\r\n", b"stats-job 1\r\n"],
+        [b"use " + b"x" * 220 + b"\r\n", b"use " + b"x" * 2000 + b"\r\n", b"list-tube-used\r\n"],
+        [b"pause-tube default 9\r\n", b"put 1 0 9 1\r\na\r\n", b"reserve-with-timeout 0\r\n", b"peek-ready\r\n"],
+    ],
+)  # fmt: skip
+def test_known_corners_are_answered_as_by_beanstalkd(
+    servers: tuple[Server, Server], script: list[bytes]
+) -> None:
+    clients = [server.client() for server in servers]
+
+    ours, theirs = ([client.ask(request) for request in script] for client in clients)
+
+    assert ours == theirs
+    for client in clients:
+        client.close()
+
+
+def test_a_body_that_comes_in_pieces_and_requests_that_come_at_once_are_cut_alike(
+    servers: tuple[Server, Server],
+) -> None:
+    together = b"put 1 0 9 3\r\nabc\r\nreserve\r\ndelete 1\r\nlist-tube-used\r\n"
+    answers = []
+
+    for server in servers:
+        client = server.client()
+        for byte in together:
+            client.send(bytes([byte]))
+        client.send(together.replace(b"delete 1", b"delete 2"))
+        answers.append([client.answer() for _ in range(8)])
+        client.close()
+
+    assert answers[0] == answers[1]
