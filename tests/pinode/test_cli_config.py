@@ -103,6 +103,14 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_place(node: CliStage, tmp_p
     assert node.values("blog") == {}
 
 
+def test_stdin_that_is_not_utf8_is_refused_in_the_same_way(node: CliStage) -> None:
+    ran = node.finish(node.start("config:set", "-a", "blog", "BAD=-"), b"\xff\xfe")
+
+    assert ran.code == 2
+    assert "stdin is not UTF-8 text: byte 0xff at offset 0" in ran.err
+    assert node.values("blog") == {}
+
+
 def test_a_file_that_is_not_there_or_too_large_or_endless_is_refused(node: CliStage, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * (64 * 1024 + 1))
 
