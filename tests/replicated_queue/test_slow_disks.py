@@ -12,13 +12,13 @@ from tests.replicated_queue.service_group import ServiceGroup
 from tests.waiting import eventually
 
 
-def leader_with_slow_disk(*, deaf: int = 0) -> tuple[Raft, Unsynced]:
-    """1 leads and its disk takes the newest entry at time 10 and does not let go; `deaf` never gets it."""
+def leader_with_slow_disk(*deaf: int) -> tuple[Raft, Unsynced]:
+    """1 leads and its disk takes the newest entry at time 10 and does not let go; the deaf never get it."""
     group = RaftGroup()
     leader = group.elect(1)
     group.slow_disks = {1}
     index = leader.propose([b"waits"])
-    group.settle(lose=lambda message: isinstance(message, Append) and message.to == deaf)
+    group.settle(lose=lambda message: isinstance(message, Append) and message.to in deaf)
     return leader, Unsynced(10.0, index)
 
 
@@ -37,11 +37,20 @@ def test_a_write_that_waits_for_a_second_costs_the_leader_its_place() -> None:
 
 
 def test_only_a_voter_whose_disk_has_taken_what_ours_has_not_is_fit_to_lead() -> None:
-    leader, oldest = leader_with_slow_disk(deaf=3)
+    leader, oldest = leader_with_slow_disk(3)
 
     verdict = judged(DiskWatch(), leader, oldest, 12.0)
 
     assert verdict is not None and verdict.successor == 2
+
+
+def test_a_voter_that_has_taken_no_more_than_we_have_is_not_fit_to_lead() -> None:
+    """Its disk may stand still as well: all of them may be one machine's."""
+    leader, oldest = leader_with_slow_disk(2, 3)
+
+    verdict = judged(DiskWatch(), leader, oldest, 12.0)
+
+    assert verdict is not None and verdict.successor == 0
 
 
 def test_a_leader_with_nobody_fit_to_follow_it_stays_and_says_so_once() -> None:

@@ -137,6 +137,7 @@ def test_a_snapshot_older_than_what_is_committed_changes_nothing() -> None:
     group.elect(1)
     group.nodes[1].propose([b"a", b"b"])
     group.settle()
+    group.compact(3)
     before = repr(group.nodes[3].log)
 
     group.nodes[3].step(offered(snapshot_at(2)))
