@@ -175,8 +175,8 @@ class _Attempt:
                 guard = tasks.create_task(self._until_lost(), name=f"lease of build {build.id}")
                 guard.add_done_callback(lambda _: work.cancel())
                 work.add_done_callback(lambda _: guard.cancel())
-        except* (OSError, PinodeError) as errors:
-            # This build cannot be done here; the node goes on with the next one.
+        except* Exception as errors:
+            # Whatever is wrong with this build, or here: else it would end one node after the other.
             logger.exception("build broke build=%d", build.id)
             await self._say(self._failure(f"this node could not build it: {errors.exceptions[0]}"))
 

@@ -246,7 +246,12 @@ class Guest:
         record = DynoRecord(
             launch=self.launch, process=process.record(), port=port, restarts=self._dyno.restarts
         )
-        write_record(self._folder, record)
+        try:
+            write_record(self._folder, record)
+        except OSError:  # a full disk, say: what is not noted would run on unseen
+            process.kill()
+            process.close()
+            raise
         return process
 
     async def _probe(self, is_last: bool) -> None:

@@ -166,6 +166,19 @@ async def test_a_build_that_fails_says_why_and_the_next_one_is_done(tmp_path: Pa
     assert done.state == "succeeded"
 
 
+async def test_a_build_that_trips_over_something_unforeseen_fails_and_the_node_builds_on(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """Else it would end one node after the other."""
+    repository = make_repository(tmp_path / "r", {"Procfile": "web: ./serve\n"})
+    stage.cluster.apply(SetConfig(app="blog", set_values={"A": b"\xff"}, actor="ada"))
+    broken = await stage.ended(stage.request(repository.url))
+    stage.cluster.apply(SetConfig(app="blog", set_values={}, unset=("A",), actor="ada"))
+
+    assert broken.state == "failed"
+    assert (await stage.ended(stage.request(repository.url))).state == "succeeded"
+
+
 async def test_what_only_administrators_may_build_is_refused_for_others(tmp_path: Path, stage: Stage) -> None:
     repository = make_repository(tmp_path / "r", {"Procfile": "web: ./serve\n"})
 

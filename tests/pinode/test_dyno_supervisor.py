@@ -241,6 +241,31 @@ async def test_a_dyno_whose_placement_went_meanwhile_is_stopped_only_when_the_no
         await eventually(world.is_gone(number), within_seconds=5)
 
 
+async def test_a_dyno_that_cannot_be_noted_is_not_left_running(world: World) -> None:
+    number = world.place(world.deploy(web=RUN))
+    async with world.running():
+        await eventually(world.is_in(number, "up"))
+        (world.data_dir / "dynos" / str(number) / "dyno.new").mkdir()  # as good as a full disk
+
+        os.kill(max(world.processes_of(number)), signal.SIGKILL)
+
+        await eventually(world.is_in(number, "failed"), within_seconds=10)
+        assert "could not be started" in str(world.rows[number].detail)
+        await eventually(lambda: not _processes_in(world.data_dir))
+
+
+def _processes_in(data_dir: Path) -> list[str]:
+    """Pids of what was started in this data directory, found by the files that it holds open."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/fd/[0-9]*"):
+        try:
+            if entry.parts[2] != str(os.getpid()) and str(data_dir) in os.readlink(entry):
+                found.append(entry.parts[2])
+        except OSError:
+            continue
+    return found
+
+
 async def test_the_log_of_an_app_goes_with_it_also_where_none_of_its_dynos_ran_at_the_end(
     world: World,
 ) -> None:
