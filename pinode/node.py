@@ -35,7 +35,7 @@ LATEST_NEWS_SECONDS = 30.0  # or all the same
 # At the most, when this node is stopped:
 BUILDS_END_SECONDS = 20.0
 HAND_OVER_SECONDS = 5.0
-DYNOS_END_SECONDS = 35.0
+DYNOS_END_SECONDS = 5.0  # beyond what they have between SIGTERM and SIGKILL
 ROUTER_ENDS_SECONDS = 5.0
 
 
@@ -187,7 +187,8 @@ class Node:
             return
         if not self._at_once:
             await _within(HAND_OVER_SECONDS, self._hand_over(agreement), "handing over")
-        await _within(DYNOS_END_SECONDS, work.supervisor.stop_all(), "ending the dynos")
+        seconds = self._settings.timings.stop_seconds + DYNOS_END_SECONDS
+        await _within(seconds, work.supervisor.stop_all(), "ending the dynos")
         await _within(ROUTER_ENDS_SECONDS, work.router.stop(), "ending the router")
 
     async def _hand_over(self, agreement: Agreement) -> None:
