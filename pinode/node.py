@@ -149,6 +149,7 @@ class Node:
             "history": work.history,
             "web": work.web,
             "queue socket": work.queue_socket,
+            "beanstalk port": work.beanstalk_port,
             "router": work.router,
             "supervisor": work.supervisor,
             "build worker": work.build_worker,

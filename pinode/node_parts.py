@@ -11,6 +11,7 @@ from gossip.events import Event, NameConflict
 from gossip.service import Gossip
 from pinode import __version__
 from pinode.apps import codec as registry_codec
+from pinode.beanstalk_port import BeanstalkPort
 from pinode.cluster_state import ClusterState, RegisteredNode
 from pinode.deploy.build_worker import BuildWorker
 from pinode.dynos.reports import Reports
@@ -90,6 +91,7 @@ class Work:
     history: NodeHistory
     web: WebServer
     queue_socket: QueueSocket
+    beanstalk_port: BeanstalkPort
 
 
 def make_agreement(grounds: Grounds) -> Agreement:
@@ -188,6 +190,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
             past=history,
         ),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
+        beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
     )
 
 
@@ -234,6 +237,11 @@ def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
 
 def facts_of(settings: Settings, isolation: Isolation) -> NodeFacts:
     """What this node says of itself, from its start on."""
+    door = settings.listen.beanstalk
+    open_door = f"the beanstalk door at {door} is open to the network, without a password"
+    unsandboxed = "builds and dynos run without isolation"
+    warnings = [] if isolation.available else [unsandboxed]
+    warnings += [open_door] if door is not None and not door.is_loopback else []
     return NodeFacts(
         web_port=settings.listen.web.port,
         router_port=settings.listen.router.port,
@@ -242,7 +250,7 @@ def facts_of(settings: Settings, isolation: Isolation) -> NodeFacts:
         python=platform.python_version(),
         roles=settings.node.roles,
         started_at_unix=time.time(),
-        warnings=() if isolation.available else ("builds and dynos run without isolation",),
+        warnings=tuple(warnings),
     )
 
 

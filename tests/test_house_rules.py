@@ -28,6 +28,7 @@ FLOORS: dict[str, float] = {
     "pinode.raft_links": 2,
     "pinode.metrics": 2,
     "pinode.queue_socket": 2,
+    "pinode.beanstalk_port": 5,
     "pinode.run_id": 1,
     "pinode.cluster": 2,
     "pinode.cluster_state": 2,

@@ -77,6 +77,10 @@ def _read_path(value: Any) -> Path:
     return Path(value) if value else UNSET_PATH
 
 
+def _read_door(value: Any) -> Address | None:
+    return parse_address(_text_matching(r".+")(value)) if value != "" else None
+
+
 def _split_list(text: str) -> object:
     return [item.strip() for item in text.split(",") if item.strip()]
 
@@ -103,7 +107,7 @@ ADVERTISE = Kind(
     '"192.168.1.20"',
     _text_matching(r"[A-Za-z0-9_.:-]{0,253}"),
 )
-NO_DOOR = Kind('"" (this version has no beanstalk door)', '""', _text_matching(""))
+DOOR = Kind('host:port, or "" for none', '"127.0.0.1:11300"', _read_door)
 DOMAIN = Kind("a domain name", '"local"', _text_matching(rf"{NODE_NAME}(\.{NODE_NAME})*"))
 
 
@@ -139,7 +143,7 @@ class ListenSettings:
     router: Annotated[Address, LISTEN] = field(default=Address("0.0.0.0", 7301))
     app_ports: Annotated[PortRange, PORTS] = field(default=PortRange(9000, 9999))
     dyno_ports: Annotated[PortRange, PORTS] = field(default=PortRange(20000, 29999))
-    beanstalk: Annotated[str, NO_DOOR] = ""
+    beanstalk: Annotated[Address | None, DOOR] = None
     beanstalk_open: Annotated[bool, BOOLEAN] = False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from pinode.errors import SettingsError
-from pinode.settings.keys import UNSET_PATH, Kind, Settings
+from pinode.settings.keys import UNSET_PATH, Kind, ListenSettings, Settings
 from pinode.settings.values import PortRange
 
 SYSTEM_FILE = Path("/etc/pinode/cluster.toml")
@@ -119,10 +119,23 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def _check_door(listen: ListenSettings, source: str) -> None:
+    door = listen.beanstalk
+    if door is not None and not door.is_loopback and not listen.beanstalk_open:
+        raise SettingsError(
+            f"{source}: [listen] beanstalk = {door} would let everybody who reaches this node into the queue",
+            hint=f'The protocol knows no passwords. Valid: beanstalk = "127.0.0.1:{door.port}", '
+            "or beanstalk_open = true as well",
+        )
+
+
 def _check_together(settings: Settings, source: str) -> None:
     listen = settings.listen
     taken: dict[int, str] = {}
-    for key in ("peer", "web", "apps", "apps_tls", "router"):
+    _check_door(listen, source)
+    for key in ("peer", "web", "apps", "apps_tls", "router", "beanstalk"):
+        if getattr(listen, key) is None:
+            continue
         port = getattr(listen, key).port
         if port in taken:
             raise SettingsError(

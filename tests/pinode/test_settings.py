@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pinode.errors import SettingsError
+from pinode.node_parts import facts_of
+from pinode.sandbox.sandbox import find_isolation
 from pinode.settings import (
     Address,
     PortRange,
@@ -128,7 +130,9 @@ WRONG = [
     ('[listen]\napp_ports = "9999-9000"', "is not a range of ports", 'app_ports = "9000-9999"'),
     ('[listen]\napp_ports = "8000-8999"', "app_ports = 8000-8999 contains a port of web", "app_ports = "),
     ('[listen]\ndyno_ports = "9500-9600"', "contains a port of app_ports", "dyno_ports = "),
-    ('[listen]\nbeanstalk = "127.0.0.1:11300"', "no beanstalk door", 'beanstalk = ""'),
+    ('[listen]\nbeanstalk = "0.0.0.0:11300"', "would let everybody", 'beanstalk = "127.0.0.1:11300"'),
+    ('[listen]\nbeanstalk = "127.0.0.1"', 'is not host:port, or ""', '"127.0.0.1:11300"'),
+    ('[listen]\nbeanstalk = "127.0.0.1:8000"', "beanstalk and web share port 8000", "beanstalk = "),
     ('[apps]\ndomain = "a..b"', "is not a domain name", 'domain = "local"'),
     ('[sandbox]\nrequired = "yes"', "is not true or false", "required = true"),
     ('[builds]\npython_downloads = "always"', 'is not "auto" or "never"', "python_downloads = "),
@@ -191,3 +195,23 @@ def test_addresses_ranges_and_sizes_are_read_as_people_write_them() -> None:
         [1, 2],
     )
     assert [parse_size(size) for size in ("2 GiB", "1kB", "0.5 MiB", 7)] == [2 * 1024**3, 1000, 524_288, 7]
+
+
+def test_a_beanstalk_door_on_loopback_is_opened_by_its_address_and_elsewhere_must_be_meant(
+    tmp_path: Path,
+) -> None:
+    near = load_settings(written(tmp_path, '[listen]\nbeanstalk = "127.0.0.1:11300"'), HOME)
+    text = '[listen]\nbeanstalk = "0.0.0.0:11300"\nbeanstalk_open = true'
+    far = load_settings(written(tmp_path, text), HOME)
+
+    assert near.listen.beanstalk == Address("127.0.0.1", 11300)
+    assert far.listen.beanstalk == Address("0.0.0.0", 11300)
+
+
+def test_a_beanstalk_door_that_is_open_to_the_network_is_a_warning(tmp_path: Path) -> None:
+    text = '[listen]\nbeanstalk = "0.0.0.0:11300"\nbeanstalk_open = true'
+    settings = load_settings(written(tmp_path, text), HOME)
+
+    warnings = facts_of(settings, find_isolation(required=False)).warnings
+
+    assert any("beanstalk" in warning for warning in warnings)
