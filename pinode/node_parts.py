@@ -220,9 +220,7 @@ def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
         seal=DatagramSeal(identity, cluster_id=record.cluster_id, random=grounds.random),
         exchange=exchange,
         meta=encode_facts(grounds.facts),
-        seeds=[
-            (known.host, known.peer_port) for known in record.members if known.node_id != identity.node_id
-        ],
+        seeds=_seeds(grounds),
         known_members=known_members.load(),
         random=grounds.random,
     )
@@ -233,6 +231,18 @@ def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
 
     links.serve("gossip", answer)
     return gossip
+
+
+def _seeds(grounds: Grounds) -> list[tuple[str, int]]:
+    """Where others may be: as they were at the founding, and where the settings say now."""
+    founded = [
+        (known.host, known.peer_port)
+        for known in grounds.record.members
+        if known.node_id != grounds.identity.node_id
+    ]
+    named = [(address.host, address.port) for address in grounds.settings.cluster.join]
+    own = (grounds.host, grounds.settings.listen.peer.port)
+    return [seed for seed in dict.fromkeys(founded + named) if seed != own]
 
 
 def facts_of(settings: Settings, isolation: Isolation) -> NodeFacts:

@@ -38,11 +38,10 @@ def status(invocation: Invocation) -> int:
 def _summary(document: dict[str, Any]) -> str:
     cluster, members = document["cluster"], document["nodes"]
     alive = sum(node["state"] == "alive" for node in members)
-    expected = sum(node["state"] != "left" for node in members)
     leader = f"leader {cluster['leader']}" if cluster["leader"] else "no leader"
     heard = "" if cluster["has_quorum"] else f" (last heard {ago(cluster['view_age_seconds'])} ago)"
     return (
-        f"{cluster['name']}: {alive} of {expected} nodes alive, {leader}{heard}, "
+        f"{cluster['name']}: {alive} of {len(members)} nodes alive, {leader}{heard}, "
         f"term {cluster['term']}, {cluster['commit_index']} entries agreed"
     )
 

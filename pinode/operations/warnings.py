@@ -9,6 +9,7 @@ MEMORY_FULL_PERCENT = 95.0
 HOT_CELSIUS = 80.0
 LAGGING_MS = 1000.0
 GIB = 1024**3
+THREE = "A cluster of three survives the loss of one."
 
 
 def warnings_of(nodes: Sequence[NodeView], *, has_quorum: bool) -> list[str]:
@@ -20,19 +21,19 @@ def warnings_of(nodes: Sequence[NodeView], *, has_quorum: bool) -> list[str]:
 
 
 def _of_the_cluster(nodes: Sequence[NodeView], *, has_quorum: bool) -> Iterator[str]:
-    registered = [node for node in nodes if node.state != "left"]
-    away = [node.name for node in registered if node.state in ("dead", "suspect")]
+    away = [node.name for node in nodes if node.state != "alive"]
     if not has_quorum:
         cure = f"Bring back {', '.join(away)}." if away else "Wait for an election, or check the network."
         yield f"no quorum: nothing can be changed now, what is shown may be old, running apps go on. {cure}"
-    if len(registered) == 1:
-        yield "one node alone: what it holds is lost with its disk. Add two more nodes."
-    elif len(registered) == 2:
-        yield "two nodes: when either is off, nothing can be changed. Add a third."
+    if len(nodes) == 1:
+        yield f"one node alone: what it holds is lost with its disk. {THREE}"
+    elif len(nodes) == 2:
+        yield f"two nodes: when either is off, nothing can be changed. {THREE}"
 
 
 def _of_a_node(node: NodeView, *, has_quorum: bool) -> Iterator[str]:
-    if node.state == "left":
+    if node.state == "left":  # still a member that counts: what is off is missing, however it was put off
+        yield f"{node.name} was stopped. `pinode start` on it brings it back."
         return
     if node.state == "dead":
         heard = (
