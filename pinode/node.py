@@ -12,6 +12,7 @@ from random import Random, SystemRandom
 from typing import Protocol
 
 from pinode.apps.observed import NodeStats
+from pinode.errors import NoLeader
 from pinode.host import HostSensors, default_node_name, default_route_address
 from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
@@ -77,10 +78,15 @@ class Node:
         return os.getpid()
 
     def setup_code(self) -> str | None:
-        """The code that registers the first user; None once there is one."""
+        """The code that registers the first user; None once there is one. Raises `NoLeader` until known."""
         assert self._record and self._identity and self._agreement
         if self._agreement.cluster.state.people.has_users:
             return None
+        if not self._agreement.caught_up():
+            raise NoLeader(
+                "this node has not heard yet whether there is an administrator",
+                hint="wait until `pinode status` shows a leader, then ask again",
+            )
         return self._record.setup_code(self._identity.secrets)
 
     async def run(self) -> None:
