@@ -80,7 +80,11 @@ class Nodes:
     def register_admin(self) -> None:
         """Make the first user."""
         client = self.nodes[0].client()
-        code = client.get("/api/v1/local/setup-code")["setup_code"]
+        code = self.until(
+            lambda: client.get("/api/v1/local/setup-code")["setup_code"],
+            seconds=20,
+            what="the setup code is known",
+        )
         client.post("/api/v1/users", {"username": "admin", "password": PASSWORD, "setup_code": code})
 
     def until(self, ask: Any, *, seconds: float, what: str) -> Any:
