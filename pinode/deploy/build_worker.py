@@ -103,6 +103,8 @@ class BuildWorker:
                     continue
             except queue_errors.QueueError as error:
                 logger.debug("no build job error=%s", error)
+            except OSError as error:  # this disk, or no uv here: the job goes to another node
+                logger.warning("builds do not work here now error=%s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _has_room(self) -> bool:
