@@ -41,6 +41,7 @@ from replicated_queue.raft.messages import (
 from replicated_queue.raft.progress import Progress, ProgressState
 from replicated_queue.raft.raft import Raft
 from replicated_queue.raft.replication import followed
+from replicated_queue.raft.trace import Event, TracedRaft
 from replicated_queue.raft.voters import Tally, Voters
 
 ELECTION_TICKS = 3
@@ -138,6 +139,7 @@ class ScriptedGroup:
 
     def __init__(self) -> None:
         self.nodes: dict[int, Raft] = {}
+        self.events: list[Event] = []
         self.messages: list[Message] = []
         self.is_quiet = False
         self.in_first_format: set[tuple[int, int]] = set()  # term and index of changes proposed with v1=true
@@ -179,11 +181,20 @@ class ScriptedGroup:
             last = EntryId(1 if index else 0, index)
             snapshot = Snapshot(last, membership.voters.ids, membership.learners) if index else None
             log = RaftLog(base=last, snapshot=snapshot)
-            self.nodes[me] = Raft(me=me, membership=membership, random=Random(me), config=config, log=log)
+            self.nodes[me] = TracedRaft(
+                sink=self.events.append,
+                me=me,
+                membership=membership,
+                random=Random(me),
+                config=config,
+                log=log,
+            )
         return []
 
     def do_propose_conf_change(self, block: Block) -> list[str]:
         changes = [change for line in block.input for change in parse_changes(line)]
+        if not changes:
+            raise Unsupported("changes that change nothing")
         is_joint = len(changes) != 1 or block.options.get("transition", "auto") != "auto"
         if is_joint or set(block.options) - {"v1", "transition"}:
             raise Unsupported("joint consensus")
@@ -253,7 +264,12 @@ class ScriptedGroup:
         return []
 
     def do_process_ready(self, block: Block) -> list[str]:
-        return [line for node in block.ids for line in self.process_ready(node)]
+        if len(block.ids) == 1:
+            return self.process_ready(block.ids[0])
+        lines: list[str] = []
+        for node in block.ids:
+            lines += [f"> {node} handling Ready", *indented(self.process_ready(node))]
+        return lines
 
     def process_ready(self, node: int) -> list[str]:
         raft = self.nodes[node]
@@ -388,7 +404,9 @@ def is_kind(message: Message, kind: str) -> bool:
 
 
 def parse_changes(line: str) -> list[Change]:
-    return [Change(CHANGES[word[0]], int(word[1:])) for word in line.split()]
+    """The changes that a line names; an update of a node (`u`), and node 0, change nothing."""
+    words = [word for word in line.split() if word[0] in CHANGES and int(word[1:])]
+    return [Change(CHANGES[word[0]], int(word[1:])) for word in words]
 
 
 def describe_snapshot(snapshot: Snapshot) -> str:
@@ -417,9 +435,8 @@ def describe_progress(progress: Progress, *, is_learner: bool) -> str:
     return text
 
 
-def replay(text: str) -> list[str]:
+def replay(text: str, group: ScriptedGroup) -> list[str]:
     """Replay a script; return what differs, as lines for a person. Raises `Unsupported`."""
-    group = ScriptedGroup()
     for block in read_script(text):
         printed = group.run(block)
         if group.is_quiet or block.options.get("log-level") == "none" or block.command == "log-level":
@@ -432,11 +449,13 @@ def replay(text: str) -> list[str]:
 
 def judge_quorum(block: Block) -> str:
     """The last line of what a table of quorum arithmetic must print."""
+    if "cfgj" in block.options:
+        raise Unsupported("joint consensus")
     voters = Voters(int(voter) for voter in listed(block.options.get("cfg", "")))
     if block.command == "vote":
         votes = dict(zip(voters.ids, listed(block.options.get("votes", "")), strict=False))
         return TALLIES[voters.tally({voter: vote == "y" for voter, vote in votes.items() if vote != "_"})]
-    if block.command != "committed" or "cfgj" in block.options:
+    if block.command != "committed":
         raise Unsupported(f"quorum {block.command} {' '.join(block.options)}")
     indexes = dict(zip(voters.ids, listed(block.options.get("idx", "")), strict=False))
     committed = voters.committed({voter: int(index) for voter, index in indexes.items() if index != "_"})

@@ -1,6 +1,7 @@
 """Our core against the scripted cases of the reference implementation, where they are at hand.
 
 They are not part of this repository: `PINODE_RAFT_CASES` names their folder, and without it nothing is replayed.
+`PINODE_RAFT_TRACE` names one for the traces of the replayed groups.
 """
 
 import os
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from replicated_queue.raft.trace import line_of
 from tests.replicated_queue.scripted_cases import (
     MembershipTable,
+    ScriptedGroup,
     Unsupported,
     judge_quorum,
     read_script,
@@ -17,6 +20,7 @@ from tests.replicated_queue.scripted_cases import (
 )
 
 FOLDER = os.environ.get("PINODE_RAFT_CASES", "")
+TRACES = os.environ.get("PINODE_RAFT_TRACE", "")
 SCRIPTS = sorted(Path(FOLDER).rglob("*.txt")) if FOLDER else []
 OTHER_TABLES = {"quorum", "confchange"}
 
@@ -34,10 +38,14 @@ def named(kind: str) -> list[object]:
 
 @pytest.mark.parametrize("path", named(""))
 def test_a_group_behaves_as_the_script_says(path: Path) -> None:
+    group = ScriptedGroup()
     try:
-        difference = replay(path.read_text())
+        difference = replay(path.read_text(), group)
     except Unsupported as feature:
         pytest.skip(f"needs {feature}")
+    if TRACES:
+        lines = "".join(line_of(event) + "\n" for event in group.events)
+        (Path(TRACES) / f"{path.stem}.ndjson").write_text(lines)
 
     assert not difference, "\n".join([str(path), *difference])
 
