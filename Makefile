@@ -3,6 +3,7 @@
 # make soak   the long versions: half an hour against beanstalkd
 # make check  lint, types, house rules and the fast tests
 # make bench  what three idle nodes cost
+# make soak   the long versions: hours of simulation, millions of fuzzed inputs
 # make mutants  plants bugs in a copy of the sources; each must turn its test red
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -47,6 +48,9 @@ test: debian dev
 	$(LINT)
 	$(PY) -m pytest -m 'not multi_host and not browser and not netns and not soak' -n 2
 	$(PY) -m pytest -m '(multi_host or browser or netns) and not soak' --timeout 300
+
+soak: dev
+	$(PY) -m tests.gossip.soak
 
 mutants: dev
 	$(PY) -m tests.mutants.run

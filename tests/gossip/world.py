@@ -8,10 +8,10 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from gossip.codec import decode_datagram, encode_datagram
+from gossip.codec import decode_datagram, encode_datagram, encode_state
 from gossip.events import Event, MemberDied
 from gossip.member import Address, Member, MemberState, NodeId
-from gossip.messages import Datagram, Send, StartExchange
+from gossip.messages import Datagram, FullState, KnownMember, Send, StartExchange
 from gossip.outbox import Effect
 from gossip.settings import GossipSettings
 from gossip.swim import Swim
@@ -43,6 +43,7 @@ class Node:
     events: list[tuple[float, Event]] = field(default_factory=list)
     datagrams_sent: int = 0
     bytes_sent: int = 0
+    exchange_bytes: int = 0
 
     @property
     def node_id(self) -> NodeId:
@@ -70,7 +71,9 @@ class World:
         self.settings = settings or GossipSettings()
         self.nodes: list[Node] = []
         self.false_deaths: list[tuple[float, int, int]] = []
-        self._measures_bytes = measures_bytes
+        self.measures_bytes = measures_bytes
+        self.measures_exchanges = False
+        self._by_address: dict[Address, Node] = {}
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._cut: set[tuple[int, int]] = set()
@@ -97,6 +100,7 @@ class World:
             self.nodes[number] = node
         else:
             self.nodes.append(node)
+        self._by_address[address_of(number)] = node
         others = [address_of(one) for one in seeds if one != number]
         self._perform(node, swim.add_seeds(others, now=self.now + offset))
         return node
@@ -159,6 +163,14 @@ class World:
             self.run(0.05)
         return self.now - began
 
+    def introduce_everyone(self) -> None:
+        """Have everyone know everyone from the beginning, as after a long time together."""
+        known = tuple(KnownMember(member=node.swim.me) for node in self.nodes)
+        first = self.nodes[0]
+        state = FullState(sender=first.node_id, run_id=first.run_id, beat=self.now, members=known)
+        for node in self.nodes:
+            self._perform(node, node.swim.learn_state(state, now=self.now + node.clock_offset))
+
     def settle(self, within: float = 20.0) -> None:
         """Run until everyone sees everyone alive."""
         self.run_until(lambda: self.all_see(MemberState.ALIVE), within=within)
@@ -205,12 +217,12 @@ class World:
         return b.is_up and (a.number, b.number) not in self._cut
 
     def _node_at(self, address: Address) -> Node | None:
-        return next((node for node in self.nodes if address_of(node.number) == address), None)
+        return self._by_address.get(address)
 
     def _send(self, sender: Node, effect: Send) -> None:
         sender.datagrams_sent += 1
         datagram = effect.datagram
-        if self._measures_bytes:
+        if self.measures_bytes:
             data = encode_datagram(datagram, cluster_id=CLUSTER)
             assert len(data) <= self.settings.datagram_bytes - self.settings.seal_bytes
             sender.bytes_sent += len(data) + self.settings.seal_bytes
@@ -242,6 +254,9 @@ class World:
             now = self.now + other.clock_offset
             self._perform(other, other.swim.learn_state(state, now=now))
             answered = other.swim.full_state(now)
+            if self.measures_exchanges:
+                node.exchange_bytes += len(encode_state(state, cluster_id=CLUSTER))
+                other.exchange_bytes += len(encode_state(answered, cluster_id=CLUSTER))
 
             def take() -> None:
                 here = self.now + node.clock_offset
