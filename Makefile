@@ -60,6 +60,7 @@ soak: debian dev
 
 bench: dev
 	$(PY) -m benchmarks.idle
+	$(PY) -m benchmarks.gossip
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

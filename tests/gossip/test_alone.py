@@ -1,8 +1,11 @@
 """Gossip as a program of its own: a shared key instead of pinode's, and streams of its own."""
 
+import ast
 import asyncio
 import contextlib
+import importlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +21,7 @@ from gossip.codec import MAX_STATE_BYTES
 from gossip.member import Address
 from gossip.messages import MalformedMessage
 from gossip.sealing import EchoSeal, derive_from
+from gossip.service import Gossip
 from gossip.streams import LENGTH, VALUE_BYTES, SealedStreams
 from tests.waiting import eventually
 
@@ -196,3 +200,18 @@ async def test_two_programs_find_each_other_and_say_goodbye(tmp_path: Path) -> N
         for program in programs:
             program.kill()
             program.wait()
+
+
+def test_the_page_names_what_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs/gossip.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = re.findall(r"^\| `(?:await )?(\w+)", page, re.MULTILINE)
+
+    tree = compile(code, "docs/gossip.md", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+
+    for node in imports:
+        for alias in node.names:
+            assert hasattr(importlib.import_module(str(node.module)), alias.name)
+    assert len(names) > 8
+    assert not [name for name in names if not hasattr(Gossip, name) and name != "counters"]
