@@ -165,7 +165,8 @@ class Pair:
         job = max(1, self._last_id - random.randrange(12)) if random.random() < 0.8 else job
         tube = random.choice(TUBES).encode()
         priority = random.choice((0, 1, 5, 1023, 1024, 2**32 - 1))
-        delay = random.choice((0, 0, 0, 1000))
+        # Far apart: whose time comes in the same millisecond goes by id with us, by nanoseconds with beanstalkd.
+        delay = random.choice((0, 0, 0, random.randrange(1_000, 1_000_000)))
         size = (
             random.choice((0, 1, 5, 50, 50, 65_535, 65_536)) if random.random() < 0.1 else random.randrange(9)
         )
