@@ -143,7 +143,7 @@ class Session:
         wait = min(max(seconds, 0.0), self._hall.longest_wait_seconds)
         try:
             return await self._hall.queue.reserve(self.watched, wait=wait, worker=self._worker)
-        except (NoQuorum, OutcomeUnknown):
+        except (NoQuorum, OutcomeUnknown, Busy):
             return None
 
     async def _reserve_job(self, request: Request) -> bytes:
