@@ -265,6 +265,14 @@ MUTANTS = (
         SNAPSHOTS + "test_entries_kept_behind_the_snapshot_spare_a_rebooted_node_the_snapshot",
     ),
     planted(
+        31,
+        "snapshots are sent into the dark",
+        LEADER,
+        "if snapshot is None or not progress.is_recent_active:",
+        "if snapshot is None:",
+        SNAPSHOTS + "test_no_snapshot_is_sent_to_who_does_not_answer",
+    ),
+    planted(
         32,
         "the term at the snapshot is forgotten",
         LOG,

@@ -92,7 +92,8 @@ def test_no_snapshot_is_sent_to_who_does_not_answer() -> None:
     group.dead = {3}
     group.tick(3 * group.config.election_ticks)
 
-    group.tick(group.config.heartbeat_ticks, settles=False)
+    group.nodes[1].peer_unreachable(3)
+    group.nodes[1].propose([b"more"])
     sent = group.settle()
 
     assert not installs(sent)
