@@ -1,5 +1,7 @@
 """Pausing and purging topics, jobs taken by their id or given back, and what is counted."""
 
+from pathlib import Path
+
 import pytest
 
 from replicated_queue.errors import WrongState
@@ -23,6 +25,7 @@ from replicated_queue.queue.commands import (
 )
 from replicated_queue.queue.views import peek_job, peek_topic, topic_stats
 from tests.replicated_queue.queue_log import QueueLog
+from tests.replicated_queue.queue_nodes import QueueNodes
 
 
 def test_a_paused_topic_gives_out_nothing_until_its_pause_ends() -> None:
@@ -199,3 +202,23 @@ def test_the_first_job_of_each_state_can_be_looked_at() -> None:
 
     assert first == {"ready": [due], "delayed": [later], "buried": [buried]}
     assert log.apply(Reserve(("mail",)), at=1_000) == Reserved(log.index, (due,))
+
+
+async def test_a_client_pauses_purges_and_takes_single_jobs(tmp_path: Path) -> None:
+    async with QueueNodes(tmp_path) as nodes:
+        leader = await nodes.leader()
+        follower = next(node_id for node_id in nodes.nodes if node_id != leader)
+        async with nodes.client(follower) as client:
+            first, second = [await client.put("mail", data) for data in (b"a", b"b")]
+            job = await client.reserve_job(second, worker="w1")
+            await client.give_back([job])
+            await client.pause("mail", 60)
+            paused = await client.reserve("mail", wait=0)
+            await client.pause("mail", 0)
+            purged = await client.purge("mail")
+
+            assert (job.id, job.data) == (second, b"b")
+            assert paused is None
+            assert purged == 2
+            assert await client.peek_first("mail", "ready") is None
+            assert first < second
