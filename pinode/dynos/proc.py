@@ -25,6 +25,12 @@ def start_time(pid: int) -> int | None:
     return int(fields[START_TIME_FIELD]) if fields and fields[2] not in "ZX" else None
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process is there and not stopped or ended."""
+    fields = _stat(pid)
+    return fields is not None and fields[2] not in "TtZX"
+
+
 def processes_under(pid: int) -> set[int]:
     """The process and all its descendants."""
     children: dict[int, list[int]] = defaultdict(list)

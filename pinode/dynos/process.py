@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from pinode.dynos.dyno_record import ProcessRecord
-from pinode.dynos.proc import boot_id, processes_in_session, processes_under, start_time
+from pinode.dynos.proc import boot_id, is_running, processes_in_session, processes_under, start_time
 from pinode.sandbox.sandbox import Isolation, prepared
 from pinode.sandbox.spec import SandboxSpec
 
 STATUS_NAME = "status"
 FIRST_SIGNAL_STATUS = 128
+LOOKS_UNTIL_STOPPED = 200  # some milliseconds
 
 
 class DynoProcess:
@@ -107,9 +108,18 @@ class DynoProcess:
     def kill(self) -> None:
         """SIGKILL to everything inside: with process 1 of a namespace the kernel ends all others in it."""
         inner = _told(self._status, "child-pid")
-        for pid in {inner} if inner is not None else self.pids():
+        for pid in {inner} if inner is not None else self._held_still():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _held_still(self) -> set[int]:
+        """All there is of a process that only begins, stopped so that it makes no other while we look."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGSTOP)
+        for _ in range(LOOKS_UNTIL_STOPPED):  # the signal takes effect when the kernel gets to it
+            if not is_running(self.pid):
+                break
+        return processes_under(self.pid) | processes_in_session(self.pid)
 
     def close(self) -> None:
         """Let go of it, whether it runs or not."""
