@@ -98,7 +98,7 @@ class Founder:
         self._record = self._store.record()
         self._state = self._store.state()
         self._writing = asyncio.Lock()  # what is on disk is never older than what was answered
-        self._known: dict[Address, None] = dict.fromkeys(settings.cluster.join)
+        self._known: dict[Address, None] = dict.fromkeys((*settings.cluster.join, *self._store.addresses()))
         self._members: Members = {member.node_id: member}
         self._highest_round = self._state.promised.round
         self._news = asyncio.Event()
@@ -302,6 +302,8 @@ class Founder:
         else:
             raise MalformedFrame("an answer nobody asked for")
         if state != self._state:
+            # The others may be founded, and silent, when a node comes back that promised: it must find them.
+            await asyncio.to_thread(self._store.keep_addresses, tuple(self._known))
             await asyncio.to_thread(self._store.keep_state, state)
             self._state = state
         return answer

@@ -1,11 +1,13 @@
 """What a node keeps of its founding on its disk."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pinode.peers.agreement import AcceptorState
 from pinode.peers.durable_files import write_durably
 from pinode.peers.founding_codec import decode_record, decode_state, encode_record, encode_state
 from pinode.peers.founding_record import FoundingRecord
+from pinode.settings import Address, parse_address
 
 
 class FoundingStore:
@@ -14,6 +16,7 @@ class FoundingStore:
     def __init__(self, data_dir: Path) -> None:
         self._record_file = data_dir / "cluster.record"
         self._state_file = data_dir / "founding"
+        self._addresses_file = data_dir / "founding.addresses"
 
     def record(self) -> FoundingRecord | None:
         """The record, once decided. Raises `MalformedFrame` when it cannot be read."""
@@ -32,6 +35,15 @@ class FoundingStore:
     def keep_state(self, state: AcceptorState) -> None:
         """Make a promise durable; only then may it be given."""
         write_durably(self._state_file, encode_state(state))
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the others were when this node last promised."""
+        content = _read(self._addresses_file) or b""
+        return tuple(parse_address(line) for line in content.decode().splitlines())
+
+    def keep_addresses(self, addresses: Iterable[Address]) -> None:
+        """Make them durable, one a line."""
+        write_durably(self._addresses_file, "".join(f"{address}\n" for address in addresses).encode())
 
 
 def _read(file: Path) -> bytes | None:

@@ -165,6 +165,22 @@ async def test_nodes_killed_in_the_middle_of_founding_still_found_one_cluster(tm
         assert records[0] == records[1] == records[2]
 
 
+async def test_a_node_that_knew_nobody_and_promised_finds_the_founded_others_again(tmp_path: Path) -> None:
+    nodes = fresh_nodes(tmp_path)  # the first one is told no address: the others came to it
+    founded = await asyncio.gather(*(node.found() for node in nodes))
+    await nodes[0].stop()
+    (
+        nodes[0].folder / "cluster.record"
+    ).unlink()  # as if killed after its promise, before it learned the outcome
+
+    async with asyncio.timeout(15):
+        again = await nodes[0].found()
+    for node in nodes:
+        await node.stop()
+
+    assert [again, again, again] == founded
+
+
 async def test_a_fourth_node_is_told_that_it_is_not_part_of_the_cluster(tmp_path: Path) -> None:
     nodes = fresh_nodes(tmp_path)
     records = await asyncio.gather(*(node.found() for node in nodes))
