@@ -147,7 +147,13 @@ def _found(nodes: Sequence[DemoNode], password_file: Path) -> str:
         seconds=60,
         what="founding a cluster and electing a leader",
     )
-    code = client.get("/api/v1/local/setup-code")["setup_code"]
+    answer = _until(
+        nodes,
+        lambda: client.get("/api/v1/local/setup-code"),
+        seconds=60,
+        what="hearing whether there is an administrator",
+    )
+    code = answer["setup_code"]
     password = secrets.token_urlsafe(9)
     try:
         client.post("/api/v1/users", {"username": "admin", "password": password, "setup_code": code or ""})
