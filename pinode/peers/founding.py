@@ -23,6 +23,7 @@ from pinode.peers.agreement import (
     Proposal,
 )
 from pinode.peers.discovery import Discovery
+from pinode.peers.durable_files import write_to_the_end
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.founding_codec import (
     MAX_KNOWN,
@@ -303,8 +304,8 @@ class Founder:
             raise MalformedFrame("an answer nobody asked for")
         if state != self._state:
             # The others may be founded, and silent, when a node comes back that promised: it must find them.
-            await asyncio.to_thread(self._store.keep_addresses, tuple(self._known))
-            await asyncio.to_thread(self._store.keep_state, state)
+            await write_to_the_end(self._store.keep_addresses, tuple(self._known))
+            await write_to_the_end(self._store.keep_state, state)
             self._state = state
         return answer
 
@@ -317,7 +318,7 @@ class Founder:
         if self._record is not None:
             return
         if record.has(self._member.node_id):
-            await asyncio.to_thread(self._store.keep_record, record)
+            await write_to_the_end(self._store.keep_record, record)
             self._record = record
             logger.info("cluster founded name=%s members=%d", record.name, len(record.members))
         else:

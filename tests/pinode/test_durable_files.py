@@ -1,0 +1,45 @@
+"""Files that are whole after a power cut."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from pinode.peers.durable_files import write_durably, write_to_the_end
+from tests.waiting import eventually
+
+
+async def test_who_is_cancelled_while_writing_leaves_only_when_the_file_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "promise"
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write_slowly(content: bytes) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        write_durably(file, content)
+
+    caller = asyncio.create_task(write_to_the_end(write_slowly, b"older"))
+    await eventually(begun.is_set)
+    caller.cancel()
+    await asyncio.wait((caller,), timeout=0.05)
+    left_early = caller.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+    assert not left_early
+    assert file.read_bytes() == b"older"
+
+
+def test_a_durable_write_leaves_no_draft_and_keeps_to_its_mode(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+
+    write_durably(file, b"first")
+    write_durably(file, b"second", mode=0o640)
+
+    assert file.read_bytes() == b"second"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+    assert file.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(FileExistsError):
+        write_durably(file, b"third", replace=False)
