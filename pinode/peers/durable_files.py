@@ -1,12 +1,7 @@
 """Files that are whole after a power cut: the old content or the new one, never a mixture, never neither."""
 
-import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 def write_durably(path: Path, content: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
@@ -29,20 +24,6 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600, replace: boo
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-async def write_to_the_end(write: Callable[[T], None], content: T) -> None:
-    """Call `write` in a thread. Who is cancelled meanwhile waits for it all the same.
-
-    A write that nobody awaits would go on after its caller let go of the file, and could put older content
-    over newer.
-    """
-    writing = asyncio.ensure_future(asyncio.to_thread(write, content))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait((writing,))
-        raise
 
 
 def _sync_folder(folder: Path) -> None:

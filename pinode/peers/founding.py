@@ -23,7 +23,6 @@ from pinode.peers.agreement import (
     Proposal,
 )
 from pinode.peers.discovery import Discovery
-from pinode.peers.durable_files import write_to_the_end
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.founding_codec import (
     MAX_KNOWN,
@@ -37,7 +36,7 @@ from pinode.peers.founding_codec import (
     encode_record,
 )
 from pinode.peers.founding_record import FoundingMember, FoundingRecord, new_founding_record
-from pinode.peers.founding_store import FoundingStore
+from pinode.peers.founding_store import FoundingStore, write_to_the_end
 from pinode.peers.identity import Identity
 from pinode.peers.links import PeerLinks
 from pinode.settings import Address, Settings

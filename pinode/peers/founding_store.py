@@ -1,13 +1,17 @@
 """What a node keeps of its founding on its disk."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from pinode.peers.agreement import AcceptorState
 from pinode.peers.durable_files import write_durably
 from pinode.peers.founding_codec import decode_record, decode_state, encode_record, encode_state
 from pinode.peers.founding_record import FoundingRecord
 from pinode.settings import Address, parse_address
+
+T = TypeVar("T")
 
 
 class FoundingStore:
@@ -44,6 +48,20 @@ class FoundingStore:
     def keep_addresses(self, addresses: Iterable[Address]) -> None:
         """Make them durable, one a line."""
         write_durably(self._addresses_file, "".join(f"{address}\n" for address in addresses).encode())
+
+
+async def write_to_the_end(write: Callable[[T], None], content: T) -> None:
+    """Call `write` in a thread. Who is cancelled meanwhile waits for it all the same.
+
+    A write that nobody awaits would go on after its caller let go of the file, and could put older content
+    over newer.
+    """
+    writing = asyncio.ensure_future(asyncio.to_thread(write, content))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait((writing,))
+        raise
 
 
 def _read(file: Path) -> bytes | None:

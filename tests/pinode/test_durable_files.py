@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pinode.peers.durable_files import write_durably, write_to_the_end
+from pinode.peers.durable_files import write_durably
+from pinode.peers.founding_store import write_to_the_end
 from tests.waiting import eventually
 
 
