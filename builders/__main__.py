@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from builders.app_json import APP_JSON_BYTES, AppJson, parse_app_json
 from builders.archive import pack
 from builders.builder import BuildContext, Builder, ProcfileBuilder
 from builders.codec import REQUEST_BYTES, decode_request, encode_outcome
@@ -55,7 +56,7 @@ class _Build:
         app = Path(self._request.app)
         builder = _builder_for(app, self._request)
         self._log.step(f"{builder.name.capitalize()} app detected")
-        procfile = _read_procfile(app)
+        procfile, app_json = _read_procfile(app), _read_app_json(app)
         built = await builder.build(
             BuildContext(request=self._request, app=app, log=self._log, run=self._step, procfile=procfile)
         )
@@ -83,6 +84,7 @@ class _Build:
             interpreter=built.interpreter,
             inferred=built.inferred,
             notes=(*source.notes, *built.notes),
+            app_json=app_json,
         )
 
     async def _step(self, step: str, argv: list[str], env: Mapping[str, str]) -> None:
@@ -135,6 +137,14 @@ def _read_procfile(app: Path) -> dict[str, str]:
         return {}
     with path.open("rb") as file:
         return parse_procfile(file.read(PROCFILE_BYTES + 1))
+
+
+def _read_app_json(app: Path) -> AppJson:
+    path = app / "app.json"
+    if not path.is_file():
+        return AppJson()
+    with path.open("rb") as file:
+        return parse_app_json(file.read(APP_JSON_BYTES + 1))
 
 
 def _secrets(request: BuildRequest) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from builders.errors import InvalidRequest
+from builders.app_json import AppJson, parse_app_json, render_app_json
+from builders.errors import BuildError, InvalidRequest
 from builders.request import Bounds, BuildFailure, BuildRequest, BuildResult, Interpreter, Outcome
 
 REQUEST_BYTES = 1024 * 1024
@@ -53,7 +54,10 @@ def decode_request(data: bytes) -> BuildRequest:
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """The outcome as the child leaves it in its output folder."""
-    return json.dumps({"ok": isinstance(outcome, BuildResult), **asdict(outcome)}).encode()
+    fields = {"ok": isinstance(outcome, BuildResult), **asdict(outcome)}
+    if isinstance(outcome, BuildResult):
+        fields["app_json"] = render_app_json(outcome.app_json)
+    return json.dumps(fields).encode()
 
 
 def decode_outcome(data: bytes) -> Outcome:
@@ -85,7 +89,15 @@ def _result(fields: dict[str, Any]) -> BuildResult:
         interpreter=_optional(fields, "interpreter"),
         inferred=_optional(fields, "inferred"),
         notes=tuple(_checked(note) for note in notes),
+        app_json=_app_json(fields.get("app_json", {})),
     )
+
+
+def _app_json(document: Any) -> AppJson:
+    try:
+        return parse_app_json(json.dumps(document).encode())
+    except BuildError as error:
+        raise ValueError(error.message) from error
 
 
 def _failure(fields: dict[str, Any]) -> BuildFailure:

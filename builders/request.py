@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from builders.app_json import AppJson
+
 MIB = 1024 * 1024
 
 
@@ -66,6 +68,7 @@ class BuildResult:
     interpreter: str | None = None  # path
     inferred: str | None = None  # what was chosen because no Procfile said it
     notes: tuple[str, ...] = ()
+    app_json: AppJson = field(default_factory=AppJson)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

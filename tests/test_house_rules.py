@@ -66,6 +66,7 @@ CORES = [
     "replicated_queue/sessions.py",
     "replicated_queue/codec.py",
     "replicated_queue/replica.py",
+    "builders/app_json.py",
     "builders/procfile.py",
     "pinode/apps/*.py",
     "pinode/people/*.py",
