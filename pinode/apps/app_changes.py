@@ -13,6 +13,7 @@ from pinode.apps.checks import (
 from pinode.apps.commands import CreateApp, SetConfig, SetFormation
 from pinode.apps.errors import AppExists, NoPortLeft, ProcessTypeNotFound, TooManyApps, TooManyDynos
 from pinode.apps.release_changes import add_release, drop_placements, forget_unused_slugs, newest_good
+from pinode.apps.source_changes import forget_unused_sources
 from pinode.apps.tables import Tables
 
 NAMES_SHOWN = 5  # in the description of a release
@@ -49,6 +50,7 @@ def destroy(tables: Tables, app: str) -> None:
     for release in tables.releases_of(app):
         tables.releases.drop((app, release.version))
     tables.apps.drop(app)
+    forget_unused_sources(tables, app)
     forget_unused_slugs(tables)
 
 

@@ -1,7 +1,9 @@
-"""A build: from a git URL to a slug, done by one node under one lease."""
+"""A build: from a git URL, or from what was pushed or uploaded, to a slug, by one node under one lease."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from pinode.apps.source import Origin
 
 BuildState = Literal["queued", "building", "succeeded", "failed", "cancelled"]
 BUILD_TOPIC = "pinode.builds"
@@ -13,7 +15,7 @@ class Build:
 
     id: int
     app: str
-    git_url: str  # without credentials
+    git_url: str | None  # without credentials; None: of what was pushed or uploaded
     ref: str | None
     subdirectory: str | None
     created_by: str
@@ -28,6 +30,8 @@ class Build:
     commit: str | None = None
     version: int | None = None  # of the release it became
     failure: str | None = None  # one line and what to do
+    origin: Origin = "git"
+    source_digest: str | None = None  # of the `Source` it is made from, where there is no git URL
     # Of the git URL, under the data key; gone when the build has ended.
     sealed_credentials: bytes | None = field(default=None, repr=False)
 

@@ -18,8 +18,9 @@ from pinode.apps.checks import (
     one_line,
 )
 from pinode.apps.commands import CancelBuild, CompleteBuild, FailBuild, RequestBuild, StartBuild
-from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, LeaseLost
+from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, InvalidValue, LeaseLost
 from pinode.apps.release_changes import add_release, add_slug
+from pinode.apps.source_changes import add_source, check_source, forget_unused_sources
 from pinode.apps.tables import Tables
 
 BUILDS_KEPT = 50  # of an app
@@ -42,6 +43,9 @@ class BuildChanges:
         check_texts(
             git_url=command.git_url, ref=command.ref, subdirectory=command.subdirectory, actor=command.actor
         )
+        source = check_source(command.source, app.name) if command.source is not None else None
+        if (source is None) == (command.git_url is None):
+            raise InvalidValue(what="a build", rule="is made from a git URL or from a source")
         self._tables.check_room()
         open_builds = self._open_builds(app.name)
         is_running = any(build.state == "building" for build in open_builds)
@@ -50,8 +54,9 @@ class BuildChanges:
         for build in open_builds:
             if build.state == "queued":
                 self._end(build, "cancelled", failure=f"superseded by build {index}.", index=index, now=now)
-        same_url = command.git_url == app.git_url
-        credentials = command.sealed_credentials or (app.sealed_credentials if same_url else None)
+        credentials = command.sealed_credentials
+        if command.git_url is not None and command.git_url == app.git_url:
+            credentials = credentials or app.sealed_credentials
         build = Build(
             id=index,
             app=app.name,
@@ -62,10 +67,17 @@ class BuildChanges:
             created_at_ms=now,
             is_admin=command.is_admin,
             job_id=job_id,
+            origin=command.origin,
+            source_digest=source.digest if source is not None else None,
+            commit=source.commit if source is not None else None,
             sealed_credentials=credentials,
         )
+        if source is not None:
+            add_source(self._tables, source)
+        else:
+            self._tables.change_app(app.name, git_url=command.git_url, sealed_credentials=credentials)
         self._tables.put_build(build)
-        self._tables.change_app(app.name, git_url=command.git_url, sealed_credentials=credentials)
+        forget_unused_sources(self._tables, app.name)
         self._forget_old(app.name)
         return index
 
@@ -117,7 +129,7 @@ class BuildChanges:
         build = self._leased(command.build_id, command.token)
         check_texts(commit=command.commit)
         self._jobs.ack(build.job_id or 0, command.token, index=index, now=now)
-        failed = replace(build, commit=command.commit)
+        failed = replace(build, commit=command.commit or build.commit)
         self._end(failed, "failed", failure=one_line(command.failure), index=index, now=now)
         self._let_next_run(build.app, index=index, now=now)
 
@@ -187,6 +199,7 @@ class BuildChanges:
             self._jobs.cancel(build.job_id, index=index, now=now)
         ended = replace(build, state=state, failure=failure, finished_at_ms=now, sealed_credentials=None)  # type: ignore[arg-type]
         self._tables.put_build(ended)
+        forget_unused_sources(self._tables, build.app)
 
     def _leased(self, build_id: int, token: int) -> Build:
         build = self._open(build_id)

@@ -9,6 +9,8 @@ again in `apply` where the answer can change meanwhile). New fields get defaults
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pinode.apps.source import Origin, Source
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateApp:
@@ -60,13 +62,15 @@ class RequestBuild:
     """
 
     app: str
-    git_url: str
+    git_url: str | None
     ref: str | None
     subdirectory: str | None
     actor: str
     # Of the git URL, sealed under the data key; without any, those of an earlier build from the same URL.
     sealed_credentials: bytes | None = field(default=None, repr=False)
     is_admin: bool = False  # may fetch from file://, loopback and link-local
+    origin: Origin = "git"
+    source: Source | None = None  # what was pushed or uploaded, instead of a git URL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +119,7 @@ class CancelBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldSlug:
-    """`node_id` has verified the slug on its disk (or, with `holds=False`, has lost it)."""
+    """`node_id` has verified the slug or source on its disk (or, with `holds=False`, has lost it)."""
 
     digest: str
     node_id: str

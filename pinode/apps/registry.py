@@ -26,6 +26,7 @@ from pinode.apps.commands import (
 from pinode.apps.placement import Placement
 from pinode.apps.release import Release
 from pinode.apps.release_changes import fail_release, hold_slug, make_live, place, unplace
+from pinode.apps.source import Source
 from pinode.apps.tables import Tables
 
 
@@ -142,6 +143,14 @@ class Registry:
     def slug(self, digest: str) -> Slug | None:
         """The slug of this digest, if a release refers to it."""
         return self._tables.slugs.get(digest)
+
+    def sources(self) -> tuple[Source, ...]:
+        """All that builds still refer to, by app and digest."""
+        return tuple(self._tables.sources)
+
+    def source(self, app: str, digest: str) -> Source | None:
+        """What was pushed or uploaded to this app, while a build refers to it."""
+        return self._tables.sources.get((app, digest))
 
     @property
     def size_bytes(self) -> int:

@@ -22,6 +22,7 @@ from pinode.apps.errors import (
 )
 from pinode.apps.placement import Placement
 from pinode.apps.release import Release
+from pinode.apps.source_changes import hold_source
 from pinode.apps.tables import Tables
 
 RELEASES_KEPT = 20  # of an app, besides the live and the pending one
@@ -147,11 +148,13 @@ def drop_placements(tables: Tables, app: str, version: int | None = None) -> Non
 
 
 def hold_slug(tables: Tables, command: HoldSlug) -> None:
-    """Raises `SlugNotFound`: then nobody needs the slug any more."""
+    """Raises `SlugNotFound`: then nobody needs the slug, or the source, any more."""
+    is_source = hold_source(tables, command)
     slug = tables.slugs.get(command.digest)
+    if slug is None and is_source:
+        return
     if slug is None:
         raise SlugNotFound(digest=command.digest[:64])
-    check_text("the node", command.node_id, chars=100)
     holders = set(slug.holders) | {command.node_id}
     if not command.holds:
         holders.remove(command.node_id)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pinode.apps.app import App
 from pinode.apps.build import Build, Slug
@@ -11,9 +11,10 @@ from pinode.apps.errors import AppNotFound, RegistryFull, ReleaseNotFound
 from pinode.apps.placement import Placement
 from pinode.apps.records import pack, size_of, to_plain
 from pinode.apps.release import Release
+from pinode.apps.source import Source
 
 REGISTRY_BYTES = 16 * 1024 * 1024
-K = TypeVar("K", str, int, tuple[str, int])
+K = TypeVar("K", str, int, tuple[str, int], tuple[str, str])
 V = TypeVar("V")
 
 
@@ -80,6 +81,7 @@ class Tables:
         self.releases: Table[tuple[str, int], Release] = Table(lambda release: release.app)
         self.placements: Table[int, Placement] = Table(lambda placement: placement.app)
         self.slugs: Table[str, Slug] = Table()
+        self.sources: Table[tuple[str, str], Source] = Table(lambda source: source.app)
         self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
         self._builds_of_jobs: dict[int, Build] = {}
 
@@ -144,8 +146,7 @@ class Tables:
     @property
     def size_bytes(self) -> int:
         """What all records take, encoded."""
-        tables = (self.apps, self.builds, self.releases, self.placements, self.slugs)
-        return sum(table.size_bytes for table in tables)
+        return sum(table.size_bytes for table in self._all())
 
     def check_room(self) -> None:
         """Raises `RegistryFull` at the bound.
@@ -163,8 +164,11 @@ class Tables:
     def digest(self) -> bytes:
         """Hash over all records in the order of their keys."""
         hashed = hashlib.sha256()
-        for table in (self.apps, self.builds, self.releases, self.placements, self.slugs):
+        for table in self._all():
             hashed.update(pack(len(table)))
             for row in table:
                 hashed.update(pack(to_plain(row)))
         return hashed.digest()
+
+    def _all(self) -> tuple[Table[Any, Any], ...]:
+        return self.apps, self.builds, self.releases, self.placements, self.slugs, self.sources

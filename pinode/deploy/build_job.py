@@ -13,6 +13,7 @@ from pinode.apps.build import Build
 from pinode.apps.commands import RequestBuild
 from pinode.apps.errors import AppNotFound
 from pinode.apps.registry import Registry
+from pinode.apps.source import Origin, Source
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 
@@ -28,7 +29,8 @@ async def request_build(
     is_admin: bool,
     idempotency_key: bytes | None = None,
 ) -> int:
-    """The id of the new build. Without a URL: what was deployed last, from the same directory of it.
+    """The id of the new build. Without a URL: what was deployed last, from the same directory of it, or the
+    same source once more.
 
     Raises `AppNotFound`, `InvalidInput`, or why the cluster refused.
     """
@@ -36,6 +38,16 @@ async def request_build(
     if known is None:
         raise AppNotFound(app=app)
     if git_url is None:
+        again = _last_pushed(cluster.state.registry, app)
+        if again is not None and ref is None and subdirectory is None:
+            return await request_build_of_source(
+                cluster,
+                again[1],
+                origin=again[0].origin,
+                actor=actor,
+                ref=again[0].ref,
+                idempotency_key=idempotency_key,
+            )
         git_url, subdirectory = _last_source(cluster.state.registry, known, subdirectory)
     try:
         url = check_git_url(git_url.strip(), administrator=is_admin)
@@ -54,14 +66,47 @@ async def request_build(
     return build_id
 
 
+async def request_build_of_source(
+    cluster: Cluster,
+    source: Source,
+    *,
+    origin: Origin,
+    actor: str,
+    ref: str | None = None,
+    subdirectory: str | None = None,
+    idempotency_key: bytes | None = None,
+) -> int:
+    """The id of the new build, of what was pushed or uploaded. Raises why the cluster refused."""
+    command = RequestBuild(
+        app=source.app,
+        git_url=None,
+        ref=ref,
+        subdirectory=subdirectory,
+        actor=actor,
+        origin=origin,
+        source=source,
+    )
+    build_id: int = await cluster.execute(command, idempotency_key=idempotency_key)
+    return build_id
+
+
 def url_to_fetch(build: Build, reveal: Callable[[bytes], str]) -> str:
     """The build's URL with its credentials in it again; for the child that clones, and for nothing else."""
-    if build.sealed_credentials is None:
-        return build.git_url
+    if build.git_url is None or build.sealed_credentials is None:
+        return build.git_url or ""
     parts = urlsplit(build.git_url)
     host = parts.netloc.rpartition("@")[2]
     netloc = f"{reveal(build.sealed_credentials)}@{host}"
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
+
+
+def _last_pushed(registry: Registry, app: str) -> tuple[Build, Source] | None:
+    """The newest build and its source, if it was made from one."""
+    newest = next(iter(registry.builds(app)), None)
+    if newest is None or newest.source_digest is None:
+        return None
+    source = registry.source(app, newest.source_digest)
+    return (newest, source) if source is not None else None
 
 
 def _last_source(registry: Registry, app: App, subdirectory: str | None) -> tuple[str, str | None]:

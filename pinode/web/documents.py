@@ -51,6 +51,7 @@ def build_document(cluster: Cluster, build: Build) -> dict[str, Any]:
         "app": build.app,
         "state": build.state,
         "git_url": build.git_url,
+        "origin": build.origin,
         "ref": build.ref,
         "dir": build.subdirectory,
         "commit": build.commit,

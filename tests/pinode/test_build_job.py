@@ -6,8 +6,9 @@ import pytest
 
 from pinode.apps.build import Build
 from pinode.apps.errors import AppNotFound
+from pinode.apps.source import Source
 from pinode.cluster import Cluster
-from pinode.deploy.build_job import request_build, url_to_fetch
+from pinode.deploy.build_job import request_build, request_build_of_source, url_to_fetch
 from pinode.errors import InvalidInput
 from tests.pinode.cluster_in_memory import ClusterInMemory
 from tests.pinode.observed_world import ObservedWorld
@@ -130,3 +131,15 @@ async def test_an_administrator_may_build_from_this_machine_and_a_member_not_aga
 async def test_a_build_of_no_app_is_refused(cluster: ClusterInMemory) -> None:
     with pytest.raises(AppNotFound):
         await ask(cluster, app="nothing")
+
+
+async def test_deploying_again_after_a_push_builds_what_was_pushed(cluster: ClusterInMemory) -> None:
+    source = Source(app="blog", digest="1" * 64, source_bytes=10, commit="c" * 40, holders=("a",))
+    await ask(cluster)
+    await request_build_of_source(cast(Cluster, cluster), source, origin="push", actor="ada", ref="main")
+
+    again = await ask(cluster, git_url=None)
+    by_name = await ask(cluster, git_url=None, ref="main")
+
+    assert (again.source_digest, again.origin, again.ref) == (source.digest, "push", "main")
+    assert (by_name.git_url, by_name.source_digest) == (URL, None)
