@@ -1,9 +1,8 @@
 # make run    installs pinode into .venv, starts three nodes here and deploys an example app
 # make test   every check that must hold, in at most 15 minutes
-# make soak   the long versions: half an hour against beanstalkd
 # make check  lint, types, house rules and the fast tests
 # make bench  what three idle nodes cost
-# make soak   the long versions: hours of simulation, millions of fuzzed inputs
+# make soak   the long versions: hours of simulation, millions of fuzzed inputs, half an hour against beanstalkd
 # make mutants  plants bugs in a copy of the sources; each must turn its test red
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -49,13 +48,11 @@ test: debian dev
 	$(PY) -m pytest -m 'not multi_host and not browser and not netns and not soak' -n 2
 	$(PY) -m pytest -m '(multi_host or browser or netns) and not soak' --timeout 300
 
-soak: dev
-	$(PY) -m tests.gossip.soak
-
 mutants: dev
 	$(PY) -m tests.mutants.run
 
 soak: debian dev
+	$(PY) -m tests.gossip.soak
 	$(PY) -m pytest -m soak
 
 bench: dev

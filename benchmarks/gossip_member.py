@@ -12,12 +12,13 @@ KEY = hashlib.sha256(b"a benchmark's key is no secret").digest()
 
 async def run_gossip(name: str, ip: str, seed: str) -> None:
     from gossip.events import Event, MemberAlive, MemberDied, MemberJoined
-    from gossip.sealing import EchoSeal, derive_from
+    from gossip.keys import KeyRing, derive_from
+    from gossip.sealing import EchoSeal
     from gossip.service import Gossip
     from gossip.streams import SealedStreams
 
-    derive, random = derive_from(KEY), SystemRandom()
-    streams = SealedStreams(derive=derive, random=random)
+    keys, random = KeyRing(derive_from(KEY)), SystemRandom()
+    streams = SealedStreams(keys=keys, random=random)
     node_id = hashlib.sha256(name.encode()).hexdigest()[:16]
     gossip = Gossip(
         node_id=node_id,
@@ -26,7 +27,7 @@ async def run_gossip(name: str, ip: str, seed: str) -> None:
         bind=(ip, PORT),
         run_id=1,
         cluster_id=b"benchmark",
-        seal=EchoSeal(node_id, derive=derive, cluster_id=b"benchmark", random=random),
+        seal=EchoSeal(node_id, keys=keys, cluster_id=b"benchmark", random=random),
         exchange=streams.exchange,
         seeds=[(seed, PORT)] if seed != ip else [],
     )

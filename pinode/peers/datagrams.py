@@ -2,19 +2,20 @@
 
 from random import Random
 
+from gossip.keys import Derive, KeyRing
 from gossip.sealing import EchoSeal
 from pinode.peers.identity import Identity
-from pinode.peers.keys import derive
+from pinode.peers.keys import ClusterSecrets, derive
+
+
+def gossip_derive(secrets: ClusterSecrets) -> Derive:
+    """The keys of gossip that follow from one cluster key, as `gossip.keys.KeyRing` wants them."""
+    return lambda purpose: derive(secrets.gossip_key, purpose=purpose)
 
 
 class DatagramSeal(EchoSeal):
-    """The seal of one process start of this node."""
+    """The seal of one process start of this node; its `keys` begin with the node's cluster key."""
 
     def __init__(self, identity: Identity, *, cluster_id: bytes, random: Random) -> None:
-        gossip_key = identity.secrets.gossip_key
-        super().__init__(
-            identity.node_id,
-            derive=lambda purpose: derive(gossip_key, purpose=purpose),
-            cluster_id=cluster_id,
-            random=random,
-        )
+        self.keys = KeyRing(gossip_derive(identity.secrets))
+        super().__init__(identity.node_id, keys=self.keys, cluster_id=cluster_id, random=random)

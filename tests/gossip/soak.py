@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from random import Random
 
 from gossip.codec import decode_datagram, decode_state, encode_datagram, encode_state
+from gossip.keys import KeyRing, derive_from
 from gossip.member import MemberState
 from gossip.messages import Datagram, FullState, GossipError, KnownMember
-from gossip.sealing import MAX_CHALLENGES, MAX_SENDERS, EchoSeal, derive_from
+from gossip.sealing import MAX_CHALLENGES, MAX_SENDERS, EchoSeal
 from gossip.settings import GossipSettings
 from tests.gossip.factories import Core, member, node_id, says
 from tests.gossip.fuzzed import random_datagram, random_state
@@ -51,9 +52,9 @@ class Fuzzer:
         self.seen = Fuzzed()
         self._settings = GossipSettings(max_members=256)
         self._core = Core("b", "c", settings=self._settings)
-        derive = derive_from(b"k" * 32)
-        self._seal = EchoSeal(node_id("a"), derive=derive, cluster_id=CLUSTER, random=Random(seed))
-        self._peer = EchoSeal(node_id("b"), derive=derive, cluster_id=CLUSTER, random=Random(seed + 1))
+        keys = KeyRing(derive_from(b"k" * 32))
+        self._seal = EchoSeal(node_id("a"), keys=keys, cluster_id=CLUSTER, random=Random(seed))
+        self._peer = EchoSeal(node_id("b"), keys=keys, cluster_id=CLUSTER, random=Random(seed + 1))
 
     def run(self, inputs: int) -> Fuzzed:
         """Any exception but a typed refusal flies."""

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import base64
 import contextlib
 import importlib
 import os
@@ -15,17 +16,20 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from gossip.__main__ import make, parser, table
 from gossip.codec import MAX_STATE_BYTES
+from gossip.keys import KeyRing, derive_from
 from gossip.member import Address
 from gossip.messages import MalformedMessage
-from gossip.sealing import EchoSeal, derive_from
+from gossip.sealing import EchoSeal
 from gossip.service import Gossip
 from gossip.streams import LENGTH, VALUE_BYTES, SealedStreams
 from tests.waiting import eventually
 
 KEY = b"k" * 32
+KEY_LINE = base64.b64encode(KEY).decode()
 
 
 def free_port() -> int:
@@ -36,7 +40,7 @@ def free_port() -> int:
 
 
 def streams(key: bytes = KEY, seed: int = 1) -> SealedStreams:
-    return SealedStreams(derive=derive_from(key), random=Random(seed))
+    return SealedStreams(keys=KeyRing(derive_from(key)), random=Random(seed))
 
 
 @contextlib.asynccontextmanager
@@ -89,15 +93,15 @@ async def test_a_recorded_exchange_is_not_heard_again() -> None:
         return state
 
     class Recording(SealedStreams):
-        def _sealed(self, payload: bytes, direction: bytes, values: bytes) -> bytes:
-            sent.append(values[VALUE_BYTES:] + super()._sealed(payload, direction, values))
-            return sent[-1][VALUE_BYTES:]
+        def _sealed(self, payload: bytes, cipher: ChaCha20Poly1305) -> bytes:
+            sent.append(super()._sealed(payload, cipher))
+            return sent[-1]
 
     async with listening(answer) as where:
-        await Recording(derive=derive_from(KEY), random=Random(3)).exchange(*where, b"state")
+        await Recording(keys=KeyRing(derive_from(KEY)), random=Random(3)).exchange(*where, b"state")
         reader, writer = await asyncio.open_connection(*where)
         await reader.readexactly(VALUE_BYTES)
-        writer.write(sent[0])
+        writer.write(Random(3).randbytes(VALUE_BYTES) + sent[0])
         again = await reader.read()
         writer.close()
 
@@ -139,7 +143,7 @@ def test_seals_of_one_key_open_each_other_and_no_others() -> None:
     here = ("10.0.0.1", 7300)
 
     def seal(node_id: str, key: bytes = KEY) -> EchoSeal:
-        return EchoSeal(node_id, derive=derive_from(key), cluster_id=b"home", random=Random(node_id))
+        return EchoSeal(node_id, keys=KeyRing(derive_from(key)), cluster_id=b"home", random=Random(node_id))
 
     one, two, stranger = seal("11" * 8), seal("22" * 8), seal("33" * 8, b"x" * 32)
     challenge = two.open(one.seal(b"hello", to=here), source=here).replies[0]
@@ -149,17 +153,17 @@ def test_seals_of_one_key_open_each_other_and_no_others() -> None:
     assert two.open(stranger.seal(b"hello", to=here), source=here).replies == ()
 
 
-def arguments(folder: Path, *more: str) -> list[str]:
-    (folder / "key").write_bytes(KEY)
+def arguments(folder: Path, *more: str, key: str = KEY_LINE) -> list[str]:
+    (folder / "key").write_text(key)
     return ["--key-file", str(folder / "key"), *more]
 
 
 async def test_the_table_names_members_their_statistics_and_the_counters(tmp_path: Path) -> None:
     given = parser().parse_args(arguments(tmp_path, "--bind", "127.0.0.1:7399", "--name", "pi1"))
-    gossip, _ = make(given)
+    program = make(given)
 
-    gossip.publish(b"load 0.12")
-    shown = table(gossip, now=asyncio.get_running_loop().time())
+    program.gossip.publish(b"load 0.12")
+    shown = table(program, now=asyncio.get_running_loop().time())
 
     assert "pi1 " in shown
     assert "alive" in shown
@@ -173,11 +177,13 @@ def test_an_address_that_is_none_is_refused(wrong: str) -> None:
         parser().parse_args(["--bind", wrong, "--key-file", "key"])
 
 
-def start_program(folder: Path, name: str, *, port: int, join: int) -> subprocess.Popen[bytes]:
+def start_program(
+    folder: Path, name: str, *, port: int, join: int, key: str = KEY_LINE
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gossip", "--bind", f"127.0.0.1:{port}", "--every", "0.2"]
-    command += ["--join", f"127.0.0.1:{join}", *arguments(folder, "--name", name)]
-    with (folder / name).open("wb") as out:
-        return subprocess.Popen(command, stdout=out, cwd=Path(__file__).parents[2])
+    command += ["--join", f"127.0.0.1:{join}", *arguments(folder, "--name", name, key=key)]
+    with (folder / name).open("wb") as out, (folder / "errors").open("ab") as errors:
+        return subprocess.Popen(command, stdout=out, stderr=errors, cwd=Path(__file__).parents[2])
 
 
 async def test_two_programs_find_each_other_and_say_goodbye(tmp_path: Path) -> None:

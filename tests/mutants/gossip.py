@@ -9,6 +9,7 @@ SPREADING = "tests/gossip/test_dissemination.py::"
 SIMULATION = "tests/gossip/test_simulation.py::"
 BOUNDS = "tests/gossip/test_addresses_and_bounds.py::"
 SEALING = "tests/pinode/test_datagrams.py::"
+ROTATION = "tests/gossip/test_key_rotation.py::"
 VIEW, SWIM, PROBE = "gossip/view.py", "gossip/swim.py", "gossip/probe.py"
 SEAL = "gossip/sealing.py"
 
@@ -382,26 +383,58 @@ MUTANTS = (
         SPREADING + "test_statistics_take_only_the_room_that_membership_leaves",
     ),
     planted(
+        23,
+        "a removed key still opens for whoever used it last",
+        SEAL,
+        "if known is not None and known.start == start and known.mark in self._keys:",
+        "if known is not None and known.start == start:",
+        ROTATION + "test_a_key_that_was_removed_opens_nothing_and_neither_do_its_recordings",
+    ),
+    planted(
+        23,
+        "what is said goes on under the key of the start",
+        SEAL,
+        "        if self._mark != self._keys.in_use:\n",
+        "        if not self._mark:\n",
+        ROTATION + "test_a_seal_says_who_still_uses_another_key",
+    ),
+    planted(
+        23,
+        "only the key in use opens",
+        SEAL,
+        "        for mark in self._keys:\n",
+        "        for mark in [self._keys.in_use]:\n",
+        ROTATION + "test_whichever_order_two_members_rotate_in_nothing_said_between_them_is_lost",
+    ),
+    planted(
+        23,
+        "a late datagram turns a sender's rotation back",
+        SEAL,
+        "if found.counter == known.window.highest:",
+        "if found.counter >= 0:",
+        ROTATION + "test_what_overtook_a_rotation_is_heard_and_does_not_turn_it_back",
+    ),
+    planted(
         24,
         "a datagram is heard as often as it comes",
         SEAL,
-        "return Opened(payload=body) if known.window.accept(counter) else NOBODY",
-        "return Opened(payload=body)",
+        "        if not known.window.accept(found.counter):\n",
+        "        if known.window.accept(found.counter) is None:\n",
         SEALING + "test_a_datagram_that_comes_twice_is_heard_once",
     ),
     planted(
         24,
         "an unknown start is believed at its word",
         SEAL,
-        "            return self._challenge(node, start, counter, body)",
-        "            return Opened(payload=body)",
+        "            return self._challenge(found)",
+        "            return Opened(payload=found.body)",
         SEALING + "test_a_recording_of_an_earlier_start_is_not_believed_and_the_present_one_still_is",
     ),
     planted(
         24,
         "any echo will do",
         SEAL,
-        "if asked is None or asked.value != value:",
+        "if asked is None or asked.value != found.body:",
         "if asked is None:",
         SEALING + "test_a_recording_of_the_whole_handshake_is_not_believed_by_a_receiver_that_started_again",
     ),
