@@ -1,7 +1,7 @@
 """`app.json`: what an app says of itself besides its Procfile, in the words of Heroku and Dokku.
 
-Keys that are not known are skipped; what is known is checked, and everything is bounded, because it comes from
-strangers and goes into what all nodes agree on.
+Keys that are not known are skipped; what is known is checked, and everything is bounded, because it comes
+from strangers and goes into what all nodes agree on.
 """
 
 import json
@@ -96,7 +96,7 @@ def parse_app_json(data: bytes) -> AppJson:
     except (ValueError, RecursionError) as error:
         raise _malformed(f"app.json cannot be read ({error})", "It is a JSON object in UTF-8") from error
     fields = _object(document, "app.json")
-    return AppJson(
+    read = AppJson(
         env=tuple(_env(name, item) for name, item in _named(fields, "env", VARIABLE)),
         formation={name: _formation(name, item) for name, item in _named(fields, "formation", PROCESS_TYPE)},
         healthchecks={
@@ -110,6 +110,9 @@ def parse_app_json(data: bytes) -> AppJson:
             _cron(item, f"cron[{number}]") for number, item in enumerate(_list(fields.get("cron"), "cron"))
         ),
     )
+    if len(json.dumps(render_app_json(read))) > APP_JSON_BYTES:
+        raise _malformed("app.json says too much", f"With its defaults, {APP_JSON_BYTES} bytes are allowed")
+    return read
 
 
 def render_app_json(app_json: AppJson) -> dict[str, Any]:

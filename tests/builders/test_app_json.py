@@ -90,6 +90,7 @@ def test_it_survives_the_way_out_of_the_build() -> None:
         ({"healthchecks": {"web": [{"type": "lucky"}]}}, "healthchecks.web[0].type"),
         ({"healthchecks": {"web": [{"path": "/", "timeout": 10**6}]}}, "healthchecks.web[0].timeout"),
         ({"healthchecks": {"web": [{"httpHeaders": [{"name": "a\r\nb", "value": ""}]}]}}, "header named"),
+        ({"healthchecks": {name: [{}] * 64 for name in ("a", "b", "c", "d", "e", "f")}}, "says too much"),
         ({"healthchecks": {"web": "/"}}, "healthchecks.web of app.json is no list"),
         ({"cron": [{"command": "x", "schedule": "61 * * * *"}]}, "cron[0].schedule of app.json is '61 * * * *'"),
         ({"cron": [{"command": "", "schedule": "@daily"}]}, "cron[0] of app.json has no command"),
