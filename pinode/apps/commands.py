@@ -157,6 +157,18 @@ class MakeReleaseLive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """Makes a new release of the slug, config vars and process types of an old one. Result: its version.
+
+    Without a version: of the live one while a newer one comes up, else of the one that served before it.
+    """
+
+    app: str
+    actor: str
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailRelease:
     """The release did not come up: its placements go, the live one stays.
 
@@ -170,5 +182,5 @@ class FailRelease:
 
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
-    | CancelBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease
+    | CancelBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
 )  # fmt: skip

@@ -219,6 +219,34 @@ class ReleaseNotPending(RegistryError, Conflict):
         )
 
 
+class NothingToRollBackTo(RegistryError, Conflict):
+    """No release served before the one that serves now."""
+
+    code = "nothing_to_roll_back_to"
+
+    def __init__(self, *, app: str) -> None:
+        super().__init__(
+            f"no release of {app!r} served before the present one.",
+            hint="`pinode releases` lists those that are kept; `pinode deploy` makes another one.",
+            app=app,
+        )
+
+
+class CannotRollBackTo(RegistryError, Conflict):
+    """The named release never served, or serves now."""
+
+    code = "cannot_roll_back_to"
+
+    def __init__(self, *, app: str, version: int, state: str) -> None:
+        super().__init__(
+            f"v{version} of {app!r} is {state}: only a release that served before can be rolled back to.",
+            hint="`pinode releases` shows which ones served.",
+            app=app,
+            version=version,
+            state=state,
+        )
+
+
 class SlugNotFound(RegistryError, NotFound):
     """No release refers to this slug."""
 

@@ -18,6 +18,7 @@ from pinode.apps.commands import (
     Place,
     RegistryCommand,
     RequestBuild,
+    Rollback,
     SetConfig,
     SetFormation,
     StartBuild,
@@ -25,7 +26,7 @@ from pinode.apps.commands import (
 )
 from pinode.apps.placement import Placement
 from pinode.apps.release import Release
-from pinode.apps.release_changes import fail_release, hold_slug, make_live, place, unplace
+from pinode.apps.release_changes import fail_release, hold_slug, make_live, place, roll_back, unplace
 from pinode.apps.source import Source
 from pinode.apps.tables import Tables
 
@@ -66,7 +67,9 @@ class Registry:
             case Unplace():
                 unplace(self._tables, command)
             case MakeReleaseLive():
-                make_live(self._tables, command)
+                make_live(self._tables, command, now=now)
+            case Rollback():
+                return roll_back(self._tables, command, now=now)
             case FailRelease():
                 fail_release(self._tables, command)
             case HoldSlug():

@@ -28,3 +28,9 @@ class Release:
     build_id: int | None = None
     state: ReleaseState = "pending"
     failure: str | None = None
+    live_at_ms: int | None = None  # when routes went to it; None: it never served
+
+    @property
+    def has_served(self) -> bool:
+        """Whether it was live at some time: then it can be rolled back to."""
+        return self.live_at_ms is not None

@@ -11,10 +11,12 @@ from dataclasses import replace
 from pinode.apps.app import App
 from pinode.apps.build import Slug
 from pinode.apps.checks import RELEASE_TYPE, check_text, one_line
-from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Place, Unplace
+from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Place, Rollback, Unplace
 from pinode.apps.errors import (
     AlreadyPlaced,
+    CannotRollBackTo,
     InvalidValue,
+    NothingToRollBackTo,
     PlacementNotFound,
     ProcessTypeNotFound,
     ReleaseNotPending,
@@ -25,7 +27,11 @@ from pinode.apps.release import Release
 from pinode.apps.source_changes import hold_source
 from pinode.apps.tables import Tables
 
-RELEASES_KEPT = 20  # of an app, besides the live and the pending one
+# Of an app, besides the live and the pending one: those that served, and can be rolled back to ...
+RELEASES_KEPT = 20
+SLUG_BYTES_KEPT = 1024**3  # ... while their slugs together are no larger; but never fewer than
+ALWAYS_KEPT = 2
+NEVER_SERVED_KEPT = 10  # whatever fails does not push out what served
 
 
 def newest_good(tables: Tables, app: str) -> Release | None:
@@ -79,7 +85,46 @@ def add_release(
     return release
 
 
-def make_live(tables: Tables, command: MakeReleaseLive) -> None:
+def roll_back(tables: Tables, command: Rollback, *, now: int) -> int:
+    """The version of the new release. Raises `CannotRollBackTo`, `NothingToRollBackTo`, `ReleaseNotFound`."""
+    app = tables.app(command.app)
+    old = _old_release(tables, app, command.version)
+    tables.check_room()
+    # The app's config goes back too: the next change of it must not bring the newer one in again.
+    app = tables.change_app(app.name, config=old.config)
+    release = add_release(
+        tables,
+        app,
+        slug_digest=old.slug_digest,
+        process_types=old.process_types,
+        created_by=command.actor,
+        description=f"Rollback to v{old.version}",
+        commit=old.commit,
+        build_id=old.build_id,
+        now=now,
+    )
+    return release.version
+
+
+def _old_release(tables: Tables, app: App, version: int | None) -> Release:
+    """The one that `Rollback` means."""
+    releases = tables.releases_of(app.name)
+    is_coming_up = any(release.state == "pending" for release in releases)
+    if version is not None:
+        release = tables.release(app.name, version)
+        is_present = release.state == "live" and not is_coming_up
+        if not release.has_served or is_present:
+            raise CannotRollBackTo(app=app.name, version=version, state=release.state)
+        return release
+    served = [release for release in releases if release.has_served]
+    if is_coming_up and served and served[-1].state == "live":
+        return served[-1]  # what comes up now is not wanted
+    if len(served) < 2:
+        raise NothingToRollBackTo(app=app.name)
+    return served[-2]
+
+
+def make_live(tables: Tables, command: MakeReleaseLive, *, now: int) -> None:
     """Raises `ReleaseNotPending`, but not for the release that is live already."""
     release = tables.release(command.app, command.version)
     if release.state == "live":
@@ -88,7 +133,8 @@ def make_live(tables: Tables, command: MakeReleaseLive) -> None:
     for other in tables.releases_of(command.app):
         if other.state == "live":
             tables.releases.put((other.app, other.version), replace(other, state="superseded"))
-    tables.releases.put((release.app, release.version), replace(release, state="live"))
+    serving = replace(release, state="live", live_at_ms=now)
+    tables.releases.put((release.app, release.version), serving)
     tables.change_app(command.app, live_version=command.version)
     _forget_old_releases(tables, command.app)
 
@@ -191,9 +237,24 @@ def _placement_for(tables: Tables, command: Place) -> Placement | None:
 
 def _forget_old_releases(tables: Tables, app: str) -> None:
     """Keep the newest of those that ended, and whatever still has placements."""
-    placed = {placement.version for placement in tables.placements_of(app)}
-    ended = [release for release in tables.releases_of(app) if release.state not in ("pending", "live")]
-    for release in ended[:-RELEASES_KEPT]:
-        if release.version not in placed:
+    kept = {placement.version for placement in tables.placements_of(app)}
+    newest_first = list(reversed(tables.releases_of(app)))
+    ended = [release for release in newest_first if release.state not in ("pending", "live")]
+    served = [release for release in ended if release.has_served][:RELEASES_KEPT]
+    never_served = [release for release in ended if not release.has_served][:NEVER_SERVED_KEPT]
+    kept |= {release.version for release in (*never_served, *_within_bytes(tables, served))}
+    for release in ended:
+        if release.version not in kept:
             tables.releases.drop((app, release.version))
     forget_unused_slugs(tables)
+
+
+def _within_bytes(tables: Tables, served: list[Release]) -> list[Release]:
+    """As many of them, newest first, as have slugs of no more than SLUG_BYTES_KEPT together."""
+    sizes: dict[str, int] = {}
+    for place, release in enumerate(served):
+        slug = tables.slugs.get(release.slug_digest)
+        sizes[release.slug_digest] = slug.slug_bytes if slug is not None else 0
+        if place >= ALWAYS_KEPT and sum(sizes.values()) > SLUG_BYTES_KEPT:
+            return served[:place]
+    return served

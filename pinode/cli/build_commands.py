@@ -1,4 +1,4 @@
-"""Commands about builds and releases: deploy, builds, releases."""
+"""Commands about builds: deploy, builds."""
 
 import time
 from collections import Counter
@@ -9,12 +9,10 @@ import click
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
+from pinode.cli.rollout import PATIENCE_SECONDS, POLL_SECONDS, Ended, Patience, follow_rollout
 from pinode.cli.target import app_option, app_path, chosen_app
 
-POLL_SECONDS = 0.2
 QUIET_SECONDS = 60.0  # a log silent for longer is asked for again: its node may have vanished
-PATIENCE_SECONDS = 30.0  # for a node, or another one, to answer again
-MENDED_BY_WAITING = (ExitCode.FAILED, ExitCode.NO_NODE, ExitCode.NO_LEADER, ExitCode.TIMED_OUT)
 
 
 @click.command()
@@ -64,7 +62,7 @@ def follow_build(client: ApiClient, app: str, build_id: int, *, indent: str = ""
     """Say the build's log as it is written, until the build has ended, over broken connections too."""
     path = app_path(app, "builds", str(build_id), "log")
     shown: Counter[str] = Counter()
-    patience = _Patience(app, build_id)
+    patience = _patience(app, build_id)
     while True:
         again, began = shown.copy(), time.monotonic()
         try:
@@ -85,20 +83,33 @@ def follow_build(client: ApiClient, app: str, build_id: int, *, indent: str = ""
 def wait_for_release(
     client: ApiClient, app: str, build_id: int, *, within_seconds: float = 1200
 ) -> dict[str, Any]:
-    """Wait until the build's release serves; raise `Failure` with the reason when it does not get there."""
+    """Wait until the build's release serves, and return the build; raise `Failure` with the reason when it
+    does not get there.
+    """
     deadline = time.monotonic() + within_seconds
-    patience = _Patience(app, build_id)
+    build = wait_for_build(client, app, build_id, within_seconds=within_seconds)
+    follow_rollout(client, app, build["version"], within_seconds=deadline - time.monotonic())
+    return build
+
+
+def wait_for_build(
+    client: ApiClient, app: str, build_id: int, *, within_seconds: float = 1200
+) -> dict[str, Any]:
+    """Wait until the build became a release; raise `Failure` with the reason when it does not get there."""
+    deadline = time.monotonic() + within_seconds
+    patience = _patience(app, build_id)
     while time.monotonic() < deadline:
         try:
-            build = _served_build(client, app, build_id)
+            build: dict[str, Any] = client.get(app_path(app, "builds", str(build_id)))
             patience.renew()
-        except _Ended:
-            raise
         except Failure as failure:
             patience.bear(failure)
             continue
-        if build is not None:
+        if build["state"] == "succeeded":
             return build
+        if build["state"] in ("failed", "cancelled"):
+            what = "failed" if build["state"] == "failed" else "was cancelled"
+            raise Ended(f"build {build_id} of {app} {what}: {build['failure'] or 'it did not say why'}")
         time.sleep(POLL_SECONDS)
     raise Failure(
         f"build {build_id} of {app} has not come to an end within {within_seconds:.0f} s",
@@ -107,54 +118,8 @@ def wait_for_release(
     )
 
 
-class _Ended(Failure):
-    """The build or its release failed; no waiting will help."""
-
-
-class _Patience:
-    """How long a cluster that does not answer is asked again."""
-
-    def __init__(self, app: str, build_id: int) -> None:
-        self._app, self._build_id = app, build_id
-        self._until: float | None = None
-
-    def renew(self) -> None:
-        """It answers."""
-        self._until = None
-
-    def bear(self, failure: Failure) -> None:
-        """Pause before the next try, or raise `Failure`."""
-        now = time.monotonic()
-        self._until = now + PATIENCE_SECONDS if self._until is None else self._until
-        if failure.code not in MENDED_BY_WAITING:
-            raise failure
-        if now > self._until:
-            raise Failure(
-                str(failure),
-                hint="the deploy goes on; any node can tell: "
-                f"pinode builds:output {self._build_id} -a {self._app}",
-                code=failure.code,
-            ) from failure
-        time.sleep(POLL_SECONDS)
-
-
-def _served_build(client: ApiClient, app: str, build_id: int) -> dict[str, Any] | None:
-    """The build if its release serves, None when that is still to come. Raises `_Ended` when it will not."""
-    build: dict[str, Any] = client.get(app_path(app, "builds", str(build_id)))
-    if build["state"] == "cancelled":
-        raise _Ended(f"build {build_id} of {app} was cancelled")
-    if build["state"] == "failed":
-        raise _Ended(f"build {build_id} of {app} failed: {build['failure'] or 'it did not say why'}")
-    if build["state"] != "succeeded":
-        return None
-    found = client.items(app_path(app, "releases"))
-    release = next((release for release in found if release["version"] == build["version"]), None)
-    if release is not None and release["state"] == "failed":
-        raise _Ended(
-            f"release v{build['version']} of {app} failed: {release['failure'] or 'it did not say why'}",
-            hint=f"what its dynos said: pinode logs -a {app}",
-        )
-    return build if release is not None and release["state"] in ("live", "superseded") else None
+def _patience(app: str, build_id: int) -> Patience:
+    return Patience(hint=f"the deploy goes on; any node can tell: pinode builds:output {build_id} -a {app}")
 
 
 @click.command()
@@ -206,25 +171,4 @@ def builds_cancel(invocation: Invocation, app: str | None, build: int) -> int:
     """End a build that waits or runs."""
     ApiClient(invocation).request("DELETE", app_path(chosen_app(invocation, app), "builds", str(build)))
     say(f"cancelled build {build}")
-    return ExitCode.OK
-
-
-@click.command()
-@app_option
-@click.pass_obj
-def releases(invocation: Invocation, app: str | None) -> int:
-    """The app's releases, newest first."""
-    found = ApiClient(invocation).items(app_path(chosen_app(invocation, app), "releases"))
-    if invocation.json:
-        show_json({"items": found, "next": None})
-        return ExitCode.OK
-    rows = [
-        (f"v{release['version']}", release["state"], release["description"], release["created_by"],
-         f"{ago(release['age_seconds'])} ago", release["failure"])
-        for release in found
-    ]  # fmt: skip
-    if rows:
-        table(invocation, ("release", "state", "what", "who", "made", "failure"), rows)
-    else:
-        say("no releases yet: pinode deploy URL")
     return ExitCode.OK

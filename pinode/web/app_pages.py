@@ -24,6 +24,7 @@ from pinode.web.forms import form_of
 from pinode.web.messages import shown
 from pinode.web.pages import show
 from pinode.web.problems import REFUSALS, Problem, problem_of
+from pinode.web.release_api import roll_back as roll_back_to
 from pinode.web.rendering import plain_text
 from pinode.web.site import caller, managed_app, site_of
 
@@ -105,6 +106,19 @@ async def change_config(request: web.Request) -> web.StreamResponse:
     except REFUSALS as error:
         return await _app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther(f"/apps/{app.name}?note=configured#config")
+
+
+async def roll_back(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/releases: the code, config and process types of an older release again"""
+    form, app = await form_of(request), managed_app(request)
+    try:
+        text = form.get("rollback_to", "")
+        if not re.fullmatch(r"[0-9]{1,9}", text):
+            raise InvalidInput(f"{shown(text)} is not the number of a release.")
+        await roll_back_to(site_of(request).cluster, caller(request), app, int(text))
+    except REFUSALS as error:
+        return await _app_page(request, app, form, problem_of(error))
+    raise web.HTTPSeeOther(f"/apps/{app.name}?note=rolled-back#releases-title")
 
 
 async def destroy(request: web.Request) -> web.StreamResponse:

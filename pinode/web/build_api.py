@@ -1,4 +1,4 @@
-"""The API about builds and releases."""
+"""The API about builds."""
 
 from aiohttp import web
 
@@ -7,7 +7,7 @@ from pinode.apps.commands import CancelBuild
 from pinode.apps.errors import BuildNotFound
 from pinode.deploy.build_job import request_build
 from pinode.deploy.build_log import build_log
-from pinode.web.documents import build_document, release_document
+from pinode.web.documents import build_document
 from pinode.web.messages import (
     answer,
     idempotency_key,
@@ -66,13 +66,6 @@ async def show_build_log(request: web.Request) -> web.StreamResponse:
     build = named_build(request)
     follow = query_flag(request, "follow")
     return await stream_text(request, build_log(site_of(request).cluster, build.id, follow=follow))
-
-
-async def list_releases(request: web.Request) -> web.StreamResponse:
-    """GET …/releases: newest first"""
-    cluster = site_of(request).cluster
-    found = cluster.state.registry.releases(managed_app(request).name)
-    return list_answer(request, [release_document(cluster, release) for release in found])
 
 
 def named_build(request: web.Request) -> Build:

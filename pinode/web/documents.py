@@ -78,6 +78,7 @@ def release_document(cluster: Cluster, release: Release) -> dict[str, Any]:
         "slug": release.slug_digest,
         "process_types": dict(release.process_types),
         "failure": release.failure,
+        "has_served": release.has_served,
         "created_by": release.created_by,
         "created_at_ms": release.created_at_ms,
         "age_seconds": _age(cluster, release.created_at_ms),

@@ -24,6 +24,7 @@ HEADINGS = {
 }
 NOTES = {
     "deployed": "The build is on its way.",
+    "rolled-back": "The release before is coming up again.",
     "scaled": "Scaled. The dynos follow.",
     "configured": "The config vars are changed.",
     "cancelled": "The build is cancelled.",

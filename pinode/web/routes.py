@@ -6,7 +6,17 @@ from typing import Literal
 
 from aiohttp import web
 
-from pinode.web import app_api, app_pages, build_api, cluster_api, pages, people_api, people_pages, queue_api
+from pinode.web import (
+    app_api,
+    app_pages,
+    build_api,
+    cluster_api,
+    pages,
+    people_api,
+    people_pages,
+    queue_api,
+    release_api,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # public: anybody. user: who is logged in. app: who manages {app}. local: the node's own socket.
@@ -62,7 +72,9 @@ ROUTES: tuple[Route, ...] = (
     Route("PATCH", f"{APP}/formation", app_api.change_formation, "app"),
     Route("GET", f"{APP}/dynos", app_api.list_dynos, "app"),
     Route("GET", f"{APP}/logs", app_api.show_logs, "app"),
-    Route("GET", f"{APP}/releases", build_api.list_releases, "app"),
+    Route("GET", f"{APP}/releases", release_api.list_releases, "app"),
+    Route("POST", f"{APP}/releases", release_api.create_release, "app"),
+    Route("GET", f"{APP}/releases/{{version}}", release_api.show_release, "app"),
     Route("POST", f"{APP}/builds", build_api.create_build, "app"),
     Route("GET", f"{APP}/builds", build_api.list_builds, "app"),
     Route("GET", f"{APP}/builds/{{id}}", build_api.show_build, "app"),
@@ -94,6 +106,7 @@ ROUTES: tuple[Route, ...] = (
     _page("POST", "/apps/{app}/builds", app_pages.deploy, "app"),
     _page("POST", "/apps/{app}/formation", app_pages.scale, "app"),
     _page("POST", "/apps/{app}/config", app_pages.change_config, "app"),
+    _page("POST", "/apps/{app}/releases", app_pages.roll_back, "app"),
     _page("POST", "/apps/{app}/destroy", app_pages.destroy, "app"),
     _page("GET", "/apps/{app}/builds/{id}", app_pages.show_build, "app"),
     _page("POST", "/apps/{app}/builds/{id}/cancel", app_pages.cancel_build, "app"),

@@ -35,6 +35,8 @@ CONTRACT = [
     "builds",
     "builds:output",
     "releases",
+    "releases:info",
+    "rollback",
     "config",
     "config:set",
     "queue",

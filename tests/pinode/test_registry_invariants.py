@@ -15,6 +15,7 @@ from pinode.apps.commands import (
     MakeReleaseLive,
     Place,
     RequestBuild,
+    Rollback,
     SetConfig,
     SetFormation,
     StartBuild,
@@ -54,6 +55,7 @@ def random_step(random: Random, registry: Registry) -> Any:
         ),
         MakeReleaseLive(app=app, version=version),
         FailRelease(app=app, version=version, failure="x"),
+        Rollback(app=app, version=random.choice([None, version]), actor="ada"),
         HoldSlug(digest=random.choice("12") * 64, node_id=node, holds=random.random() < 0.5),
     ]
     if random.random() < 0.01:

@@ -1,5 +1,7 @@
 """Releases and placements: one live, at most one coming up, dynos only where they were decided."""
 
+from typing import Any
+
 import pytest
 
 from pinode.apps.commands import (
@@ -7,19 +9,23 @@ from pinode.apps.commands import (
     HoldSlug,
     MakeReleaseLive,
     Place,
+    Rollback,
     SetConfig,
     Unplace,
 )
 from pinode.apps.errors import (
     AlreadyPlaced,
+    CannotRollBackTo,
     InvalidValue,
+    NothingToRollBackTo,
     PlacementNotFound,
     ProcessTypeNotFound,
     ReleaseNotFound,
     ReleaseNotPending,
     SlugNotFound,
 )
-from pinode.apps.release_changes import RELEASES_KEPT
+from pinode.apps.release import Release
+from pinode.apps.release_changes import ALWAYS_KEPT, NEVER_SERVED_KEPT, RELEASES_KEPT, SLUG_BYTES_KEPT
 from tests.pinode.agreement import Agreement
 
 
@@ -113,16 +119,107 @@ def test_config_after_a_failed_release_builds_on_the_live_one(agreed: Agreement)
     assert newest is not None and newest.slug_digest == "1" * 64
 
 
+def serve(agreed: Agreement, **fields: Any) -> int:
+    """Deploy and make it live; its version."""
+    version = agreed.deploy(**fields)
+    agreed.do(MakeReleaseLive(app="blog", version=version))
+    return version
+
+
+def roll_back(agreed: Agreement, version: int | None = None) -> Release:
+    made = agreed.do(Rollback(app="blog", version=version, actor="bob"))
+    release = agreed.registry.release("blog", made)
+    assert release is not None
+    return release
+
+
+def test_a_rollback_is_a_new_release_of_the_old_code_config_and_process_types(agreed: Agreement) -> None:
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    agreed.do(SetConfig(app="blog", set_values={"A": b"1"}, actor="ada"))
+    agreed.do(MakeReleaseLive(app="blog", version=2))
+    serve(agreed, slug="2", process_types={"web": "new"})
+
+    release = roll_back(agreed, 1)
+
+    old = agreed.registry.release("blog", 1)
+    assert old is not None
+    assert (release.version, release.state, release.description) == (4, "pending", "Rollback to v1")
+    assert (release.created_by, release.commit, release.build_id) == ("bob", old.commit, old.build_id)
+    assert release.slug_digest == old.slug_digest and release.process_types == old.process_types
+    app = agreed.registry.app("blog")
+    assert app is not None and app.config.values == release.config.values == {}
+
+
+def test_a_rollback_without_a_version_goes_to_what_served_before_and_back_again(agreed: Agreement) -> None:
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    serve(agreed, slug="2")
+    failed = agreed.deploy(slug="3")
+    agreed.do(FailRelease(app="blog", version=failed, failure="x"))
+
+    back = roll_back(agreed)
+    agreed.do(MakeReleaseLive(app="blog", version=back.version))
+    forth = roll_back(agreed)
+
+    assert (back.slug_digest, forth.slug_digest) == ("1" * 64, "2" * 64)
+
+
+def test_a_rollback_while_a_release_comes_up_stays_with_what_serves(agreed: Agreement) -> None:
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    agreed.deploy(slug="2")
+
+    release = roll_back(agreed)
+
+    assert release.slug_digest == "1" * 64
+    assert states(agreed) == ["live", "superseded", "pending"]
+
+
+def test_only_what_served_and_does_not_serve_now_can_be_rolled_back_to(agreed: Agreement) -> None:
+    with pytest.raises(NothingToRollBackTo):
+        roll_back(agreed)
+    with pytest.raises(CannotRollBackTo):
+        roll_back(agreed, 1)
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    with pytest.raises(CannotRollBackTo):
+        roll_back(agreed, 1)
+    with pytest.raises(NothingToRollBackTo):
+        roll_back(agreed)
+    with pytest.raises(ReleaseNotFound):
+        roll_back(agreed, 9)
+
+
 def test_old_releases_and_their_slugs_are_forgotten_but_never_the_live_one(agreed: Agreement) -> None:
     agreed.do(MakeReleaseLive(app="blog", version=1))
     for number in range(2, 40):
-        agreed.deploy(slug=f"{number % 16:x}")
+        serve(agreed, slug=f"{number % 16:x}")
 
     versions = [release.version for release in agreed.registry.releases("blog")]
-    assert versions == [39, *range(38, 38 - RELEASES_KEPT, -1), 1]
+    assert versions == [39, *range(38, 38 - RELEASES_KEPT, -1)]
     assert {slug.digest for slug in agreed.registry.slugs()} == {
         release.slug_digest for release in agreed.registry.releases("blog")
     }
+
+
+def test_releases_that_fail_do_not_push_out_those_that_can_be_rolled_back_to(agreed: Agreement) -> None:
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    serve(agreed, slug="2")
+    for _ in range(40):
+        agreed.do(FailRelease(app="blog", version=agreed.deploy(slug="3"), failure="x"))
+
+    versions = [release.version for release in agreed.registry.releases("blog")]
+    assert versions == [*range(42, 41 - NEVER_SERVED_KEPT, -1), 2, 1]
+    assert roll_back(agreed).slug_digest == "1" * 64
+
+
+def test_large_slugs_are_kept_for_fewer_releases(agreed: Agreement) -> None:
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    for number in range(2, 12):
+        serve(agreed, slug=f"{number % 16:x}", slug_bytes=SLUG_BYTES_KEPT // 3)
+    kept = [release.version for release in agreed.registry.releases("blog")]
+    for number in range(12, 16):
+        serve(agreed, slug=f"{number % 16:x}", slug_bytes=SLUG_BYTES_KEPT * 2)
+
+    assert kept == [11, 10, 9, 8]
+    assert len(agreed.registry.releases("blog")) == 1 + ALWAYS_KEPT
 
 
 def test_a_placement_is_numbered_by_the_entry_that_decided_it(agreed: Agreement) -> None:

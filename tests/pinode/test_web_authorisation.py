@@ -28,6 +28,7 @@ async def web() -> AsyncIterator[Stage]:
 
 def address(route: Route, cluster: FakeCluster, *, app: str = "blog") -> str:
     names = {"app": app, "node": "pi1", "topic": "mail", "id": str(build_of(cluster)), "name": "live.js"}
+    names["version"] = "1"
     return route.path.format(**names)
 
 
@@ -85,6 +86,7 @@ async def test_members_are_refused_at_somebody_elses_app_and_change_nothing(web:
 @pytest.mark.parametrize("by", ["ada", "bob"])
 @pytest.mark.parametrize("route", [route for route in OF_APPS if "logs" not in route.path], ids=name_of)
 async def test_the_owner_and_administrators_may_do_all_with_an_app(web: Stage, route: Route, by: str) -> None:
+    web.cluster.complete_build(web.cluster.start_build("blog"))
     web.cluster.start_build("blog")
 
     status, _ = await ask(web, route, by)

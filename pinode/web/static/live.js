@@ -31,12 +31,18 @@ async function exchange() {
     // A part with a key (a log that is being read is inside) is exchanged when its key changes only.
     if (!now || (now.dataset.key ? now.dataset.key === part.dataset.key : now.innerHTML === part.innerHTML)) continue;
     if (part.querySelector("input:focus, textarea:focus")) continue; // somebody types there
-    const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const focused = part.contains(document.activeElement) ? whichOf(document.activeElement) : null;
     part.dataset.key = now.dataset.key ?? "";
     part.replaceChildren(...now.childNodes);
-    if (focused) part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    if (focused) part.querySelector(focused)?.focus();
     readLogs(part);
   }
+}
+
+// Finds a link or a button again among the new children.
+function whichOf(element) {
+  const name = ["href", "aria-label", "id"].find((one) => element.hasAttribute(one));
+  return name ? `[${name}="${CSS.escape(element.getAttribute(name))}"]` : null;
 }
 
 function listen() {
