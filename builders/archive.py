@@ -14,6 +14,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
@@ -22,13 +23,17 @@ from builders.errors import ArchiveRefused, BoundHit
 
 LEVEL = 6
 BLOCK_BYTES = 256 * 1024
+HINTS = {  # what to do about an archive that is too large
+    "slug": "Leave out what the app does not need at run time, or raise [limits] slug_bytes",
+    "source": "Leave out what the app is not built from, or raise [limits] clone_bytes",
+}
 NAME_BYTES = 1_024
 DEPTH = 64
 EXTENDED_HEADER_BYTES = 64 * 1024
 INTERPRETER_LINK = re.compile(r"\.venv/bin/python(3(\.\d+)?)?")
 INTERPRETER_TARGET = re.compile(r"(/[A-Za-z0-9._+-]+)+/python(3(\.\d+)?)?")
 PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE)
-HEADER_TYPES = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+HEADER_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +55,9 @@ class Packed:
 class _Counted:
     """Writes on, hashes, and stops at the bound."""
 
-    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, what: str, most_bytes: int) -> None:
         self._file = file
+        self._what = what
         self._most_bytes = most_bytes
         self.digest = hashlib.sha256()
         self.written = 0
@@ -60,9 +66,9 @@ class _Counted:
         self.written += len(data)
         if self.written > self._most_bytes:
             raise BoundHit(
-                "slug",
-                f"the slug is larger than {self._most_bytes // (1024 * 1024)} MiB",
-                hint="Leave out what the app does not need at run time, or raise [limits] slug_bytes",
+                self._what,
+                f"the {self._what} is larger than {self._most_bytes // (1024 * 1024)} MiB",
+                hint=HINTS[self._what],
             )
         self.digest.update(data)
         return self._file.write(data)
@@ -71,13 +77,13 @@ class _Counted:
         self._file.flush()
 
 
-def pack(root: Path, target: Path, *, most_bytes: int) -> Packed:
-    """Write the folder `root` to the file `target`; raises `BoundHit` beyond `most_bytes` packed,
-    `ArchiveRefused`.
+def pack(root: Path, target: Path, *, most_bytes: int, what: str = "slug", level: int = LEVEL) -> Packed:
+    """Write the folder `root` to the file `target`: a slug, or a source. Raises `BoundHit` beyond
+    `most_bytes` packed, `ArchiveRefused`.
     """
     with target.open("wb") as file:
-        counted = _Counted(file, most_bytes)
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=counted, mtime=0) as packed:
+        counted = _Counted(file, what, most_bytes)
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=level, fileobj=counted, mtime=0) as packed:
             with tarfile.open(
                 fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=BLOCK_BYTES
             ) as tar:
@@ -145,33 +151,49 @@ class _CheckedHeader(tarfile.TarInfo):
 
 
 def unpack(archive: BinaryIO, into: Path, *, bounds: ArchiveBounds, owner: int | None = None) -> None:
-    """Lay the archive out in the new directory `into`, whose parent exists; all of it belongs to `owner`, if
-    given.
+    """Lay the archive out in the directory `into`, which is new or empty and whose parent exists; all of it
+    belongs to `owner`, if given.
 
     Raises `ArchiveRefused` at the first member that is not as `pack` writes them, and leaves what came before
     it.
     """
-    into.mkdir(mode=0o755)
+    if not into.is_dir() or any(into.iterdir()):
+        into.mkdir(mode=0o755)
     _own(into, owner)
-    remaining, members, folders = bounds.total_bytes, 0, {"."}
+    folders = {"."}
+    with opened(archive) as tar:
+        for member in members_within(tar, bounds):
+            check_member(member, folders)
+            lay_out(tar, member, into / member.name, owner)
+            if member.isdir():
+                folders.add(str(PurePosixPath(member.name)))
+
+
+@contextmanager
+def opened(archive: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """The members of a packed archive, in their order. What is damaged raises `ArchiveRefused` here too."""
     try:
         with gzip.GzipFile(fileobj=archive, mode="rb") as plain:
             with tarfile.open(fileobj=plain, mode="r|", tarinfo=_CheckedHeader) as tar:
-                for member in tar:
-                    members, remaining = members + 1, remaining - member.size
-                    if members > bounds.members or remaining < 0:
-                        raise ArchiveRefused(
-                            f"the archive grows past {bounds.total_bytes} bytes or {bounds.members} members"
-                        )
-                    _check_name(member, folders)
-                    _lay_out(tar, member, into / member.name, owner)
-                    if member.isdir():
-                        folders.add(str(PurePosixPath(member.name)))
+                yield tar
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise ArchiveRefused(f"the archive is damaged ({error})") from error
 
 
-def _check_name(member: tarfile.TarInfo, folders: set[str]) -> None:
+def members_within(tar: tarfile.TarFile, bounds: ArchiveBounds) -> Iterator[tarfile.TarInfo]:
+    """All members, as long as they are few and small enough; then `ArchiveRefused`."""
+    remaining = bounds.total_bytes
+    for members, member in enumerate(tar, 1):
+        remaining -= member.size
+        if members > bounds.members or remaining < 0:
+            raise ArchiveRefused(
+                f"the archive grows past {bounds.total_bytes} bytes or {bounds.members} members"
+            )
+        yield member
+
+
+def check_member(member: tarfile.TarInfo, folders: set[str]) -> None:
+    """Raises `ArchiveRefused` unless it belongs into one of `folders`, which the archive made before it."""
     name = member.name
     path = PurePosixPath(name)
     wrong = not name or name.startswith("/") or "\0" in name or ".." in path.parts or str(path) != name
@@ -186,7 +208,8 @@ def _check_name(member: tarfile.TarInfo, folders: set[str]) -> None:
         raise ArchiveRefused(f"{name[:200]!r} in the archive is a sparse file")
 
 
-def _lay_out(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, owner: int | None) -> None:
+def lay_out(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, owner: int | None = None) -> None:
+    """Write one checked member to `path`, where there must be nothing yet."""
     mode = 0o755 if member.isdir() or member.mode & 0o111 else 0o644
     try:
         if member.isdir():
