@@ -17,7 +17,7 @@ REQUEST_BYTES = 1024 * 1024
 OUTCOME_BYTES = 128 * 1024  # so that whoever agrees on it has room
 LINE_CHARACTERS = 4_096
 MOST_ITEMS = 64
-TEXT_FIELDS = ("git_url", "ref", "directory", "work", "app", "output", "cache", "uv")
+TEXT_FIELDS = ("git_url", "archive", "commit", "ref", "directory", "work", "app", "output", "cache", "uv")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
@@ -45,6 +45,8 @@ def decode_request(data: bytes) -> BuildRequest:
         )
         if not all(isinstance(getattr(request, name), str) for name in TEXT_FIELDS):
             raise ValueError(f"not all of {', '.join(TEXT_FIELDS)} are texts")
+        if bool(request.git_url) == bool(request.archive):
+            raise ValueError("it names not one of a git URL and an archive")
         return request
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest(

@@ -24,6 +24,12 @@ class CloneFailed(BuildError):
     code = "clone_failed"
 
 
+class IncompletePush(BuildError):
+    """Objects are missing in what was pushed."""
+
+    code = "incomplete"
+
+
 class NoBuilderFound(BuildError):
     """The repository is of no kind we can build."""
 

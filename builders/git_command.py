@@ -12,7 +12,6 @@ from typing import IO, Any
 from git.cmd import Git
 
 from builders.errors import BoundHit, CloneFailed
-from builders.git_url import GitUrl
 from builders.log import BuildLog
 from builders.request import MIB, Bounds
 
@@ -69,13 +68,16 @@ class GitError(CloneFailed):
 class GitCommand:
     """One bare repository under construction, in a folder of its own."""
 
-    def __init__(self, work: Path, url: GitUrl, bounds: Bounds, log: BuildLog) -> None:
+    def __init__(
+        self, work: Path, bounds: Bounds, log: BuildLog, *, transport: str = "none", objects: str = ""
+    ) -> None:
+        """`transport` is the only one git may use; `objects` a folder of objects that it may read as well."""
         self._folder = work / "repository.git"
         self._folder.mkdir()
         home = work / "git-home"
         home.mkdir()
         config = home / "config"
-        config.write_text(CONFIG.format(transport=url.transport))
+        config.write_text(CONFIG.format(transport=transport))
         self._bounds = bounds
         self._log = log
         self._deadline = time.monotonic() + bounds.wall_seconds
@@ -86,13 +88,20 @@ class GitCommand:
             "GIT_DIR": str(self._folder),
             "GIT_CONFIG_GLOBAL": str(config),
             "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_ALLOW_PROTOCOL": url.transport,
+            "GIT_ALLOW_PROTOCOL": transport,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "/bin/false",
             "SSH_ASKPASS": "/bin/false",
             "GIT_SSH_COMMAND": SSH,
             "GIT_LFS_SKIP_SMUDGE": "1",
         }
+        if objects:
+            self._env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = objects
+
+    @property
+    def folder(self) -> Path:
+        """The repository."""
+        return self._folder
 
     def succeeds(self, words: Sequence[str]) -> bool:
         """Does the command end well?"""

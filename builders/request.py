@@ -40,7 +40,9 @@ class Interpreter:
 class BuildRequest:
     """All that one build needs to know; paths as the builder sees them, inside its sandbox."""
 
-    git_url: str = field(repr=False)
+    git_url: str = field(default="", repr=False)
+    archive: str = ""  # path of a source made by `builders.intake`, instead of a git URL
+    commit: str = ""  # of that source
     ref: str = ""  # branch, tag or full commit; empty: the default branch
     directory: str = ""  # of the app in the repository
     administrator: bool = False  # may use file:// and loopback

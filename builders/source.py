@@ -10,12 +10,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from builders.archive import ArchiveBounds, unpack
 from builders.errors import BoundHit, CloneFailed, InvalidRequest
 from builders.git_command import GitCommand, GitError
 from builders.git_url import GitUrl, check_directory, check_git_url, check_ref, is_commit
 from builders.log import BuildLog
 from builders.redirects import check_addresses, follow_redirects
-from builders.request import BuildRequest
+from builders.request import Bounds, BuildRequest
 
 LFS_MARK = b"version https://git-lfs.github.com/spec/v1\n"
 LFS_FILE_BYTES = 1_024
@@ -33,25 +34,44 @@ class Source:
 
 def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
     """Fetch the commit the request names into its app folder. Raises `BuildError`."""
+    if request.archive:
+        return _unpacked(request, log)
     url = check_git_url(request.git_url, administrator=request.administrator)
     ref, directory = check_ref(request.ref), check_directory(request.directory)
     log.step(f"Fetching {url.shown}" + (f" at {ref}" if ref else ""))
     url = _settled(url, request, log)
-    git = GitCommand(Path(request.work), url, request.bounds, log)
+    git = GitCommand(Path(request.work), request.bounds, log, transport=url.transport)
     git.run(["init", "--quiet", "--bare", "."])
     if ref and not git.succeeds(["check-ref-format", f"refs/heads/{ref}"]):
         raise InvalidRequest(
             f"'{ref}' is no name that git accepts", hint="Use a branch, a tag or a full commit"
         )
     commit = _fetch(git, url, ref, log)
-    notes = _check_tree(git, request, commit, directory)
+    return lay_out_commit(git, commit, directory, request.app, request.bounds, log)
+
+
+def lay_out_commit(
+    git: GitCommand, commit: str, directory: str, app: str, bounds: Bounds, log: BuildLog
+) -> Source:
+    """Write the files of a directory of a commit into the folder `app`. Raises `BuildError`."""
+    notes = _check_tree(git, bounds, commit, directory)
     git.run(["read-tree", f"{commit}:{directory}"])
-    git.run([f"--work-tree={request.app}", "checkout-index", "--all", "--force"], cwd=request.app)
+    git.run([f"--work-tree={app}", "checkout-index", "--all", "--force"], cwd=app)
     log.line(f"commit {commit}" + (f", directory {directory}" if directory else ""))
-    notes += _large_files_left_out(Path(request.app))
+    notes += _large_files_left_out(Path(app))
     for note in notes:
         log.problem(note)
     return Source(commit, tuple(notes))
+
+
+def _unpacked(request: BuildRequest, log: BuildLog) -> Source:
+    """What was pushed or uploaded; it was made by `builders.intake`, and is checked here all the same."""
+    bounds = ArchiveBounds(total_bytes=request.bounds.clone_bytes, members=2 * request.bounds.clone_files)
+    log.step("Unpacking what was sent" + (f" for {request.ref}" if request.ref else ""))
+    with open(request.archive, "rb") as archive:
+        unpack(archive, Path(request.app), bounds=bounds)
+    log.line(f"commit {request.commit}")
+    return Source(request.commit)
 
 
 def _settled(url: GitUrl, request: BuildRequest, log: BuildLog) -> GitUrl:
@@ -134,7 +154,7 @@ def _explained(error: GitError, url: GitUrl, ref: str) -> CloneFailed:
     )
 
 
-def _check_tree(git: GitCommand, request: BuildRequest, commit: str, directory: str) -> list[str]:
+def _check_tree(git: GitCommand, bounds: Bounds, commit: str, directory: str) -> list[str]:
     """Before a file is written: is the folder there, and are its files few and small enough?"""
     try:
         listing = git.run(["ls-tree", "-r", "-l", "-z", f"{commit}:{directory}"], most_bytes=LISTING_BYTES)
@@ -144,7 +164,6 @@ def _check_tree(git: GitCommand, request: BuildRequest, commit: str, directory: 
         ) from error
     entries = [match for line in listing.split("\0") if (match := TREE_LINE.fullmatch(line))]
     total = sum(int(match["size"]) for match in entries if match["size"] != "-")
-    bounds = request.bounds
     if total > bounds.clone_bytes or len(entries) > bounds.clone_files:
         raise BoundHit(
             "clone",
