@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         QueueFull,
         ReservedTopic,
         SessionExpired,
+        TopicDraining,
         WrongState,
     )
     from replicated_queue.queue.job import Job, JobView, TopicStats
@@ -51,6 +52,7 @@ _EXPORTS: Final = {
         "QueueFull",
         "ReservedTopic",
         "SessionExpired",
+        "TopicDraining",
         "WrongState",
     ),
 }
@@ -75,6 +77,7 @@ __all__ = [
     "QueueFull",
     "ReservedTopic",
     "SessionExpired",
+    "TopicDraining",
     "TopicStats",
     "WrongState",
 ]

@@ -168,7 +168,8 @@ class Broker(QueueOperations):
                 stats = topic_stats(self._queue, topic, now=now, platform=question.platform)
                 return encode_stats({topic: stats})
             case ReadJob():
-                return encode_views([peek_job(self._queue, question.job_id, platform=question.platform)])
+                job_id, platform = question.job_id, question.platform
+                return encode_views([peek_job(self._queue, job_id, now=now, platform=platform)])
             case ReadFirst():
                 topic, platform = question.topic, question.platform
                 return encode_views(
@@ -181,6 +182,7 @@ class Broker(QueueOperations):
                     state=question.state,
                     after=question.after,
                     limit=question.limit,
+                    now=now,
                     platform=question.platform,
                 )
                 return encode_views(views)

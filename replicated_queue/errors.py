@@ -115,6 +115,17 @@ class QueueFull(Refusal):
         )
 
 
+class TopicDraining(Refusal):
+    """The topic takes no new jobs."""
+
+    def __init__(self, *, topic: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"topic {topic!r} is being drained: it takes no new jobs until somebody ends that. "
+            "Those that are there are worked off."
+        )
+
+
 class JobNotFound(Refusal):
     """No job of this id: it never was, or it ended too long ago to be remembered."""
 

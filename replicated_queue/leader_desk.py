@@ -23,7 +23,7 @@ from replicated_queue.leases import LeaseTable
 from replicated_queue.queue.codec import decode_command, decode_result, encode_command, encode_result
 from replicated_queue.queue.commands import Done, ExpireLease, Reserve, Reserved, ReserveJob
 from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, check_number
-from replicated_queue.queue.priority_queue import PriorityQueue
+from replicated_queue.queue.priority_queue import NOTHING, PriorityQueue
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import Outcome, decode_envelope, encode_envelope, encode_jobs
 from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, ReserveJobs, Submit
@@ -66,11 +66,12 @@ class ReplicatedLog(Protocol):
 class _Reservation:
     """A reserve on its way into the log."""
 
-    __slots__ = ("count", "envelope", "reply", "topics")
+    __slots__ = ("count", "envelope", "has", "reply", "topics")
 
     def __init__(self, envelope: bytes, command: Reserve | ReserveJob, reply: Reply) -> None:
         self.envelope = envelope
-        self.topics = command.topics if isinstance(command, Reserve) else ()
+        self.topics = tuple(dict.fromkeys(command.topics)) if isinstance(command, Reserve) else ()
+        self.has = frozenset(command.has) if isinstance(command, Reserve) else NOTHING
         self.count = command.count if isinstance(command, Reserve) else 1
         self.reply = reply
 
@@ -129,11 +130,11 @@ class LeaderDesk:
 
     def job_ready(self, topic: str) -> None:
         """Part of `QueueWatcher`, as are the next three."""
-        if self._waiting.first(topic) is not None:
+        if self._waiting.anybody(topic):
             self._wake(topic)
 
     def job_delayed(self, topic: str) -> None:
-        if self._waiting.first(topic) is not None:
+        if self._waiting.anybody(topic):
             self._arm()
 
     def lease_started(self, job_id: int, token: int, lease_ms: int) -> None:
@@ -169,24 +170,35 @@ class LeaderDesk:
             raise MalformedMessage("a command that reserves nothing")
         reservation = _Reservation(request.envelope, command, reply)
         is_asked_by_id = isinstance(command, ReserveJob)
-        if request.repeated or is_asked_by_id or any(map(self._has_free, reservation.topics)):
+        if request.repeated or is_asked_by_id or self._finds_free(reservation):
             self._propose(reservation)
         elif request.wait_ms > 0:
             key = (envelope.client_id, envelope.slot, envelope.sequence)
             deadline = self._clock() + request.wait_ms / 1000
-            replaced = self._waiting.add(Waiter(key, reservation.topics, deadline, reservation))
+            waiter = Waiter(key, reservation.topics, reservation.has, deadline, reservation)
+            replaced = self._waiting.add(waiter)
             if replaced is not None:  # the same request came by another way: nobody reads the old answer
                 replaced.ticket.reply(NotLeader(self._log.leader_id))
             self._arm()
         else:
             reply(NOTHING_READY)  # nothing enters the log while nothing is ready
 
-    def _has_free(self, topic: str) -> bool:
+    def _finds_free(self, newcomer: _Reservation) -> bool:
         """Whether a newcomer may take a job: there is one, and nobody waited for it before."""
-        return self._waiting.first(topic) is None and self._free(topic) > 0
+        return any(
+            self._free(topic, newcomer.has) > 0 and self._next_in_line(topic) is None
+            for topic in newcomer.topics
+        )
 
-    def _free(self, topic: str) -> int:
-        return self._queue.available(topic, now=self._log.now_ms) - self._taking.get(topic, 0)
+    def _next_in_line(self, topic: str) -> Waiter[_Reservation] | None:
+        """Who has waited longest of those for whom there is a job."""
+        for waiter in self._waiting.firsts(topic):
+            if self._free(topic, waiter.has) > 0:
+                return waiter
+        return None
+
+    def _free(self, topic: str, has: frozenset[str]) -> int:
+        return self._queue.available(topic, has, now=self._log.now_ms) - self._taking.get(topic, 0)
 
     def _propose(self, reservation: _Reservation) -> None:
         future = self._log.propose(reservation.envelope)
@@ -199,7 +211,7 @@ class LeaderDesk:
             self._taking[topic] -= reservation.count
             if self._taking[topic] <= 0:
                 del self._taking[topic]
-            if self._waiting.first(topic) is not None:
+            if self._waiting.anybody(topic):
                 self._wake(topic)
         outcome = _outcome_of(future)
         if isinstance(outcome, bytes):
@@ -249,7 +261,7 @@ class LeaderDesk:
 
     def _serve(self, topic: str) -> None:
         """Give the topic's free jobs to those who waited longest."""
-        while self._is_open and (waiter := self._waiting.first(topic)) is not None and self._free(topic) > 0:
+        while self._is_open and (waiter := self._next_in_line(topic)) is not None:
             self._waiting.remove(waiter.key)
             try:
                 self._propose(waiter.ticket)

@@ -7,6 +7,7 @@ from typing import Final
 
 from replicated_queue.errors import LeaseLost
 from replicated_queue.queue.commands import (
+    DEFAULT_BACKOFF_MS,
     DEFAULT_LEASE_MS,
     DEFAULT_MAX_ATTEMPTS,
     LOW_PRIORITY,
@@ -31,6 +32,7 @@ from replicated_queue.queue.commands import (
     Reserve,
     ReserveJob,
     Result,
+    SetTopic,
 )
 from replicated_queue.queue.job import MAX_TEXT_BYTES, Job, JobView, TopicStats
 from replicated_queue.queue.limits import check_command
@@ -38,6 +40,7 @@ from replicated_queue.request_codec import decode_stats, decode_views
 from replicated_queue.requests import ExtendLease, Question, ReadFirst, ReadJob, ReadJobs, ReadStats
 
 DEFAULT_LEASE: Final = DEFAULT_LEASE_MS / 1000
+DEFAULT_BACKOFF: Final = DEFAULT_BACKOFF_MS / 1000
 LONGEST_WAIT: Final = 600.0  # of one request; a longer wait asks again
 MAX_ENTRY_DATA_BYTES: Final = 128 * 1024  # of a put_many, before it is cut into several entries
 
@@ -62,8 +65,15 @@ class QueueOperations(ABC):
         lease: float = DEFAULT_LEASE,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         dedupe_key: str | None = None,
+        backoff: float = DEFAULT_BACKOFF,
+        needs: Sequence[str] = (),
+        ages: bool = True,
     ) -> int:
-        """Add a job and return its id; with a dedupe key the id of the unfinished job that has it already."""
+        """Add a job and return its id; with a dedupe key the id of the unfinished job that has it already.
+
+        After a failed attempt it waits `backoff`, twice as long after each further one. It is given only to
+        workers that have all its `needs`. `ages`: takes part in the ageing of its topic, if that is on.
+        """
         command = Put(
             topic,
             data,
@@ -73,6 +83,9 @@ class QueueOperations(ABC):
             max_attempts,
             dedupe_key,
             self.platform,
+            _milliseconds(backoff),
+            tuple(needs),
+            ages,
         )
         return (await self._created(command))[0]
 
@@ -85,22 +98,43 @@ class QueueOperations(ABC):
         delay: float = 0,
         lease: float = DEFAULT_LEASE,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        backoff: float = DEFAULT_BACKOFF,
+        needs: Sequence[str] = (),
     ) -> list[int]:
         """Add jobs, as many as fit into one entry at a time; the jobs of one entry are added all or none."""
-        times = (_milliseconds(delay), _milliseconds(lease))
+        delay_ms, lease_ms, backoff_ms = map(_milliseconds, (delay, lease, backoff))
+        wants = tuple(needs)
+
+        def put_of(data: bytes) -> Put:
+            return Put(
+                topic,
+                data,
+                priority,
+                delay_ms,
+                lease_ms,
+                max_attempts,
+                None,
+                self.platform,
+                backoff_ms,
+                wants,
+            )
+
         job_ids: list[int] = []
         for chunk in _chunks(datas):
-            puts = tuple(
-                Put(topic, data, priority, *times, max_attempts, None, self.platform) for data in chunk
-            )
-            job_ids += await self._created(PutMany(puts))
+            job_ids += await self._created(PutMany(tuple(map(put_of, chunk))))
         return job_ids
 
     async def reserve(
-        self, topics: str | Sequence[str], *, wait: float = 0, worker: str = "", lease: float | None = None
+        self,
+        topics: str | Sequence[str],
+        *,
+        wait: float = 0,
+        worker: str = "",
+        lease: float | None = None,
+        has: Sequence[str] = (),
     ) -> Job | None:
-        """Lease the most urgent job of the topics, waiting up to `wait` for one."""
-        jobs = await self.reserve_many(topics, 1, wait=wait, worker=worker, lease=lease)
+        """Lease the most urgent job of the topics that a worker with all of `has` can do, waiting for one."""
+        jobs = await self.reserve_many(topics, 1, wait=wait, worker=worker, lease=lease, has=has)
         return jobs[0] if jobs else None
 
     async def reserve_many(
@@ -111,11 +145,12 @@ class QueueOperations(ABC):
         wait: float = 0,
         worker: str = "",
         lease: float | None = None,
+        has: Sequence[str] = (),
     ) -> list[Job]:
-        """Lease up to `count` jobs, as soon as there is one."""
+        """Lease up to `count` jobs (but no more than 1 MiB of data), as soon as there is one."""
         names = (topics,) if isinstance(topics, str) else tuple(topics)
         lease_ms = _milliseconds(lease) if lease is not None else None
-        command = Reserve(names, _cut(worker), lease_ms, count, self.platform)
+        command = Reserve(names, _cut(worker), lease_ms, count, self.platform, tuple(has))
         check_command(command)
         until = monotonic() + wait
         while True:
@@ -146,18 +181,20 @@ class QueueOperations(ABC):
             raise LeaseLost(job_id=lost[0], job_ids=lost)
 
     async def nack(
-        self, job: Job, *, delay: float = 0, reason: str = "", priority: int | None = None
+        self, job: Job, *, delay: float | None = None, reason: str = "", priority: int | None = None
     ) -> None:
-        """This attempt failed: ready again after `delay`, or buried if it was the last attempt."""
-        times = _milliseconds(delay)
-        await self._command(Nack(job.id, job.token, times, _cut(reason), self.platform, priority))
+        """This attempt failed: ready again after `delay` (None: the job's back-off), or buried if it was the
+        last attempt.
+        """
+        delay_ms = _milliseconds(delay) if delay is not None else None
+        await self._command(Nack(job.id, job.token, delay_ms, _cut(reason), self.platform, priority))
 
     async def bury(self, job: Job, *, reason: str = "", priority: int | None = None) -> None:
         """Set the job aside until somebody kicks or cancels it."""
         await self._command(Bury(job.id, job.token, _cut(reason), self.platform, priority))
 
     async def give_back(self, jobs: Sequence[Job]) -> None:
-        """The worker of these jobs ends: ready again at once. Those whose lease has ended are skipped."""
+        """The worker of these jobs ends: an attempt has failed, of all but those whose lease has ended."""
         for start in range(0, len(jobs), MAX_JOBS_PER_COMMAND):
             leases = tuple((job.id, job.token) for job in jobs[start : start + MAX_JOBS_PER_COMMAND])
             await self._command(GiveBack(leases, self.platform))
@@ -185,6 +222,21 @@ class QueueOperations(ABC):
         """Give out no job of the topic for so long; with 0 the pause ends now."""
         await self._command(Pause(topic, _milliseconds(seconds), self.platform))
 
+    async def set_topic(
+        self,
+        topic: str,
+        *,
+        max_jobs: int | None = None,
+        max_bytes: int | None = None,
+        ageing: float | None = None,
+        draining: bool | None = None,
+    ) -> None:
+        """Give a topic bounds of its own (0: none), ageing (seconds a priority counts; 0: off), or an end of
+        new jobs. What is not named stays as it was.
+        """
+        ageing_ms = _milliseconds(ageing) if ageing is not None else None
+        await self._command(SetTopic(topic, max_jobs, max_bytes, ageing_ms, draining, self.platform))
+
     async def purge(self, topic: str) -> int:
         """Cancel all jobs of the topic that nobody holds; return how many."""
         purged = 0
@@ -205,7 +257,7 @@ class QueueOperations(ABC):
         return decode_stats(await self._read(ReadStats(topic, self.platform)))[topic]
 
     async def topics(self) -> dict[str, TopicStats]:
-        """Counts of every topic that has jobs."""
+        """Counts of every topic that has jobs or settings."""
         return decode_stats(await self._read(ReadStats(None, self.platform)))
 
     async def peek(self, job_id: int) -> JobView:
@@ -220,7 +272,10 @@ class QueueOperations(ABC):
     async def list(
         self, topic: str, *, state: str | None = None, after: int = 0, limit: int = 100
     ) -> tuple[JobView, ...]:
-        """Jobs of a topic with ids above `after`, ascending; finished ones only by naming their state."""
+        """Jobs of a topic with ids above `after`, ascending; finished ones only by naming their state.
+
+        At most `limit`, and about 1 MiB; none means that there are no more.
+        """
         question = ReadJobs(topic, state, after, limit, self.platform)
         return tuple(decode_views(await self._read(question)))
 

@@ -53,7 +53,10 @@ _SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
     8: (Withdraw, ()),
     9: (ReadFirst, ((str,), (str,), (bool,))),
 }
-_REASONS: Final = [field.name for field in fields(JobView)].index("reasons")
+_VIEW: Final = [field.name for field in fields(JobView)]
+_LISTS: Final = (_VIEW.index("reasons"), _VIEW.index("needs"))
+_JOB_SIZE: Final = len(fields(Job))
+_STATS_SIZE: Final = len(fields(TopicStats))
 _NAMES: Final = {kind: tuple(field.name for field in fields(kind)) for kind, _ in _SHAPES.values()}
 _KINDS: Final = {shape[0]: kind for kind, shape in _SHAPES.items()}
 _ENVELOPE_TYPES: Final = (
@@ -182,7 +185,7 @@ def encode_jobs(jobs: Iterable[Job], *, is_logged: bool = True) -> bytes:
 
 
 def decode_jobs(data: bytes) -> list[Job]:
-    return [Job(*row) for row in unpack(data)[1:]]
+    return [Job(*row[:_JOB_SIZE]) for row in unpack(data)[1:]]
 
 
 def encode_views(views: Sequence[JobView]) -> bytes:
@@ -192,8 +195,9 @@ def encode_views(views: Sequence[JobView]) -> bytes:
 def decode_views(data: bytes) -> list[JobView]:
     rows = unpack(data)[1:]
     for row in rows:
-        row[_REASONS] = tuple(row[_REASONS])
-    return [JobView(*row) for row in rows]
+        for place in _LISTS:
+            row[place : place + 1] = [tuple(found) for found in row[place : place + 1]]
+    return [JobView(*row[: len(_VIEW)]) for row in rows]
 
 
 def encode_stats(stats: Mapping[str, TopicStats]) -> bytes:
@@ -201,7 +205,7 @@ def encode_stats(stats: Mapping[str, TopicStats]) -> bytes:
 
 
 def decode_stats(data: bytes) -> dict[str, TopicStats]:
-    return {row[0]: TopicStats(*row[1:]) for row in unpack(data)[1:]}
+    return {row[0]: TopicStats(*row[1 : _STATS_SIZE + 1]) for row in unpack(data)[1:]}
 
 
 def _versioned(data: bytes) -> list[Any]:

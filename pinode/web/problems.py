@@ -38,6 +38,7 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     queue_errors.Busy: (503, "busy"),
     queue_errors.OutcomeUnknown: (504, "outcome_unknown"),
     queue_errors.QueueFull: (503, "queue_full"),
+    queue_errors.TopicDraining: (409, "draining"),
     queue_errors.JobNotFound: (404, "job_not_found"),
     queue_errors.LeaseLost: (409, "lease_lost"),
     queue_errors.AlreadyDone: (409, "already_done"),

@@ -99,7 +99,7 @@ class Hall:
         """A job that is not finished."""
         await self.queue.catch_up()
         try:
-            job = peek_job(self._state, job_id, platform=False)
+            job = peek_job(self._state, job_id, now=self.now_ms, platform=False)
         except JobNotFound:
             return None
         return job if job_id in self._state.jobs else None

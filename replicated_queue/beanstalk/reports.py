@@ -19,14 +19,13 @@ class TubeUse:
 
 def report_of_job(job: JobView, *, now: int, seconds_left: float | None) -> bytes:
     """`seconds_left` of its lease, if this door knows: extensions are in no entry of the log."""
-    state = READY if job.state == DELAYED and job.due_ms <= now else job.state
-    if seconds_left is None or state != LEASED:
-        seconds_left = (job.due_ms - now) / 1000 if state in (LEASED, DELAYED) else 0
+    if seconds_left is None or job.state != LEASED:
+        seconds_left = (job.due_ms - now) / 1000 if job.state in (LEASED, DELAYED) else 0
     return _document(
         {
             "id": job.id,
             "tube": job.topic,
-            "state": _STATES[state],
+            "state": _STATES[job.state],
             "pri": job.priority,
             "age": (now - job.created_ms) // 1000,
             "delay": job.delay_ms // 1000,

@@ -18,6 +18,7 @@ from replicated_queue.errors import (
     OutcomeUnknown,
     QueueError,
     QueueFull,
+    TopicDraining,
     WrongState,
 )
 from replicated_queue.queue.job import PLATFORM_PREFIX, Job, JobView
@@ -81,6 +82,8 @@ class Session:
             return NOT_FOUND
         except QueueFull:
             return OUT_OF_MEMORY
+        except TopicDraining:
+            return DRAINING
         except (NoQuorum, Busy):  # nothing was done
             return DRAINING if request.verb == "put" else INTERNAL_ERROR
         except InvalidRequest:
@@ -109,7 +112,9 @@ class Session:
             priority=priority,
             delay=delay,
             lease=max(lease, 1),
-            max_attempts=0,  # a beanstalk job is tried for as long as its workers like
+            max_attempts=0,  # a beanstalk job is tried for as long as its workers like,
+            backoff=0,  # as soon as they like,
+            ages=False,  # and its priority alone counts
         )
         self._hall.total_jobs += 1
         return b"INSERTED %d\r\n" % job_id

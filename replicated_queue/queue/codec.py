@@ -36,6 +36,7 @@ from replicated_queue.queue.commands import (
     Reserved,
     ReserveJob,
     Result,
+    SetTopic,
 )
 from replicated_queue.queue.job import Job, JobView, TopicStats
 from replicated_queue.queue.priority_queue import PriorityQueue
@@ -55,15 +56,18 @@ _PUT_FIELDS: Final = (
     _NUMBER,
     (str, type(None)),
     _FLAG,
+    _NUMBER,
+    (list,),
+    _FLAG,
 )
 _REFUSED: Final = 0
 _SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
     1: (Put, _PUT_FIELDS),
     2: (PutMany, ((list,),)),
-    3: (Reserve, ((list,), _TEXT, _SOME_NUMBER, _NUMBER, _FLAG)),
+    3: (Reserve, ((list,), _TEXT, _SOME_NUMBER, _NUMBER, _FLAG, (list,))),
     4: (Ack, (_NUMBER, _NUMBER, _BYTES, _FLAG)),
     5: (AckMany, ((list,), _FLAG)),
-    6: (Nack, (_NUMBER, _NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
+    6: (Nack, (_NUMBER, _NUMBER, _SOME_NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
     7: (Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
     8: (Kick, (_TEXT, _NUMBER, _FLAG)),
     9: (KickJob, (_NUMBER, _FLAG)),
@@ -73,6 +77,7 @@ _SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
     13: (GiveBack, ((list,), _FLAG)),
     14: (Pause, (_TEXT, _NUMBER, _FLAG)),
     15: (Purge, (_TEXT, _NUMBER, _FLAG)),
+    16: (SetTopic, (_TEXT, _SOME_NUMBER, _SOME_NUMBER, _SOME_NUMBER, (bool, type(None)), _FLAG)),
     65: (Created, ((list,),)),
     66: (Reserved, (_NUMBER, (list,))),
     67: (Done, ()),
@@ -96,6 +101,7 @@ _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     9: (errors.ReservedTopic, ("topic",)),
     10: (errors.JobTooLarge, ("what", "size_bytes", "bound_bytes")),
     11: (errors.InvalidRequest, ("reason",)),
+    12: (errors.TopicDraining, ("topic",)),
     32: (errors.NotLeader, ("leader",)),
     33: (errors.NoQuorum, ("waited_seconds",)),
     34: (errors.Busy, ("retry_after_seconds",)),
@@ -226,7 +232,7 @@ def build_message(kind: type, types: tuple[tuple[type, ...], ...], values: list[
 
 
 def _tuple_of(kind: type, values: list[Any]) -> tuple[Any, ...]:
-    """The elements of the one list that a message of this kind has."""
+    """The elements of a list that a message of this kind has."""
     if kind is PutMany:
         return tuple(build_message(Put, _PUT_FIELDS, _of_type(kind, put, list)) for put in values)
     if kind is AckMany or kind is GiveBack:
@@ -234,7 +240,7 @@ def _tuple_of(kind: type, values: list[Any]) -> tuple[Any, ...]:
         if any(len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int for pair in pairs):
             raise MalformedMessage(f"{kind.__name__}: not pairs of numbers")
         return tuple(pairs)
-    wanted = str if kind is Reserve else int
+    wanted = str if kind is Reserve or kind is Put else int
     return tuple(_of_type(kind, value, wanted) for value in values)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 LOW_PRIORITY: Final = 3
 DEFAULT_LEASE_MS: Final = 60_000
 DEFAULT_MAX_ATTEMPTS: Final = 5
+DEFAULT_BACKOFF_MS: Final = 200
 MAX_JOBS_PER_COMMAND: Final = 1_000
 
 
@@ -25,6 +26,14 @@ class Put:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     dedupe_key: str | None = None
     platform: bool = False
+    backoff_ms: int = DEFAULT_BACKOFF_MS  # before the third attempt; doubled before each further one
+    needs: tuple[str, ...] = ()  # given only to a worker that has all of these
+    ages: bool = True  # where its topic orders jobs by age as well
+
+    @property
+    def needs_in_order(self) -> tuple[str, ...]:
+        """Ascending, each once."""
+        return tuple(sorted(set(self.needs))) if self.needs else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,12 @@ class Reserve:
     lease_ms: int | None = None  # None: what the put asked for
     count: int = 1
     platform: bool = False
+    has: tuple[str, ...] = ()  # what the worker can do: jobs that need more are not for it
 
 
 @dataclass(frozen=True, slots=True)
 class ReserveJob:
-    """Lease this one job, whatever its turn, if nobody holds it: ready, delayed or buried."""
+    """Lease this one job, whatever its turn and its needs, if nobody holds it: ready, delayed or buried."""
 
     job_id: int
     worker: str = ""
@@ -79,7 +89,7 @@ class Nack:
 
     job_id: int
     token: int
-    delay_ms: int = 0
+    delay_ms: int | None = None  # None: the job's own back-off
     reason: str = ""
     platform: bool = False
     priority: int | None = None  # None: as before
@@ -87,7 +97,7 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """Their worker is gone: ready again, or buried after the last attempt. Leases that ended are skipped."""
+    """Their worker is gone: an attempt has failed. Leases that ended are skipped."""
 
     leases: tuple[tuple[int, int], ...]
     platform: bool = False
@@ -150,6 +160,18 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class SetTopic:
+    """Give a topic bounds of its own, ageing, or an end of new jobs. None: as it was; 0: no bound, off."""
+
+    topic: str
+    max_jobs: int | None = None
+    max_bytes: int | None = None
+    ageing_ms: int | None = None
+    is_draining: bool | None = None
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireLease:
     """This lease has run out (proposed by the leader alone); nothing happens if the job has moved on."""
 
@@ -172,6 +194,7 @@ Command = (
     | Cancel
     | Pause
     | Purge
+    | SetTopic
     | ExpireLease
 )
 

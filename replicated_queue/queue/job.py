@@ -34,6 +34,7 @@ TRANSITIONS: Final[frozenset[tuple[str, str, str]]] = frozenset(
         (LEASED, "nack", DELAYED),
         (LEASED, "nack", BURIED),
         (LEASED, "expire", READY),
+        (LEASED, "expire", DELAYED),
         (LEASED, "expire", BURIED),
         (LEASED, "bury", BURIED),
         (LEASED, "cancel", CANCELLED),
@@ -81,7 +82,7 @@ class JobView:
     nacks: int
     timeouts: int
     created_ms: int  # cluster time
-    due_ms: int  # cluster time: when a delayed job is ready, or a lease ends that is not extended
+    due_ms: int  # cluster time: when a delayed job is ready, a lease ends or a buried job is dropped
     worker: str  # the last one that held it
     reasons: tuple[str, ...]
     data: bytes
@@ -91,6 +92,8 @@ class JobView:
     reserves: int = 0  # unlike attempts, a kick does not begin anew
     buries: int = 0
     kicks: int = 0
+    backoff_ms: int = 0
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,23 @@ class TopicStats:
     pauses: int = 0
     pause_ms: int = 0  # length of the pause that is on; 0 without one
     pause_left_ms: int = 0
+    total_failed: int = 0  # attempts that were given back or ran out of time
+    total_buried: int = 0
+    used_bytes: int = 0  # of the jobs' data and texts
+    max_jobs: int = 0  # the topic's own bounds; 0: none
+    max_bytes: int = 0
+    ageing_ms: int = 0  # 0: off
+    is_draining: bool = False
 
 
 class JobRecord:
     """A job that is not finished, as the state machine keeps it."""
 
     __slots__ = (
+        "ageing_ms",
         "attempts",
+        "backoff_ms",
+        "buried_token",
         "buries",
         "created_ms",
         "data",
@@ -131,9 +144,11 @@ class JobRecord:
         "lease_ms",
         "max_attempts",
         "nacks",
+        "needs",
         "priority",
         "reasons",
         "reserves",
+        "size_bytes",
         "state",
         "timeouts",
         "token",
@@ -151,6 +166,9 @@ class JobRecord:
         max_attempts: int,
         dedupe_key: str | None,
         created_ms: int,
+        backoff_ms: int = 0,
+        needs: tuple[str, ...] = (),
+        ageing_ms: int = 0,
     ) -> None:
         self.id = job_id
         self.topic = topic
@@ -160,6 +178,9 @@ class JobRecord:
         self.max_attempts = max_attempts  # 0: no bound
         self.dedupe_key = dedupe_key
         self.created_ms = created_ms
+        self.backoff_ms = backoff_ms  # 0: none
+        self.needs = needs  # ascending, each once
+        self.ageing_ms = ageing_ms  # its topic's step when it was put; 0: its priority alone counts
         self.state: str = "new"
         self.attempts = 0  # counted at reserve; a kick begins anew
         self.nacks = 0
@@ -171,24 +192,35 @@ class JobRecord:
         self.due_ms = 0
         self.token = 0  # log index of the reserve, 0 while nobody holds it
         self.granted_ms = 0  # length of the lease that is held
+        self.buried_token = 0  # of the lease whose holder buried it, 0 if nobody did
         self.worker = ""
         self.reasons: tuple[str, ...] = ()
+        self.size_bytes = self.weigh()  # counts towards the bounds on bytes
 
     @property
-    def size_bytes(self) -> int:
-        """What the job counts towards the bound on the queue's bytes."""
-        return len(self.data) + len(self.dedupe_key or "")
+    def rank(self) -> int:
+        """Its place among ready jobs of its kind; the smaller is next, and among equals the smaller id."""
+        return self.created_ms + self.priority * self.ageing_ms if self.ageing_ms else self.priority
+
+    def weigh(self) -> int:
+        """What `size_bytes` must be: all that somebody chose the length of."""
+        texts = (self.dedupe_key or "", self.worker, *self.needs, *self.reasons)
+        return len(self.data) + sum(map(text_bytes, texts))
 
     def row(self) -> tuple[object, ...]:
         """Everything that must be equal on all replicas."""
         return tuple(getattr(self, name) for name in self.__slots__)
 
-    def view(self) -> JobView:
+    def state_at(self, now: int) -> str:
+        """Its state in people's eyes: no entry makes a delayed job ready when it is due."""
+        return READY if self.state == DELAYED and self.due_ms <= now else self.state
+
+    def view(self, now: int) -> JobView:
         """What people may see of it; the token is its holder's alone."""
         return JobView(
             id=self.id,
             topic=self.topic,
-            state=self.state,
+            state=self.state_at(now),
             priority=self.priority,
             attempts=self.attempts,
             max_attempts=self.max_attempts,
@@ -205,7 +237,14 @@ class JobRecord:
             reserves=self.reserves,
             buries=self.buries,
             kicks=self.kicks,
+            backoff_ms=self.backoff_ms,
+            needs=self.needs,
         )
+
+
+def text_bytes(text: str) -> int:
+    """What a text counts: its bytes as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def check_topic(topic: str, *, platform: bool) -> None:

@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from replicated_queue.errors import QueueFull
+from replicated_queue.errors import QueueFull, TopicDraining
 from replicated_queue.queue.commands import Put
 from replicated_queue.queue.dedupe_keys import DedupeKeys
 from replicated_queue.queue.finished_jobs import FinishedJob, FinishedJobs
@@ -16,9 +16,11 @@ from replicated_queue.queue.job import (
     TRANSITIONS,
     URGENT_BELOW,
     JobRecord,
+    text_bytes,
 )
-from replicated_queue.queue.limits import QueueLimits
-from replicated_queue.queue.topic import Topic
+from replicated_queue.queue.limits import MAX_DIFFERENT_NEEDS, QueueLimits
+from replicated_queue.queue.topic import UNSET, Topic
+from replicated_queue.queue.topic_settings import TopicSettings
 from replicated_queue.queue.watcher import QueueWatcher
 
 
@@ -28,12 +30,13 @@ class JobBook:
     def __init__(self, limits: QueueLimits) -> None:
         self.limits = limits
         self.jobs: dict[int, JobRecord] = {}  # by id, so by age
-        self.topics: dict[str, Topic] = {}  # those that have jobs
+        self.topics: dict[str, Topic] = {}  # those that have jobs or settings
         self.idle_topics: dict[str, Topic] = {}  # the last that had jobs or were paused; longest idle first
         self.finished = FinishedJobs(max_jobs=limits.max_finished, max_bytes=limits.max_finished_bytes)
         self.keys = DedupeKeys(self.jobs, self.finished, window_ms=limits.dedupe_window_ms)
         self.buried: dict[int, None] = {}  # of all topics, oldest first
         self.used_bytes = 0
+        self.set_topics = 0  # how many have settings of their own
         self.dropped_buried = 0
         self.expired = 0
         self.now = 0  # cluster time of the command that runs
@@ -41,23 +44,30 @@ class JobBook:
 
     def add(self, job: JobRecord, *, delay_ms: int) -> None:
         """A job that was put."""
-        topic = self.topics.get(job.topic)
-        if topic is None:
-            topic = self.idle_topics.pop(job.topic, None) or Topic(job.topic, self.jobs)
-            self.topics[job.topic] = topic
+        topic = self.open_topic(job.topic)
+        job.topic = topic.name  # one text for all its jobs
         self.jobs[job.id] = job
         self.used_bytes += job.size_bytes
+        topic.used_bytes += job.size_bytes
+        if job.needs:
+            topic.needs[job.needs] = topic.needs.get(job.needs, 0) + 1
         topic.total_put += 1
         self.keys.remember(job)
         job.delay_ms = delay_ms
         self.make_available(job, "put", delay_ms=delay_ms)
 
-    def topic(self, name: str) -> Topic:
-        """The topic; one without jobs is remembered from now on."""
+    def open_topic(self, name: str) -> Topic:
+        """The topic, which has jobs or settings from now on."""
         topic = self.topics.get(name)
         if topic is None:
             topic = self.idle_topics.pop(name, None) or Topic(name, self.jobs)
-            self.keep_idle(topic)
+            self.topics[name] = topic
+        return topic
+
+    def topic(self, name: str) -> Topic:
+        """The topic; one without jobs is remembered from now on."""
+        topic = self.open_topic(name)
+        self.close_if_idle(topic)
         return topic
 
     def digest(self, last_id: int) -> bytes:
@@ -77,15 +87,51 @@ class JobBook:
         digest.update(ascii(self.keys.rows()).encode())
         return digest.digest()
 
+    def settings_of(self, topic: str) -> TopicSettings:
+        """Those of a topic that exists, else those of any other."""
+        known = self.topics.get(topic)
+        return known.settings if known is not None else UNSET
+
+    def change_settings(self, name: str, settings: TopicSettings) -> None:
+        """Raises `QueueFull` if too many topics have settings of their own."""
+        if settings != UNSET and self.settings_of(name) == UNSET:
+            if self.set_topics >= self.limits.max_set_topics:
+                raise QueueFull(what=f"{self.set_topics} topics with settings of their own")
+            self.set_topics += 1
+        elif settings == UNSET and self.settings_of(name) != UNSET:
+            self.set_topics -= 1
+        topic = self.open_topic(name)
+        topic.settings = settings
+        self.close_if_idle(topic)
+
     def check_room(self, puts: list[Put]) -> None:
+        """Refuse jobs for which the queue or their topic has no room, or takes none."""
         limits = self.limits
         # The platform's own jobs have room left when the queue is full of others'.
         share = 1.0 if all(put.platform for put in puts) else 1.0 - limits.platform_share
         if len(self.jobs) + len(puts) > limits.max_jobs * share:
             raise QueueFull(what=f"{len(self.jobs)} jobs")
-        more_bytes = sum(len(put.data) + len(put.dedupe_key or "") for put in puts)
-        if self.used_bytes + more_bytes > limits.max_bytes * share:
+        if self.used_bytes + sum(map(put_bytes, puts)) > limits.max_bytes * share:
             raise QueueFull(what=f"{self.used_bytes} bytes of job data")
+        by_topic: dict[str, list[Put]] = {}
+        for put in puts:
+            by_topic.setdefault(put.topic, []).append(put)
+        for name, wanted in by_topic.items():
+            self._check_topic_room(name, wanted)
+
+    def _check_topic_room(self, name: str, puts: list[Put]) -> None:
+        topic = self.topics.get(name)
+        if topic is not None and topic.settings != UNSET:
+            settings, count = topic.settings, topic.job_count
+            if settings.is_draining:
+                raise TopicDraining(topic=name)
+            if settings.max_jobs and count + len(puts) > settings.max_jobs:
+                raise QueueFull(what=f"{count} of {settings.max_jobs} jobs in topic {name!r}")
+            if settings.max_bytes and topic.used_bytes + sum(map(put_bytes, puts)) > settings.max_bytes:
+                raise QueueFull(what=f"{topic.used_bytes} of {settings.max_bytes} bytes in topic {name!r}")
+        needs = {put.needs_in_order for put in puts if put.needs}
+        if needs and len(needs.union(topic.needs if topic is not None else ())) > MAX_DIFFERENT_NEEDS:
+            raise QueueFull(what=f"jobs of {MAX_DIFFERENT_NEEDS} different needs in topic {name!r}")
 
     def wake_due(self, topic: Topic) -> None:
         while (first := topic.first_delayed()) is not None and first[0] <= self.now:
@@ -104,29 +150,44 @@ class JobBook:
         else:
             job.due_ms = 0
             self.enter(job, event, READY)
-            topic.add_ready(job)
             if self.watcher is not None:
                 self.watcher.job_ready(job.topic)
 
-    def set_aside(self, job: JobRecord, event: str) -> None:
+    def set_aside(self, job: JobRecord, event: str, *, token: int) -> None:
+        """Bury the job; `token` of the worker that asked for it, 0 if nobody did."""
+        topic = self.topics[job.topic]
         job.buries += 1
+        topic.total_buried += 1
         self.enter(job, event, BURIED)
-        self.topics[job.topic].buried[job.id] = None
+        job.buried_token = token
+        job.due_ms = self.now + self.limits.max_buried_ms
+        topic.buried[job.id] = None
         self.buried[job.id] = None
         if len(self.buried) > self.limits.max_buried:
-            self.dropped_buried += 1
-            self.finish(self.jobs[next(iter(self.buried))], "drop", CANCELLED, result=b"")
+            self._drop(next(iter(self.buried)))
+
+    def drop_old_buried(self) -> None:
+        """Those that nobody has looked after for too long."""
+        while self.buried and self.jobs[oldest := next(iter(self.buried))].due_ms <= self.now:
+            self._drop(oldest)
+
+    def _drop(self, job_id: int) -> None:
+        self.dropped_buried += 1
+        self.finish(self.jobs[job_id], "drop", CANCELLED, result=b"")
 
     def finish(self, job: JobRecord, event: str, state: str, *, result: bytes) -> None:
         self.enter(job, event, state)
         topic = self.topics[job.topic]
         del self.jobs[job.id]
         self.used_bytes -= job.size_bytes
+        topic.used_bytes -= job.size_bytes
+        if job.needs:
+            topic.needs[job.needs] -= 1
+            if not topic.needs[job.needs]:
+                del topic.needs[job.needs]
         if event == "cancel":
             topic.total_cancelled += 1
-        if topic.is_empty:
-            del self.topics[job.topic]
-            self.keep_idle(topic)
+        self.close_if_idle(topic)
         done = FinishedJob(
             job.id,
             job.topic,
@@ -145,7 +206,22 @@ class JobBook:
             self.keys.forget(forgotten)
 
     def note(self, job: JobRecord, reason: str) -> None:
+        """Why an attempt failed; the newest reasons are kept."""
+        before = sum(map(text_bytes, job.reasons))
         job.reasons = (*job.reasons, reason)[-MAX_REASONS:]
+        self._grow(job, sum(map(text_bytes, job.reasons)) - before)
+
+    def name_worker(self, job: JobRecord, worker: str) -> None:
+        """Who holds the job now."""
+        if worker != job.worker:
+            more_bytes = text_bytes(worker) - text_bytes(job.worker)
+            job.worker = worker
+            self._grow(job, more_bytes)
+
+    def _grow(self, job: JobRecord, more_bytes: int) -> None:
+        job.size_bytes += more_bytes
+        self.used_bytes += more_bytes
+        self.topics[job.topic].used_bytes += more_bytes
 
     def enter(self, job: JobRecord, event: str, state: str) -> None:
         assert (job.state, event, state) in TRANSITIONS, (job.id, job.state, event, state)
@@ -159,15 +235,29 @@ class JobBook:
         if state in counts:
             counts[state] += 1
         job.state = state
+        if state == READY:
+            topic.ready.entered(job)
+        elif before == READY:
+            topic.ready.left(job)
         if before == BURIED:
             del self.buried[job.id], topic.buried[job.id]
+            job.buried_token = 0
         elif before == LEASED:
             job.token = 0
             job.granted_ms = 0
             if self.watcher is not None:
                 self.watcher.lease_ended(job.id)
 
-    def keep_idle(self, topic: Topic) -> None:
+    def close_if_idle(self, topic: Topic) -> None:
+        """A topic without jobs and settings is among those whose counts may be forgotten."""
+        if not topic.is_idle:
+            return
+        del self.topics[topic.name]
         self.idle_topics[topic.name] = topic
         if len(self.idle_topics) > self.limits.max_idle_topics:
             del self.idle_topics[next(iter(self.idle_topics))]
+
+
+def put_bytes(put: Put) -> int:
+    """What the job of this put will count; see `JobRecord.weigh`."""
+    return len(put.data) + text_bytes(put.dedupe_key or "") + sum(map(text_bytes, put.needs_in_order))

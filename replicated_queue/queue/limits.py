@@ -1,8 +1,11 @@
 """What the queue refuses before it looks at its state: names, sizes and numbers outside their bounds."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from replicated_queue.errors import InvalidRequest
+from replicated_queue.queue.backoff import MAX_BACKOFF_MS
 from replicated_queue.queue.commands import (
     MAX_JOBS_PER_COMMAND,
     Ack,
@@ -18,6 +21,7 @@ from replicated_queue.queue.commands import (
     PutMany,
     Reserve,
     ReserveJob,
+    SetTopic,
 )
 from replicated_queue.queue.job import (
     LOWEST_PRIORITY,
@@ -33,6 +37,11 @@ MEBIBYTE = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
 MAX_TOPICS_PER_RESERVE = 100
 MAX_ATTEMPTS = 1_000_000
+MAX_NEEDS = 8  # of one job
+MAX_DIFFERENT_NEEDS = 64  # among the jobs of one topic, for a reserve looks at each
+MAX_ABILITIES = 64  # of one worker
+MAX_ABILITY_BYTES = 64
+ABILITY_PATTERN: Final = re.compile(r"[A-Za-z0-9+/;.$_()=:-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +49,10 @@ class QueueLimits:
     """Bounds of the whole queue. The same on all replicas: they decide results."""
 
     max_jobs: int = 100_000
-    max_bytes: int = 32 * MEBIBYTE  # job data and dedupe keys
+    max_bytes: int = 32 * MEBIBYTE  # of job data and of all texts with it
     max_buried: int = 10_000  # the oldest is dropped and counted
+    max_buried_ms: int = 30 * DAY_MS  # one that is older is dropped and counted
+    max_set_topics: int = 1_000  # topics with settings of their own
     max_idle_topics: int = 1_000  # topics without jobs whose counts are kept; the longest idle go first
     max_finished: int = 10_000
     max_finished_bytes: int = 4 * MEBIBYTE  # their results
@@ -69,7 +80,8 @@ def check_command(command: Command) -> None:
             _check_count("ack_many", len(command.leases))
         case Nack():
             check_text("the reason", command.reason)
-            check_number("the delay in ms", command.delay_ms, low=0, high=MAX_LEASE_MS)
+            if command.delay_ms is not None:
+                check_number("the delay in ms", command.delay_ms, low=0, high=MAX_LEASE_MS)
             _check_priority(command.priority)
         case Bury():
             check_text("the reason", command.reason)
@@ -82,6 +94,8 @@ def check_command(command: Command) -> None:
         case Purge():
             check_topic(command.topic, platform=command.platform)
             check_number("the bound of a purge", command.bound, low=1, high=MAX_JOBS_PER_COMMAND)
+        case SetTopic():
+            _check_settings(command)
         case Kick():
             check_topic(command.topic, platform=command.platform)
             check_number("the bound of a kick", command.bound, low=0, high=2**32 - 1)
@@ -96,8 +110,22 @@ def _check_put(put: Put) -> None:
     check_number("the delay in ms", put.delay_ms, low=0, high=MAX_LEASE_MS)
     check_number("the lease in ms", put.lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
     check_number("max_attempts", put.max_attempts, low=0, high=MAX_ATTEMPTS)
+    check_number("the back-off in ms", put.backoff_ms, low=0, high=MAX_BACKOFF_MS)
     if put.dedupe_key is not None:
         check_text("the dedupe key", put.dedupe_key)
+    if put.needs:
+        _check_abilities("a job's needs", put.needs, most=MAX_NEEDS)
+
+
+def _check_settings(command: SetTopic) -> None:
+    check_topic(command.topic, platform=command.platform)
+    for what, value, high in (
+        ("the topic's bound on jobs", command.max_jobs, 2**32 - 1),
+        ("the topic's bound on bytes", command.max_bytes, 2**48),
+        ("the topic's ageing in ms", command.ageing_ms, DAY_MS),
+    ):
+        if value is not None:
+            check_number(what, value, low=0, high=high)
 
 
 def _check_reserve(command: Reserve) -> None:
@@ -110,6 +138,19 @@ def _check_reserve(command: Reserve) -> None:
         )
     for topic in command.topics:
         check_topic(topic, platform=command.platform)
+    if command.has:
+        _check_abilities("what a worker has", command.has, most=MAX_ABILITIES)
+
+
+def _check_abilities(what: str, words: tuple[str, ...], *, most: int) -> None:
+    if len(words) > most:
+        raise InvalidRequest(f"{what} are {len(words)} words, but at most {most} are allowed.")
+    for word in words:
+        if ABILITY_PATTERN.fullmatch(word) is None:
+            raise InvalidRequest(
+                f"{word[:100]!r} names nothing a worker can have: 1 to {MAX_ABILITY_BYTES} letters, digits "
+                "and -+/;.$_()=:, for example 'arch=aarch64'."
+            )
 
 
 def _check_lease(lease_ms: int | None) -> None:

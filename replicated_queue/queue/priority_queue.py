@@ -1,7 +1,8 @@
 """The queue as a state machine: jobs by priority and age, each held by one worker at a time."""
 
 from collections.abc import Iterator
-from typing import assert_never
+from itertools import chain
+from typing import Final, assert_never
 
 from replicated_queue.errors import (
     AlreadyDone,
@@ -10,6 +11,7 @@ from replicated_queue.errors import (
     Refusal,
     WrongState,
 )
+from replicated_queue.queue.backoff import backoff_ms
 from replicated_queue.queue.commands import (
     Ack,
     Acked,
@@ -34,6 +36,7 @@ from replicated_queue.queue.commands import (
     Reserved,
     ReserveJob,
     Result,
+    SetTopic,
 )
 from replicated_queue.queue.job import (
     CANCELLED,
@@ -45,8 +48,12 @@ from replicated_queue.queue.job import (
 )
 from replicated_queue.queue.job_book import JobBook
 from replicated_queue.queue.limits import QueueLimits, check_command
-from replicated_queue.queue.topic import Topic
+from replicated_queue.queue.ready_lines import most_urgent
+from replicated_queue.queue.topic_settings import TopicSettings
 from replicated_queue.queue.watcher import QueueWatcher
+
+MAX_RESERVED_BYTES: Final = 1024 * 1024  # of job data in one answer; a single job always fits
+NOTHING: Final[frozenset[str]] = frozenset()  # what a worker has that names no ability
 
 
 class PriorityQueue:
@@ -55,14 +62,14 @@ class PriorityQueue:
     def __init__(self, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (frozen)
         self._book = JobBook(limits)
         self.jobs = self._book.jobs  # by id, so by age
-        self.topics = self._book.topics  # those that have jobs
+        self.topics = self._book.topics  # those that have jobs or settings
         self.idle_topics = self._book.idle_topics
         self.finished = self._book.finished
         self._last_id = 0
 
     @property
     def used_bytes(self) -> int:
-        """Of job data and dedupe keys."""
+        """Of job data and the texts with it."""
         return self._book.used_bytes
 
     @property
@@ -72,7 +79,7 @@ class PriorityQueue:
 
     @property
     def dropped_buried(self) -> int:
-        """How many buried jobs had to go because there were too many."""
+        """How many buried jobs had to go, because there were too many or they were too old."""
         return self._book.dropped_buried
 
     def watch(self, watcher: QueueWatcher) -> None:
@@ -89,6 +96,7 @@ class PriorityQueue:
         assert now >= self._book.now, "cluster time never runs backwards along the log"
         self._book.now = now
         check_command(command)
+        self._book.drop_old_buried()
         match command:
             case Put():
                 return Created((self._put_all((command,))[0],))
@@ -120,6 +128,8 @@ class PriorityQueue:
                 return self._pause(command)
             case Purge():
                 return self._purge(command)
+            case SetTopic():
+                return self._set_topic(command)
             case _:
                 assert_never(command)
 
@@ -130,13 +140,17 @@ class PriorityQueue:
             raise LeaseLost(job_id=job_id)
         return job
 
-    def available(self, topic: str, *, now: int) -> int:
-        """How many jobs a reserve stamped `now` would find at least: those that are due count as one."""
+    def available(self, topic: str, has: frozenset[str] = NOTHING, *, now: int) -> int:
+        """How many jobs a worker that `has` these abilities would find now.
+
+        Delayed ones that are due count as one, whatever they need.
+        """
         line = self.topics.get(topic)
         if line is None or line.paused_until > now:
             return 0
+        ready = line.ready.count(has) if line.needs else line.counts[READY]
         delayed = line.first_delayed()
-        return line.counts[READY] + (1 if delayed is not None and delayed[0] <= now else 0)
+        return ready + (1 if delayed is not None and delayed[0] <= now else 0)
 
     def next_due(self, topic: str) -> int | None:
         """Cluster time at which the next delayed job becomes ready, or the topic's pause ends."""
@@ -171,6 +185,9 @@ class PriorityQueue:
             put.max_attempts,
             put.dedupe_key,
             self._book.now,
+            put.backoff_ms,
+            put.needs_in_order,
+            self._book.settings_of(put.topic).ageing_ms if put.ages else 0,
         )
         self._book.add(job, delay_ms=put.delay_ms)
         return job.id
@@ -181,14 +198,15 @@ class PriorityQueue:
         for topic in topics:
             self._book.wake_due(topic)
         taken: list[int] = []
+        has = frozenset(command.has)
+        room_bytes = MAX_RESERVED_BYTES
         while len(taken) < command.count:
-            heads = [(first, topic) for topic in topics if (first := topic.first_ready()) is not None]
-            if not heads:
+            job = most_urgent(chain.from_iterable(topic.ready.heads(has) for topic in topics))
+            if job is None or (taken and len(job.data) > room_bytes):
                 break
-            (_, job_id), topic = min(heads, key=_urgency)
-            topic.take_ready()
-            self._lease(self.jobs[job_id], command, token=token)
-            taken.append(job_id)
+            room_bytes -= len(job.data)
+            self._lease(job, command, token=token)
+            taken.append(job.id)
         return Reserved(token, tuple(taken))
 
     def _reserve_job(self, command: ReserveJob, *, token: int) -> Reserved:
@@ -203,7 +221,7 @@ class PriorityQueue:
         job.attempts += 1
         job.reserves += 1
         job.token = token
-        job.worker = command.worker
+        self._book.name_worker(job, command.worker)
         job.granted_ms = command.lease_ms if command.lease_ms is not None else job.lease_ms
         job.due_ms = self._book.now + job.granted_ms
         if self._book.watcher is not None:
@@ -229,7 +247,8 @@ class PriorityQueue:
         job.nacks += 1
         if command.priority is not None:
             job.priority = command.priority
-        job.delay_ms = command.delay_ms
+        if command.delay_ms is not None:
+            job.delay_ms = command.delay_ms
         self._attempt_failed(job, "nack", command.reason or "given back", delay_ms=command.delay_ms)
         return Done()
 
@@ -241,7 +260,7 @@ class PriorityQueue:
             except Refusal:
                 lost.append(job_id)
                 continue
-            self._attempt_failed(job, "nack", "its worker is gone", delay_ms=0)
+            self._attempt_failed(job, "nack", "its worker is gone")
         return Acked(tuple(lost))
 
     def _expire(self, command: ExpireLease) -> Done:
@@ -249,22 +268,30 @@ class PriorityQueue:
         if job is not None and job.state == LEASED and job.token == command.token:
             job.timeouts += 1
             self._book.expired += 1
-            self._attempt_failed(job, "expire", "its lease ran out", delay_ms=0)
+            self._attempt_failed(job, "expire", "its lease ran out")
         return Done()
 
-    def _attempt_failed(self, job: JobRecord, event: str, reason: str, *, delay_ms: int) -> None:
+    def _attempt_failed(
+        self, job: JobRecord, event: str, reason: str, *, delay_ms: int | None = None
+    ) -> None:
         self._book.note(job, f"attempt {job.attempts}: {reason}")
+        self.topics[job.topic].total_failed += 1
+        if delay_ms is None:  # a worker that crashes again and again must not get the job again and again
+            delay_ms = backoff_ms(job.backoff_ms, attempts=job.attempts, job_id=job.id)
         if 0 < job.max_attempts <= job.attempts:
-            self._book.set_aside(job, event)
+            self._book.set_aside(job, event, token=0)
         else:
             self._book.make_available(job, event, delay_ms=delay_ms)
 
     def _bury(self, command: Bury) -> Done:
+        job = self.jobs.get(command.job_id)
+        if job is not None and job.buried_token and job.buried_token == command.token:
+            return Done()  # the same worker asks again
         job = self.check_lease(command.job_id, command.token, platform=command.platform)
         if command.priority is not None:
             job.priority = command.priority
         self._book.note(job, f"attempt {job.attempts}: {command.reason or 'buried by its worker'}")
-        self._book.set_aside(job, "bury")
+        self._book.set_aside(job, "bury", token=command.token)
         return Done()
 
     def _kick(self, command: Kick) -> Kicked:
@@ -315,6 +342,17 @@ class PriorityQueue:
             self._book.watcher.job_ready(topic.name)
         return Done()
 
+    def _set_topic(self, command: SetTopic) -> Done:
+        before = self._book.settings_of(command.topic)
+        after = TopicSettings(
+            max_jobs=before.max_jobs if command.max_jobs is None else command.max_jobs,
+            max_bytes=before.max_bytes if command.max_bytes is None else command.max_bytes,
+            ageing_ms=before.ageing_ms if command.ageing_ms is None else command.ageing_ms,
+            is_draining=before.is_draining if command.is_draining is None else command.is_draining,
+        )
+        self._book.change_settings(command.topic, after)
+        return Done()
+
     def _purge(self, command: Purge) -> Purged:
         """Looks at every job of the queue: for a person's hand, not for a loop."""
         found = [job for job in self.jobs.values() if job.topic == command.topic and job.state != LEASED]
@@ -330,7 +368,3 @@ class PriorityQueue:
         if done is not None and (platform or not done.topic.startswith(PLATFORM_PREFIX)):
             raise AlreadyDone(job_id=job_id, state=done.state)
         raise JobNotFound(job_id=job_id)
-
-
-def _urgency(head: tuple[tuple[int, int], Topic]) -> tuple[int, int]:
-    return head[0]

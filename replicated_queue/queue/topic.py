@@ -3,71 +3,73 @@
 from heapq import heappop, heappush
 
 from replicated_queue.queue.job import BURIED, DELAYED, LEASED, READY, URGENT_BELOW, JobRecord, TopicStats
+from replicated_queue.queue.ready_lines import SLACK, Needs, ReadyLines, most_urgent
+from replicated_queue.queue.topic_settings import TopicSettings
 
-SLACK = 64  # stale heap entries that are always allowed, so that small topics are never rebuilt
+UNSET = TopicSettings()
 
 
 class Topic:
-    """Two heaps of tuples and a line of buried jobs.
+    """Lines of ready jobs, a heap of delayed ones and a line of buried ones.
 
-    Who leaves a heap other than by its top is not looked for: the entry stays and is skipped when it comes
-    up, for it no longer says what the job says. A heap of more than half such entries is rebuilt.
+    The heap of delayed jobs has stale entries as those of `ReadyLines` have.
     """
 
     __slots__ = (
         "_delayed",
         "_jobs",
-        "_ready",
         "buried",
         "counts",
         "name",
+        "needs",
         "pause_ms",
         "paused_until",
         "pauses",
+        "ready",
+        "settings",
+        "total_buried",
         "total_cancelled",
+        "total_failed",
         "total_put",
         "total_succeeded",
         "urgent",
+        "used_bytes",
     )
 
     def __init__(self, name: str, jobs: dict[int, JobRecord]) -> None:
         self.name = name
         self.counts = {READY: 0, DELAYED: 0, LEASED: 0, BURIED: 0}
         self.buried: dict[int, None] = {}  # in the order they were buried
+        self.settings = UNSET
+        self.used_bytes = 0  # of its jobs' data and texts
+        self.needs: dict[Needs, int] = {}  # how many jobs have which; those without are not counted
         self.total_put = 0
         self.total_succeeded = 0
         self.total_cancelled = 0
+        self.total_failed = 0  # attempts
+        self.total_buried = 0
         self.urgent = 0  # ready ones that beanstalkd would call so
         self.pauses = 0
         self.pause_ms = 0
         self.paused_until = 0  # cluster time
+        self.ready = ReadyLines(jobs)
         self._jobs = jobs  # all jobs of the queue, by id
-        self._ready: list[tuple[int, int]] = []  # (priority, id)
         self._delayed: list[tuple[int, int]] = []  # (due_ms, id)
 
     @property
-    def is_empty(self) -> bool:
-        return not any(self.counts.values())
+    def is_idle(self) -> bool:
+        """Whether it has neither jobs nor settings, so that it may be forgotten."""
+        return not any(self.counts.values()) and self.settings == UNSET
 
-    def add_ready(self, job: JobRecord) -> None:
-        heappush(self._ready, (job.priority, job.id))
-        if len(self._ready) > 2 * self.counts[READY] + SLACK:
-            self._ready = sorted({entry for entry in self._ready if self._is_ready(entry)})  # sorted: a heap
+    @property
+    def job_count(self) -> int:
+        """How many jobs are not finished."""
+        return sum(self.counts.values())
 
     def add_delayed(self, job: JobRecord) -> None:
         heappush(self._delayed, (job.due_ms, job.id))
         if len(self._delayed) > 2 * self.counts[DELAYED] + SLACK:
             self._delayed = sorted({entry for entry in self._delayed if self._is_delayed(entry)})
-
-    def first_ready(self) -> tuple[int, int] | None:
-        """(priority, id) of the job that is next."""
-        while self._ready and not self._is_ready(self._ready[0]):
-            heappop(self._ready)
-        return self._ready[0] if self._ready else None
-
-    def take_ready(self) -> None:
-        """Remove what `first_ready` answered."""
-        heappop(self._ready)
 
     def first_delayed(self) -> tuple[int, int] | None:
         """(due_ms, id) of the job that becomes ready next."""
@@ -87,9 +89,7 @@ class Topic:
     def next_of(self, state: str, now: int) -> JobRecord | None:
         """The job that would be reserved, become ready, or be kicked first."""
         if state == READY:
-            first = self.first_ready()
-            ready = [self._jobs[first[1]]] if first else []
-            return min(ready + self.due(now), key=lambda job: (job.priority, job.id), default=None)
+            return most_urgent((*self.ready.heads(None), *self.due(now)))
         if state == DELAYED:
             later = [entry for entry in self._delayed if entry[0] > now and self._is_delayed(entry)]
             return self._jobs[min(later)[1]] if later else None
@@ -98,12 +98,20 @@ class Topic:
 
     def digest_row(self) -> tuple[object, ...]:
         """Everything beside the jobs that must be equal on all replicas."""
-        totals = (self.total_put, self.total_succeeded, self.total_cancelled)
-        return self.name, totals, self.pauses, self.pause_ms, self.paused_until, list(self.buried)
+        totals = (
+            self.total_put,
+            self.total_succeeded,
+            self.total_cancelled,
+            self.total_failed,
+            self.total_buried,
+        )
+        pause = (self.pauses, self.pause_ms, self.paused_until)
+        needs = sorted(self.needs.items())
+        return self.name, totals, pause, self.settings, self.used_bytes, needs, list(self.buried)
 
     def stats(self, now: int) -> TopicStats:
         due = self.due(now)
-        first = self.first_ready()
+        first = most_urgent(self.ready.heads(None))
         is_paused = self.paused_until > now
         return TopicStats(
             ready=self.counts[READY] + len(due),
@@ -112,17 +120,20 @@ class Topic:
             buried=self.counts[BURIED],
             total_put=self.total_put,
             total_succeeded=self.total_succeeded,
-            oldest_ready_ms=max(0, now - self._jobs[first[1]].created_ms) if first else 0,
+            oldest_ready_ms=max(0, now - first.created_ms) if first else 0,
             urgent=self.urgent + sum(1 for job in due if job.priority < URGENT_BELOW),
             total_cancelled=self.total_cancelled,
             pauses=self.pauses,
             pause_ms=self.pause_ms if is_paused else 0,
             pause_left_ms=self.paused_until - now if is_paused else 0,
+            total_failed=self.total_failed,
+            total_buried=self.total_buried,
+            used_bytes=self.used_bytes,
+            max_jobs=self.settings.max_jobs,
+            max_bytes=self.settings.max_bytes,
+            ageing_ms=self.settings.ageing_ms,
+            is_draining=self.settings.is_draining,
         )
-
-    def _is_ready(self, entry: tuple[int, int]) -> bool:
-        job = self._jobs.get(entry[1])
-        return job is not None and job.state == READY and job.priority == entry[0]
 
     def _is_delayed(self, entry: tuple[int, int]) -> bool:
         job = self._jobs.get(entry[1])

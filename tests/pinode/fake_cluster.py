@@ -100,7 +100,8 @@ class FakeQueue(QueueOperations):
                 stats = topic_stats(queue, question.topic, now=now, platform=question.platform)
                 return encode_stats({question.topic: stats})
             case ReadJob():
-                return encode_views([peek_job(queue, question.job_id, platform=question.platform)])
+                job_id, platform = question.job_id, question.platform
+                return encode_views([peek_job(queue, job_id, now=now, platform=platform)])
         raise AssertionError(question)
 
 

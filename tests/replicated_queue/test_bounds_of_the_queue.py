@@ -18,12 +18,16 @@ from replicated_queue.queue.commands import (
     Command,
     Created,
     Kick,
+    KickJob,
     Nack,
     Put,
     PutMany,
     Reserve,
+    Reserved,
+    ReserveJob,
 )
 from replicated_queue.queue.job import LOWEST_PRIORITY
+from replicated_queue.queue.views import page_of_jobs
 from tests.replicated_queue.queue_log import QueueLog
 
 
@@ -121,6 +125,7 @@ def test_the_bound_on_jobs_is_decided_in_apply_and_gone_when_a_job_is() -> None:
 
 
 def test_the_bound_on_bytes_counts_data_and_keys_exactly() -> None:
+    """Checklist 3.13."""
     log = QueueLog(max_bytes=100, platform_share=0.0)
     log.put(bytes(90), dedupe_key="0123456789")
     assert log.queue.used_bytes == 100
@@ -129,6 +134,26 @@ def test_the_bound_on_bytes_counts_data_and_keys_exactly() -> None:
         log.put(b"x")
     log.apply(Cancel(1))
 
+    assert log.queue.used_bytes == 0
+
+
+def test_all_that_somebody_chose_the_length_of_counts_towards_the_bound_on_bytes() -> None:
+    """Checklist 3.13: a worker's name and its reasons too, for as long as they are kept."""
+    log = QueueLog()
+    job_id = log.put(b"12345", needs=("ab", "cd", "ab"), max_attempts=0)
+    assert log.queue.used_bytes == 9
+
+    log.apply(Nack(*log.take(worker="wörker", has=("ab", "cd")), reason="oh"))
+    assert log.queue.used_bytes == 9 + 7 + len("attempt 1: oh")
+
+    for _ in range(9):
+        reserved = log.apply(ReserveJob(job_id, "w"))
+        assert isinstance(reserved, Reserved)
+        log.apply(Nack(job_id, reserved.token, reason="oh"))
+    job = log.queue.jobs[job_id]
+    assert log.queue.used_bytes == job.weigh() == 9 + 1 + sum(map(len, job.reasons))
+
+    log.apply(Cancel(job_id))
     assert log.queue.used_bytes == 0
 
 
@@ -184,6 +209,58 @@ def test_buried_jobs_are_bounded_and_the_oldest_is_dropped() -> None:
     assert log.queue.dropped_buried == 1
 
 
+def test_a_buried_job_that_nobody_looks_after_is_dropped_when_it_is_too_old() -> None:
+    """Checklist 3.16: any command sees to it, so nothing needs a timer."""
+    log = QueueLog(max_buried_ms=1_000)
+    old, young = log.put(), log.put()
+    log.apply(Bury(*log.take()), at=0)
+    log.apply(Bury(*log.take()), at=500)
+
+    log.apply(Kick("mail", 0), at=999)
+    assert log.queue.dropped_buried == 0
+    log.apply(Kick("mail", 0), at=1_000)
+
+    assert (log.state_of(old), log.state_of(young)) == ("cancelled", "buried")
+    assert log.queue.dropped_buried == 1
+
+
+def test_a_buried_job_that_was_kicked_begins_its_time_anew() -> None:
+    log = QueueLog(max_buried_ms=1_000)
+    job_id = log.put()
+    log.apply(Bury(*log.take()), at=0)
+    log.apply(KickJob(job_id), at=900)
+    log.apply(Bury(*log.take(at=900)), at=900)
+
+    log.apply(Kick("mail", 0), at=1_500)
+
+    assert log.state_of(job_id) == "buried"
+
+
+def test_a_reserve_of_many_takes_no_more_than_a_mebibyte_but_always_one() -> None:
+    log = QueueLog()
+    for _ in range(20):
+        log.put(bytes(65_536))
+
+    result = log.apply(Reserve(("mail",), count=20))
+
+    assert isinstance(result, Reserved)
+    assert len(result.job_ids) == 16
+
+
+def test_a_page_of_large_jobs_ends_early_and_goes_on_behind_its_last() -> None:
+    log = QueueLog()
+    ids = [log.put(bytes(65_536)) for _ in range(40)]
+    seen: list[int] = []
+
+    while page := page_of_jobs(
+        log.queue, "mail", state=None, after=seen[-1] if seen else 0, limit=100, now=0, platform=False
+    ):
+        assert sum(len(view.data) for view in page) <= 1024 * 1024
+        seen += [view.id for view in page]
+
+    assert seen == ids
+
+
 def test_results_of_finished_jobs_are_bounded_by_their_bytes() -> None:
     log = QueueLog(max_finished_bytes=100)
     for _ in range(3):
@@ -208,6 +285,7 @@ def test_a_dedupe_key_gives_the_id_of_the_job_that_is_there() -> None:
 
 
 def test_a_dedupe_key_of_a_job_that_was_done_is_refused_within_its_window() -> None:
+    """Checklist 3.7: the window is counted in the time of the entries."""
     log = QueueLog(dedupe_window_ms=1_000)
     done = log.put(dedupe_key="invoice 7")
     log.apply(Ack(*log.take()), at=500)
@@ -256,4 +334,4 @@ def test_puts_and_cancels_without_end_leave_no_growing_heap() -> None:
         log.apply(Cancel(log.put(delay_ms=9)))
 
     topic = log.queue.topics["mail"]
-    assert len(topic._ready) + len(topic._delayed) < 300
+    assert len(topic.ready) + len(topic._delayed) < 300

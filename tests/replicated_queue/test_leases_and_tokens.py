@@ -139,7 +139,7 @@ def test_a_job_is_buried_with_its_reasons_after_the_last_attempt() -> None:
 
 def test_a_job_without_bound_on_attempts_is_never_buried_by_failing() -> None:
     log = QueueLog()
-    job_id = log.put(max_attempts=0)
+    job_id = log.put(max_attempts=0, backoff_ms=0)
 
     for _ in range(50):
         log.apply(Nack(*log.take()))
@@ -149,7 +149,7 @@ def test_a_job_without_bound_on_attempts_is_never_buried_by_failing() -> None:
 
 def test_only_the_newest_reasons_are_kept() -> None:
     log = QueueLog()
-    job_id = log.put(max_attempts=0)
+    job_id = log.put(max_attempts=0, backoff_ms=0)
 
     for number in range(20):
         log.apply(Nack(*log.take(), reason=f"no. {number}"))

@@ -40,6 +40,7 @@ from replicated_queue.queue.commands import (
     Reserved,
     ReserveJob,
     Result,
+    SetTopic,
 )
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.priority_queue import PriorityQueue
@@ -77,9 +78,14 @@ PUT = Put("mail", b"\0data", 1, 2, 3_000, 4, "key", True)
 COMMANDS: list[Command] = [
     PUT,
     Put("mail", b""),
+    Put("mail", b"", backoff_ms=5_000, needs=("arch=aarch64", "builder=go"), ages=False),
     PutMany((PUT, Put("bills", b"x"))),
     Reserve(("mail", "bills"), "w1", 5_000, 3, True),
     Reserve(("mail",)),
+    Reserve(("mail",), has=("arch=aarch64",)),
+    Nack(1, 2),
+    SetTopic("mail", 10, 1_000, 60_000, True, True),
+    SetTopic("mail", is_draining=False),
     Ack(1, 2, b"result", True),
     AckMany(((1, 2), (3, 4))),
     Nack(1, 2, 3, "because", True),
@@ -117,6 +123,7 @@ ERRORS: list[QueueError] = [
     errors.ReservedTopic(topic="pinode.x"),
     errors.JobTooLarge(what="data", size_bytes=2, bound_bytes=1),
     errors.InvalidRequest("no"),
+    errors.TopicDraining(topic="mail"),
     errors.NotLeader(5),
     errors.NotLeader(),
     errors.NoQuorum(waited_seconds=1.5),

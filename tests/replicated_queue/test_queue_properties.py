@@ -25,6 +25,7 @@ from replicated_queue.queue.commands import (
     Reserve,
     Reserved,
     ReserveJob,
+    SetTopic,
 )
 from replicated_queue.queue.limits import QueueLimits
 from replicated_queue.queue.priority_queue import PriorityQueue
@@ -41,15 +42,23 @@ class Model:
         self.holders: dict[int, int] = {}  # job → token
         self.highest_token: dict[int, int] = {}
 
-    def expected_next(self, topics: tuple[str, ...], now: int) -> int | None:
+    def expected_next(self, topics: tuple[str, ...], has: tuple[str, ...], now: int) -> int | None:
         ready = [
-            (job.priority, job.id)
+            job
             for job in self.queue.jobs.values()
             if job.topic in topics
+            and set(job.needs) <= set(has)
             and self.queue.topics[job.topic].paused_until <= now
-            and (job.state == "ready" or (job.state == "delayed" and job.due_ms <= now))
+            and job.state_at(now) == "ready"
         ]
-        return min(ready)[1] if ready else None
+        plain = min(((job.priority, job.id) for job in ready if not job.ageing_ms), default=None)
+        aged = min(((job.rank, job.id) for job in ready if job.ageing_ms), default=None)
+        if plain is None or aged is None:
+            found = plain or aged
+            return found[1] if found is not None else None
+        first, other = self.queue.jobs[plain[1]], self.queue.jobs[aged[1]]
+        is_earlier = (first.created_ms + first.priority * other.ageing_ms, first.id) < aged
+        return first.id if is_earlier else other.id
 
 
 def random_command(random: Random, queue: PriorityQueue) -> Command:
@@ -66,10 +75,18 @@ def random_command(random: Random, queue: PriorityQueue) -> Command:
             60_000,
             random.randrange(4),
             random.choice((None, None, "k1", "k2")),
+            False,
+            random.choice((0, 0, 20)),
+            random.choice(((), (), ("arm",), ("go", "arm"))),
+            random.random() < 0.5,
         ),
-        lambda: Reserve(random.choice((TOPICS, (topic,))), count=random.choice((1, 1, 1, 3))),
+        lambda: Reserve(
+            random.choice((TOPICS, (topic,))),
+            count=random.choice((1, 1, 1, 3)),
+            has=random.choice(((), ("arm",), ("arm", "go"))),
+        ),
         lambda: Ack(job_id, token, bytes(random.randrange(10))),
-        lambda: Nack(job_id, token, random.choice((0, 30)), "why"),
+        lambda: Nack(job_id, token, random.choice((0, 30, None)), "why"),
         lambda: Bury(job_id, token),
         lambda: Kick(topic, random.randrange(4)),
         lambda: KickJob(job_id),
@@ -79,8 +96,15 @@ def random_command(random: Random, queue: PriorityQueue) -> Command:
         lambda: GiveBack(((job_id, token),)),
         lambda: Pause(topic, random.choice((0, 30))),
         lambda: Purge(topic, 2),
+        lambda: SetTopic(
+            topic,
+            random.choice((0, None, 15)),
+            random.choice((0, None, 200)),
+            random.choice((0, 10, 40)),
+            random.random() < 0.1,
+        ),
     ]
-    return random.choices(makers, weights=(18, 18, 8, 6, 2, 2, 2, 2, 4, 1, 1, 1, 1))[0]()
+    return random.choices(makers, weights=(18, 18, 8, 6, 2, 2, 2, 2, 4, 1, 1, 1, 1, 1))[0]()
 
 
 def check(model: Model) -> None:
@@ -88,12 +112,17 @@ def check(model: Model) -> None:
     for name, topic in queue.topics.items():
         states = [job.state for job in queue.jobs.values() if job.topic == name]
         assert topic.counts == {state: states.count(state) for state in topic.counts}
-        assert not topic.is_empty
+        assert not topic.is_idle
+        for has in (frozenset[str](), frozenset({"arm", "go"})):
+            able = [job for job in queue.jobs.values() if job.topic == name and has.issuperset(job.needs)]
+            assert topic.ready.count(has) == [job.state for job in able].count("ready")
+        assert topic.used_bytes == sum(job.size_bytes for job in queue.jobs.values() if job.topic == name)
         assert topic.urgent == states.count("ready")  # all priorities of this test are urgent
         assert set(topic.buried) == {
             j.id for j in queue.jobs.values() if j.topic == name and j.state == "buried"
         }
-    assert queue.used_bytes == sum(job.size_bytes for job in queue.jobs.values()) <= LIMITS.max_bytes
+    assert queue.used_bytes == sum(job.weigh() for job in queue.jobs.values())
+    assert all(job.size_bytes == job.weigh() for job in queue.jobs.values())
     assert len(queue.jobs) <= LIMITS.max_jobs
     assert len(queue._book.buried) <= LIMITS.max_buried
     assert {job_id: token for job_id, token, _ in queue.leases()} == {
@@ -106,7 +135,9 @@ def check(model: Model) -> None:
 def take_step(model: Model, command: Command, *, index: int, now: int) -> None:
     queue = model.queue
     known = set(queue.jobs)
-    expected = model.expected_next(command.topics, now) if isinstance(command, Reserve) else None
+    expected: int | None = None
+    if isinstance(command, Reserve):
+        expected = model.expected_next(command.topics, command.has, now)
     if isinstance(command, ReserveJob):
         expected = command.job_id
     before = [job.row() for job in queue.jobs.values()]

@@ -1,0 +1,87 @@
+"""The ready jobs of one topic, by turn, in a heap for each set of needs.
+
+Jobs with different needs stand in different heaps, so that an urgent job is never hidden behind one that the
+asking worker cannot do. Jobs that age stand apart too, for their turn is counted in time.
+"""
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+
+from replicated_queue.queue.job import READY, JobRecord
+
+Needs = tuple[str, ...]
+SLACK = 64  # stale entries that are always allowed, so that small heaps are never rebuilt
+
+
+class ReadyLines:
+    """Heaps of (rank, id).
+
+    Who leaves a heap other than by its top is not looked for: the entry stays and is skipped when it comes
+    up, for it no longer says what the job says. A heap of more than half such entries is rebuilt.
+    """
+
+    __slots__ = ("_counts", "_jobs", "_lines")
+
+    def __init__(self, jobs: dict[int, JobRecord]) -> None:
+        self._jobs = jobs  # all jobs of the queue, by id
+        self._lines: dict[tuple[Needs, bool], list[tuple[int, int]]] = {}  # (needs, whether they age)
+        self._counts: dict[tuple[Needs, bool], int] = {}  # ready ones
+
+    def __len__(self) -> int:
+        """Entries, stale ones included."""
+        return sum(map(len, self._lines.values()))
+
+    def entered(self, job: JobRecord) -> None:
+        """The job became ready."""
+        key = (job.needs, job.ageing_ms > 0)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = []
+        heappush(line, (job.rank, job.id))
+        if len(line) > 2 * count + SLACK:
+            self._lines[key] = sorted({entry for entry in line if self._is_ready(entry)})  # sorted: a heap
+
+    def left(self, job: JobRecord) -> None:
+        """The job is no longer ready."""
+        key = (job.needs, job.ageing_ms > 0)
+        self._counts[key] -= 1
+        if not self._counts[key]:
+            del self._counts[key], self._lines[key]
+
+    def count(self, has: frozenset[str]) -> int:
+        """How many of them a worker with these abilities may get."""
+        return sum(count for (needs, _), count in self._counts.items() if has.issuperset(needs))
+
+    def heads(self, has: frozenset[str] | None) -> Iterator[JobRecord]:
+        """The first job of each heap that such a worker may get; None: of every heap."""
+        for (needs, _), line in self._lines.items():
+            if has is not None and not has.issuperset(needs):
+                continue
+            while not self._is_ready(line[0]):  # a heap whose last ready job left is gone
+                heappop(line)
+            yield self._jobs[line[0][1]]
+
+    def _is_ready(self, entry: tuple[int, int]) -> bool:
+        job = self._jobs.get(entry[1])
+        return job is not None and job.state == READY and job.rank == entry[0]
+
+
+def most_urgent(jobs: Iterable[JobRecord]) -> JobRecord | None:
+    """The one whose turn it is: by priority, then by age.
+
+    A job that ages has its place in time, `created + priority × step`, and so have others beside it. Hence
+    no stream of urgent jobs holds it up for longer than `priority × step`.
+    """
+    plain: JobRecord | None = None
+    aged: JobRecord | None = None
+    for job in jobs:
+        if job.ageing_ms:
+            if aged is None or (job.rank, job.id) < (aged.rank, aged.id):
+                aged = job
+        elif plain is None or (job.priority, job.id) < (plain.priority, plain.id):
+            plain = job
+    if aged is None or plain is None:
+        return plain or aged
+    place = (plain.created_ms + plain.priority * aged.ageing_ms, plain.id)
+    return plain if place < (aged.rank, aged.id) else aged
