@@ -17,6 +17,7 @@ from builders.errors import BoundHit, BuildError, CloneFailed, IncompletePush, I
 from builders.git_command import GitCommand, GitError
 from builders.git_url import check_directory
 from builders.intake_request import (
+    PACK,
     SOURCE_FILE,
     Intake,
     IntakeOutcome,
@@ -30,7 +31,6 @@ from builders.source import lay_out_commit
 from builders.upload import lay_out_upload
 
 LEVEL = 1  # a source is read a few times and then forgotten: speed counts for more than bytes
-PACK = "pack-pushed.pack"  # beside its index, in the repository's objects/pack
 REQUEST_BYTES = 64 * 1024
 
 

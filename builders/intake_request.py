@@ -12,6 +12,7 @@ from builders.errors import InvalidRequest
 from builders.request import Bounds, BuildFailure
 
 SOURCE_FILE = "source.tar.gz"
+PACK = "pack-pushed.pack"  # of a push, in the folder `work`: repository.git/objects/pack; beside its index
 OUTCOME_BYTES = 64 * 1024
 TEXT_CHARACTERS = 4_096
 SHA256 = re.compile(r"[0-9a-f]{64}")

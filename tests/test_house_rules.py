@@ -72,6 +72,7 @@ CORES = [
     "pinode/people/*.py",
     "pinode/cluster_state.py",
     "pinode/scheduler/plan.py",
+    "pinode/deploy/git_protocol.py",
     "pinode/dynos/dyno.py",
     "pinode/metrics/rings.py",
     "pinode/router/route_table.py",

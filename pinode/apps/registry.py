@@ -155,6 +155,13 @@ class Registry:
         """What was pushed or uploaded to this app, while a build refers to it."""
         return self._tables.sources.get((app, digest))
 
+    def holders(self, digest: str) -> tuple[str, ...] | None:
+        """The nodes that said they have this slug or source; None when nothing refers to it."""
+        slug = self._tables.slugs.get(digest)
+        found = [slug.holders] if slug is not None else []
+        found += [source.holders for source in self._tables.sources if source.digest == digest]
+        return tuple(sorted({holder for holders in found for holder in holders})) if found else None
+
     @property
     def size_bytes(self) -> int:
         """What all of it takes; bounded."""

@@ -33,6 +33,25 @@ class BuildMachine:
     binds: tuple[Bind, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildersProgram:
+    """The package `builders` as a program, without what only builds need."""
+
+    python: str
+    python_path: str
+    binds: tuple[Bind, ...]
+
+
+def find_builders_program(data_dir: Path) -> BuildersProgram:
+    """Where it is on this system."""
+    import builders
+
+    package = Path(builders.__path__[0])
+    seen = [sys.prefix, sys.base_prefix, str(package)]
+    binds = tuple(Bind(path, path) for path in _outermost(seen, data_dir))
+    return BuildersProgram(python=sys.executable, python_path=str(package.parent), binds=binds)
+
+
 def find_build_machine(isolation: Isolation, *, data_dir: Path, homes_allowed: bool) -> BuildMachine:
     """Look at this system. `homes_allowed`: a Python in a home directory may be used; only a demo says so.
 

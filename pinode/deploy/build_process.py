@@ -4,13 +4,9 @@ ends.
 
 import asyncio
 import contextlib
-import logging
 import os
-import select
 import shutil
-import signal
 import stat
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,19 +25,17 @@ from builders.request import (
     Outcome,
 )
 from pinode.deploy.build_machine import BuildMachine
+from pinode.deploy.sandbox_end import await_end_of_namespace, kill_marked
 from pinode.sandbox.limits import Limits, uid_of_app
 from pinode.sandbox.sandbox import prepared
 from pinode.sandbox.spec import Bind, SandboxSpec
 
 GRACE_SECONDS = 15  # the builder knows its bounds itself, and says it better
 GRACE_BYTES = 256 * 1024
-END_SECONDS = 15
 MOST_FILES = 500_000
 NICENESS = 5
 MARK = "PINODE_BUILD"
 FOLDERS = {"work": "/build", "app": "/app", "output": "/output", "tmp": "/tmp"}
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,61 +228,9 @@ class _BuildProcess:
     def _end_all(self) -> None:
         """Wait until what the killed processes had started is gone too; only then is the build over."""
         if self._machine.isolation.available:
-            _await_end_of_namespace(self._status_file)
+            await_end_of_namespace(self._status_file)
         else:
-            _kill_marked(f"{MARK}={self._order.folder}".encode())
-
-
-def _await_end_of_namespace(status_file: Path) -> None:
-    """bubblewrap has told the first process of the sandbox; when that one is gone, so are all others in
-    it.
-    """
-    match = status_file.read_bytes().partition(b'"child-pid":')[2].partition(b",")[0].strip()
-    if not match.isdigit():
-        return
-    pid = int(match)
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        inner = Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()
-        if inner[-1] == "1" and len(inner) > 1:  # else the number is another process's by now
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            waiting = select.poll()
-            waiting.register(pidfd, select.POLLIN)
-            if not waiting.poll(END_SECONDS * 1000):
-                logger.error("build does not end pid=%d", pid)
-    except (OSError, IndexError):
-        pass
-    finally:
-        os.close(pidfd)
-
-
-def _kill_marked(mark: bytes) -> None:
-    """Without a sandbox: end every process that inherited this build's mark, until there is none."""
-    deadline = time.monotonic() + END_SECONDS
-    while time.monotonic() < deadline:
-        found = [
-            int(entry.name)
-            for entry in os.scandir("/proc")
-            if entry.name.isdigit() and _has(entry.path, mark)
-        ]
-        if not found:
-            return
-        for pid in found:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-    logger.error("build does not end mark=%s", mark.decode(errors="replace"))
-
-
-def _has(process: str, mark: bytes) -> bool:
-    try:
-        return mark in Path(process, "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
+            kill_marked(f"{MARK}={self._order.folder}".encode())
 
 
 def _read_outcome(path: Path, code: int) -> Outcome:

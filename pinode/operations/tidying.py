@@ -1,4 +1,4 @@
-"""Deletes the slugs on this node that no release refers to any more."""
+"""Deletes what no release and no build refers to any more: slugs and sources on this node."""
 
 import asyncio
 import logging
@@ -48,11 +48,12 @@ class SlugTidying:
             return
         now = self._clock()
         stored = await asyncio.to_thread(self._slugs.digests)
-        used = {slug.digest for slug in self._cluster.state.registry.slugs()}
+        registry = self._cluster.state.registry
+        used = {slug.digest for slug in registry.slugs()} | {source.digest for source in registry.sources()}
         self._unused_since = {
             digest: self._unused_since.get(digest, now) for digest in stored if digest not in used
         }
-        if self._cluster.state.registry.unfinished_builds():
+        if registry.unfinished_builds():
             return  # it may be making this very slug again
         for digest, since in self._unused_since.items():
             if now - since >= UNUSED_SECONDS:

@@ -16,8 +16,6 @@ from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
-READ_METHOD = "slug.read"
-KEEP_METHOD = "slug.keep"
 CHUNK_BYTES = 256 * 1024
 CHUNK_SECONDS = 15.0
 KEEP_SECONDS = 600.0  # for another node to fetch a whole slug over Wi-Fi
@@ -38,11 +36,12 @@ class SlugReplication:
         self._cluster = cluster
         self._store = store
         self._fetching: dict[str, asyncio.Lock] = {}
+        self._read_method, self._keep_method = f"{store.kind}.read", f"{store.kind}.keep"
 
     def serve(self) -> None:
-        """Answer `slug.read` and `slug.keep`."""
-        self._cluster.peers.serve_stream(READ_METHOD, self._read)
-        self._cluster.peers.serve(KEEP_METHOD, self._keep)
+        """Answer others that read slugs here, or want one kept."""
+        self._cluster.peers.serve_stream(self._read_method, self._read)
+        self._cluster.peers.serve(self._keep_method, self._keep)
 
     async def fetch(self, digest: str, *, holders: Sequence[str] = ()) -> None:
         """Have the slug in the local store, verified. `holders` are asked before those the registry names.
@@ -69,11 +68,16 @@ class SlugReplication:
                 break
             try:
                 await self._cluster.peers.call(
-                    node.node_id, KEEP_METHOD, msgpack.packb({"digest": digest}), timeout_seconds=KEEP_SECONDS
+                    node.node_id,
+                    self._keep_method,
+                    msgpack.packb({"digest": digest}),
+                    timeout_seconds=KEEP_SECONDS,
                 )
                 kept.append(node.node_id)
             except (PinodeError, OSError, TimeoutError) as error:
-                logger.warning("slug not copied digest=%.12s node=%s reason=%s", digest, node.name, error)
+                logger.warning(
+                    "%s not copied digest=%.12s node=%s reason=%s", self._store.kind, digest, node.name, error
+                )
         return kept
 
     async def _fetch(self, digest: str, holders: Sequence[str]) -> None:
@@ -81,19 +85,19 @@ class SlugReplication:
         for node in self._candidates(digest, holders):
             try:
                 await self._fetch_from(node, digest)
-                logger.info("slug fetched digest=%.12s from=%s", digest, node.name)
+                logger.info("%s fetched digest=%.12s from=%s", self._store.kind, digest, node.name)
                 return
             except (PinodeError, OSError, TimeoutError) as error:
                 tried.append(f"{node.name}: {error or type(error).__name__}")
         raise SlugUnavailable(
-            f"slug {digest[:12]} could not be fetched ({'; '.join(tried) or 'no other node is in reach'})",
+            f"{self._store.kind} {digest[:12]} could not be fetched "
+            f"({'; '.join(tried) or 'no other node is in reach'})",
             hint="Start a node that has it, or deploy again",
         )
 
     def _candidates(self, digest: str, holders: Sequence[str]) -> list[NodeView]:
         """Who may have it: those that are named first, then the registry's holders, then everybody."""
-        slug = self._cluster.state.registry.slug(digest)
-        order = [*holders, *(slug.holders if slug else ())]
+        order = [*holders, *(self._cluster.state.registry.holders(digest) or ())]
         others = [node for node in self._living() if node.node_id != self._cluster.node_id]
         return sorted(
             others, key=lambda node: order.index(node.node_id) if node.node_id in order else len(order)
@@ -101,7 +105,7 @@ class SlugReplication:
 
     async def _fetch_from(self, node: NodeView, digest: str) -> None:
         chunks = self._cluster.peers.stream(
-            node.node_id, READ_METHOD, msgpack.packb({"digest": digest}), timeout_seconds=CHUNK_SECONDS
+            node.node_id, self._read_method, msgpack.packb({"digest": digest}), timeout_seconds=CHUNK_SECONDS
         )
         slug_bytes = int.from_bytes(await anext(chunks, b""), "big")
         if not slug_bytes:
@@ -116,15 +120,15 @@ class SlugReplication:
 
     async def _announce(self, digest: str) -> None:
         """Tell the cluster that this node holds it too; a new slug is told by the build that made it."""
-        slug = self._cluster.state.registry.slug(digest)
-        if slug is None or self._cluster.node_id in slug.holders:
+        holders = self._cluster.state.registry.holders(digest)
+        if holders is None or self._cluster.node_id in holders:
             return
         try:
             await self._cluster.execute(
                 HoldSlug(digest=digest, node_id=self._cluster.node_id), timeout_seconds=HOLD_SECONDS
             )
         except (PinodeError, QueueError, TimeoutError) as error:
-            logger.info("slug kept but not announced digest=%.12s reason=%s", digest, error)
+            logger.info("%s kept but not announced digest=%.12s reason=%s", self._store.kind, digest, error)
 
     async def _read(self, peer: str, payload: bytes) -> AsyncIterator[bytes]:
         """First the size, then the bytes."""

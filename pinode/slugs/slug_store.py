@@ -1,5 +1,6 @@
-"""The slugs on this node's disk, each under the sha256 of its bytes; no slug is ever seen that is not
-whole.
+"""The slugs on this node's disk, each under the sha256 of its bytes; no slug is ever seen that is not whole.
+
+Sources, from which slugs are made, are kept the same way, in a store of their own.
 """
 
 import asyncio
@@ -7,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -19,9 +21,9 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 BLOCK_BYTES = 1024 * 1024
 UNPACKED_FACTOR = 8
 MOST_BYTES = 500 * 1024 * 1024
-SUFFIX = ".slug"
 PARTIAL = ".partial"
 DAMAGED = ".damaged"
+BOUNDS = {"slug": "slug_bytes", "source": "clone_bytes"}  # the settings
 
 
 class DamagedSlug(PinodeError):
@@ -43,8 +45,12 @@ class SlugStore:
     loop.
     """
 
-    def __init__(self, directory: Path, *, most_bytes: int = MOST_BYTES) -> None:
-        """`most_bytes` bounds one slug, packed; unpacked it may be eight times as large."""
+    def __init__(self, directory: Path, *, most_bytes: int = MOST_BYTES, kind: str = "slug") -> None:
+        """`most_bytes` bounds one slug, packed; unpacked it may be eight times as large. `kind` is what
+        messages, files and the other nodes call one: slug or source.
+        """
+        self.kind = kind
+        self._suffix = f".{kind}"
         self._directory = directory
         self._most_bytes = most_bytes
         directory.mkdir(parents=True, exist_ok=True)
@@ -62,7 +68,8 @@ class SlugStore:
         path = self._path(digest)
         if not path.exists():
             raise NotFound(
-                f"slug {digest[:12]} is not on this node.", hint="It is fetched from a node that has it."
+                f"{self.kind} {digest[:12]} is not on this node.",
+                hint="It is fetched from a node that has it.",
             )
         return path
 
@@ -71,7 +78,7 @@ class SlugStore:
 
     def slugs(self) -> Sequence[StoredSlug]:
         """All of them, by digest."""
-        found = [path for path in self._directory.glob(f"*{SUFFIX}") if DIGEST.fullmatch(path.stem)]
+        found = [path for path in self._directory.glob(f"*{self._suffix}") if DIGEST.fullmatch(path.stem)]
         return [StoredSlug(digest=path.stem, slug_bytes=path.stat().st_size) for path in sorted(found)]
 
     def digests(self) -> frozenset[str]:
@@ -80,7 +87,7 @@ class SlugStore:
         return frozenset(
             digest
             for digest, _, kind in names
-            if DIGEST.fullmatch(digest) and f".{kind}" in (SUFFIX, DAMAGED)
+            if DIGEST.fullmatch(digest) and f".{kind}" in (self._suffix, DAMAGED)
         )
 
     async def verify(self, digest: str) -> StoredSlug:
@@ -100,6 +107,13 @@ class SlugStore:
         """
         await asyncio.to_thread(self._unpack, digest, into, owner)
 
+    async def copy_to(self, digest: str, target: Path, *, owner: int | None = None) -> None:
+        """Check it and write it to the new file `target`, owned by the user and group `owner`.
+
+        Raises `NotFound`, `DamagedSlug`.
+        """
+        await asyncio.to_thread(self._copy_to, digest, target, owner)
+
     def begin(self, digest: str, *, slug_bytes: int) -> "Download":
         """Receive a slug piece by piece from another node; the caller closes the download."""
         if slug_bytes > self._most_bytes:
@@ -111,12 +125,12 @@ class SlugStore:
     def _path(self, digest: str) -> Path:
         if not DIGEST.fullmatch(digest):
             raise InvalidInput(f"{digest[:80]!r} is no sha256 in hexadecimal.")
-        return self._directory / (digest + SUFFIX)
+        return self._directory / (digest + self._suffix)
 
     def _too_large(self, slug_bytes: int) -> TooLarge:
         return TooLarge(
-            f"the slug has {slug_bytes} bytes, more than the {self._most_bytes} allowed.",
-            hint="Raise [limits] slug_bytes on every node.",
+            f"the {self.kind} has {slug_bytes} bytes, more than the {self._most_bytes} allowed.",
+            hint=f"Raise [limits] {BOUNDS[self.kind]} on every node.",
         )
 
     def _add(self, source: Path, digest: str | None) -> StoredSlug:
@@ -138,7 +152,7 @@ class SlugStore:
                 os.fsync(write.fileno())
             found = hashed.hexdigest()
             if digest is not None and found != digest:
-                raise DamagedSlug(f"the archive is slug {found[:12]}, not {digest[:12]}.")
+                raise DamagedSlug(f"the archive is {self.kind} {found[:12]}, not {digest[:12]}.")
             self.keep(partial, found)
         finally:
             partial.unlink(missing_ok=True)
@@ -161,7 +175,8 @@ class SlugStore:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
             os.replace(self._path(digest), self._directory / (digest + DAMAGED))
             raise DamagedSlug(
-                f"slug {digest[:12]} is damaged on this disk.", hint="It is fetched again from another node."
+                f"{self.kind} {digest[:12]} is damaged on this disk.",
+                hint="It is fetched again from another node.",
             )
         return StoredSlug(digest=digest, slug_bytes=file.tell())
 
@@ -182,6 +197,14 @@ class SlugStore:
                 file, into, bounds=ArchiveBounds(total_bytes=UNPACKED_FACTOR * self._most_bytes), owner=owner
             )
 
+    def _copy_to(self, digest: str, target: Path, owner: int | None) -> None:
+        with self.path(digest).open("rb") as file, target.open("xb") as copy:
+            self._verified(file, digest)
+            file.seek(0)
+            shutil.copyfileobj(file, copy, BLOCK_BYTES)
+        if owner is not None:
+            os.chown(target, owner, owner)
+
 
 class Download:
     """A slug that arrives in pieces, in order; it becomes visible whole or not at all."""
@@ -199,7 +222,8 @@ class Download:
         """The next bytes. Raises `DamagedSlug` when there are more of them than were announced."""
         if self._written + len(piece) > self._slug_bytes:
             raise DamagedSlug(
-                f"slug {self._digest[:12]} is longer than the {self._slug_bytes} bytes announced."
+                f"{self._store.kind} {self._digest[:12]} is longer than "
+                f"the {self._slug_bytes} bytes announced."
             )
         await asyncio.to_thread(self._write, piece)
 
@@ -209,7 +233,7 @@ class Download:
         """
         if self._written != self._slug_bytes or self._hashed.hexdigest() != self._digest:
             self.close()
-            raise DamagedSlug(f"what arrived for slug {self._digest[:12]} is something else.")
+            raise DamagedSlug(f"what arrived for {self._store.kind} {self._digest[:12]} is something else.")
         await asyncio.to_thread(self._keep)
         return StoredSlug(digest=self._digest, slug_bytes=self._written)
 
