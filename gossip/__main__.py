@@ -5,6 +5,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import logging
 import os
 import signal
 import socket
@@ -169,6 +170,7 @@ async def run(arguments: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         asyncio.run(run(given))
     except (OSError, ValueError) as error:

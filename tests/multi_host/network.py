@@ -34,7 +34,7 @@ while True: signal.pause()
 """
 
 
-def _run(*argv: str, stdin: str | None = None, may_fail: bool = False) -> str:
+def run_tool(*argv: str, stdin: str | None = None, may_fail: bool = False) -> str:
     done = subprocess.run(argv, input=stdin, text=True, capture_output=True)
     if done.returncode and not may_fail:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
@@ -146,9 +146,9 @@ class Network:
         self.hosts: dict[int, Host] = {}
         atexit.register(self.close)
         try:
-            _run("ip", "netns", "add", self._switch)
+            run_tool("ip", "netns", "add", self._switch)
             setup = "link add br0 type bridge mcast_snooping 0 stp_state 0\nlink set br0 up\nlink set lo up\n"
-            _run("ip", "-n", self._switch, "-b", "-", stdin=setup)
+            run_tool("ip", "-n", self._switch, "-b", "-", stdin=setup)
             for number in range(1, count + 1):
                 self._add(number)
         except BaseException:
@@ -166,12 +166,17 @@ class Network:
 
     def _add(self, number: int) -> None:
         host = self.hosts[number] = Host(self, number)
-        _run("ip", "netns", "add", host.namespace)
-        cable = f"link add p{number} type veth peer name eth0 netns {host.namespace}\nlink set p{number} master br0 up\n"
-        _run("ip", "-n", self._switch, "-b", "-", stdin=cable)
+        run_tool("ip", "netns", "add", host.namespace)
+        self._plug_in(host)
         address = f"link set lo up\naddr add {host.ip}/24 brd + dev eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n"
-        _run("ip", "-n", host.namespace, "-b", "-", stdin=address)
+        run_tool("ip", "-n", host.namespace, "-b", "-", stdin=address)
         host.power_on()
+
+    def _plug_in(self, host: Host) -> None:
+        """A cable from the host's `eth0` to the switch."""
+        name = f"p{host.number}"
+        cable = f"link add {name} type veth peer name eth0 netns {host.namespace}\nlink set {name} master br0 up\n"
+        run_tool("ip", "-n", self._switch, "-b", "-", stdin=cable)
 
     def partition(self, *groups: Sequence[int]) -> None:
         """Only hosts of one group reach each other; a host named in no group is alone. Takes effect at once."""
@@ -193,14 +198,14 @@ class Network:
             f"chain forward {{ type filter hook forward priority 0; policy accept;\n{rule}\n}}\n}}\n"
         )
         with in_network_of(self._switch):
-            _run("nft", "-f", "-", stdin=text)
+            run_tool("nft", "-f", "-", stdin=text)
 
     def close(self) -> None:
         """Kill and remove everything."""
         atexit.unregister(self.close)
         for host in self.hosts.values():
             host.power_off()
-            _run("ip", "netns", "del", host.namespace, may_fail=True)
+            run_tool("ip", "netns", "del", host.namespace, may_fail=True)
         self.hosts.clear()
-        _run("ip", "netns", "del", self._switch, may_fail=True)
+        run_tool("ip", "netns", "del", self._switch, may_fail=True)
         shutil.rmtree(self.folder, ignore_errors=True)
