@@ -40,7 +40,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config_commands", "config", "an app's config vars"),
     "config:set": ("config_commands", "config_set", "set config vars"),
     "config:unset": ("config_commands", "config_unset", "remove config vars"),
-    "queue": ("status_commands", "queue", "the topics of the queue"),
+    "queue": ("queue_commands", "queue", "the topics of the queue"),
+    "queue:list": ("queue_commands", "queue_list", "the jobs of a topic"),
+    "queue:info": ("queue_commands", "queue_info", "one job"),
+    "queue:cancel": ("queue_commands", "queue_cancel", "remove a job"),
+    "queue:kick": ("queue_commands", "queue_kick", "give a topic's buried jobs another try"),
+    "queue:pause": ("queue_commands", "queue_pause", "let a topic give out no jobs for a while"),
+    "queue:set": ("queue_commands", "queue_set", "a topic's bounds, ageing, draining"),
 }
 GROUPS = {name.partition(":")[0] for name in COMMANDS if ":" in name}
 # The first class that an error is one of counts.

@@ -9,7 +9,7 @@ import click
 
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Invocation
-from pinode.cli.output import ago, printable, say, show_json, size, table
+from pinode.cli.output import ago, printable, show_json, size, table
 
 WIDEST = 100
 TOPIC_HEADINGS = ("topic", "ready", "delayed", "leased", "buried")
@@ -31,7 +31,7 @@ def status(invocation: Invocation) -> int:
     topics = [{"name": name, **counts} for name, counts in document["queue"].items() if any(counts.values())]
     if topics:
         click.echo("")
-        _show_topics(invocation, topics)
+        show_topics(invocation, topics)
     return ExitCode.OK
 
 
@@ -104,21 +104,8 @@ def nodes(invocation: Invocation) -> int:
     return ExitCode.OK
 
 
-@click.command()
-@click.pass_obj
-def queue(invocation: Invocation) -> int:
-    """The topics and how many jobs each has."""
-    found = ApiClient(invocation).items("/api/v1/queue/topics")
-    if invocation.json:
-        show_json({"items": found, "next": None})
-    elif found:
-        _show_topics(invocation, found)
-    else:
-        say("no topics yet: the first put makes one")
-    return ExitCode.OK
-
-
-def _show_topics(invocation: Invocation, topics: list[dict[str, Any]]) -> None:
+def show_topics(invocation: Invocation, topics: list[dict[str, Any]]) -> None:
+    """A table of how many jobs each topic has."""
     rows = [
         (topic["name"], topic["ready"], topic["delayed"], topic["leased"], topic["buried"])
         for topic in sorted(topics, key=lambda topic: str(topic["name"]))

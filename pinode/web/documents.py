@@ -7,7 +7,7 @@ from pinode.apps.build import Build
 from pinode.apps.release import Release
 from pinode.cluster import Cluster
 from pinode.operations.app_view import DynoView, app_state, building
-from replicated_queue.queue.job import JobView
+from replicated_queue.queue.job import JobView, TopicStats
 
 
 def app_document(cluster: Cluster, app: App) -> dict[str, Any]:
@@ -102,7 +102,30 @@ def dyno_document(cluster: Cluster, dyno: DynoView) -> dict[str, Any]:
     }
 
 
-def job_document(job: JobView) -> dict[str, Any]:
+def topic_document(name: str, stats: TopicStats) -> dict[str, Any]:
+    """A topic: how many jobs are in which state, what happened so far, and what is set for it."""
+    return {
+        "name": name,
+        "ready": stats.ready,
+        "delayed": stats.delayed,
+        "leased": stats.leased,
+        "buried": stats.buried,
+        "used_bytes": stats.used_bytes,
+        "oldest_ready_seconds": stats.oldest_ready_ms / 1000,
+        "paused_seconds": stats.pause_left_ms / 1000,
+        "draining": stats.is_draining,
+        "max_jobs": stats.max_jobs or None,
+        "max_bytes": stats.max_bytes or None,
+        "ageing_seconds": stats.ageing_ms / 1000 or None,
+        "total_put": stats.total_put,
+        "total_succeeded": stats.total_succeeded,
+        "total_failed": stats.total_failed,
+        "total_buried": stats.total_buried,
+        "total_cancelled": stats.total_cancelled,
+    }
+
+
+def job_document(job: JobView, *, now_ms: int) -> dict[str, Any]:
     """A job as people see it; the token is its holder's alone."""
     return {
         "id": job.id,
@@ -111,9 +134,11 @@ def job_document(job: JobView) -> dict[str, Any]:
         "priority": job.priority,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
+        "needs": list(job.needs),
         "worker": job.worker or None,
         "reasons": list(job.reasons),
         "created_at_ms": job.created_ms,
+        "age_seconds": max(0, now_ms - job.created_ms) / 1000,
         **bytes_document("data", job.data),
         **bytes_document("result", job.result),
     }

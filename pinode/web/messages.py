@@ -21,6 +21,7 @@ T = TypeVar("T")
 SHOWN_CHARACTERS = 100  # of an offending value
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_PAGE = 1000
+SECONDS_AT_MOST = 2**32
 MISSING = object()
 GONE_SECONDS = 2.0  # between looks whether somebody still waits for a long answer
 
@@ -91,6 +92,32 @@ def number_of(document: Mapping[str, Any], name: str, *, default: Any = MISSING,
     allowed = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, allowed) or abs(value) > 2**63:
         raise InvalidInput(f"{name} is {shown(value)}, not a {'whole ' if whole else ''}number.")
+    return value
+
+
+def seconds_of(document: Mapping[str, Any], name: str) -> float | None:
+    """A duration; what is far too long for any is refused here, the rest by whom it concerns."""
+    value = number_of(document, name, default=None, whole=False)
+    if value is not None and not 0 <= value <= SECONDS_AT_MOST:
+        raise InvalidInput(f"{name} is {shown(value)}, not from 0 to {SECONDS_AT_MOST}.")
+    return None if value is None else float(value)
+
+
+def texts_of(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A list of texts; none where it is missing or null."""
+    value = document.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise InvalidInput(f"{name} is {shown(value)}, not a list of texts.")
+    return tuple(text_of({name: element}, name) for element in value)
+
+
+def flag_of(document: Mapping[str, Any], name: str) -> bool | None:
+    """True or false; None where it is missing or null."""
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidInput(f"{name} is {shown(value)}, neither true nor false.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The API of the queue, for programs without the queue's own client."""
+"""The API of the queue's jobs, for programs without the queue's own client."""
 
 import base64
 import binascii
@@ -8,50 +8,30 @@ from aiohttp import web
 
 from pinode.cluster_state import QUEUE
 from pinode.errors import InvalidInput
-from pinode.operations.status import topics
 from pinode.web.documents import bytes_document, job_document
 from pinode.web.messages import (
     answer,
     idempotency_key,
     json_body,
-    list_answer,
     nothing,
     number_of,
     only,
     path_number,
+    query_flag,
+    seconds_of,
     shown,
     text_of,
+    texts_of,
     while_asked,
 )
 from pinode.web.site import caller, site_of
+from pinode.web.topic_api import jobs_to_see
 from replicated_queue.queue.codec import decode_result, encode_command
 from replicated_queue.queue.commands import Created, Put
-from replicated_queue.queue.job import PRIORITIES, Job, check_topic
+from replicated_queue.queue.job import PRIORITIES, Job
 from replicated_queue.queue.limits import check_command
-from replicated_queue.queue.views import topic_stats
 
 WAIT_SECONDS_AT_MOST = 300
-SECONDS_AT_MOST = 2**32
-
-
-async def list_topics(request: web.Request) -> web.StreamResponse:
-    """GET /queue/topics: those that have jobs"""
-    found = topics(site_of(request).cluster, platform=caller(request).is_admin)
-    return list_answer(request, [{"name": name, **counts} for name, counts in found.items()])
-
-
-async def create_topic(request: web.Request) -> web.StreamResponse:
-    """POST /queue/topics {name}: a topic is there once it is used, so this only checks the name"""
-    body = await json_body(request)
-    only(body, "name")
-    name = text_of(body, "name")
-    check_topic(name, platform=False)
-    return answer(_topic_document(request, name), status=201)
-
-
-async def show_topic(request: web.Request) -> web.StreamResponse:
-    """GET /queue/topics/{t}; a name with a slash is sent as %2F"""
-    return answer(_topic_document(request, request.match_info["topic"]))
 
 
 async def put_job(request: web.Request) -> web.StreamResponse:
@@ -66,6 +46,8 @@ async def put_job(request: web.Request) -> web.StreamResponse:
         "lease_seconds",
         "max_attempts",
         "dedupe_key",
+        "backoff_seconds",
+        "needs",
     )
     wishes: dict[str, Any] = {
         "priority": _priority(body),
@@ -73,6 +55,8 @@ async def put_job(request: web.Request) -> web.StreamResponse:
         "lease_ms": _milliseconds(body, "lease_seconds"),
         "max_attempts": number_of(body, "max_attempts", default=None),
         "dedupe_key": text_of(body, "dedupe_key", default=None),
+        "backoff_ms": _milliseconds(body, "backoff_seconds"),
+        "needs": texts_of(body, "needs"),
     }
     given = {name: value for name, value in wishes.items() if value is not None}
     put = Put(request.match_info["topic"], _data(body, "data") or b"", **given)
@@ -86,10 +70,10 @@ async def put_job(request: web.Request) -> web.StreamResponse:
 
 
 async def reserve_job(request: web.Request) -> web.StreamResponse:
-    """POST …/{t}/reserve {wait_seconds, worker, lease_seconds?} → 200 {job, token, lease_seconds} or 204"""
+    """POST …/{t}/reserve {wait_seconds, worker, lease_seconds?, has?} → 200 {job, token, …} or 204"""
     body = await json_body(request, empty=True)
-    only(body, "wait_seconds", "worker", "lease_seconds")
-    wait = _seconds(body, "wait_seconds") or 0.0
+    only(body, "wait_seconds", "worker", "lease_seconds", "has")
+    wait = seconds_of(body, "wait_seconds") or 0.0
     if wait > WAIT_SECONDS_AT_MOST:
         raise InvalidInput(
             f"wait_seconds is {wait:g}, more than {WAIT_SECONDS_AT_MOST}.", hint="Ask again when it ends."
@@ -100,7 +84,8 @@ async def reserve_job(request: web.Request) -> web.StreamResponse:
             request.match_info["topic"],
             wait=wait,
             worker=text_of(body, "worker", default=caller(request).name),
-            lease=_seconds(body, "lease_seconds"),
+            lease=seconds_of(body, "lease_seconds"),
+            has=texts_of(body, "has"),
         ),
     )
     if job is None:
@@ -117,13 +102,13 @@ async def reserve_job(request: web.Request) -> web.StreamResponse:
 
 async def show_job(request: web.Request) -> web.StreamResponse:
     """GET /queue/jobs/{id}; also one that finished lately"""
-    view = await site_of(request).cluster.queue.peek(path_number(request, "id"))
-    return answer(job_document(view))
+    view = await jobs_to_see(request).peek(path_number(request, "id"))
+    return answer(job_document(view, now_ms=site_of(request).cluster.now_ms))
 
 
 async def cancel_job(request: web.Request) -> web.StreamResponse:
     """DELETE /queue/jobs/{id}: only one that nobody holds; ?force=1 any"""
-    force = request.query.get("force") == "1"
+    force = query_flag(request, "force")
     await site_of(request).cluster.queue.cancel(path_number(request, "id"), force=force)
     return nothing()
 
@@ -143,7 +128,7 @@ async def nack_job(request: web.Request) -> web.StreamResponse:
     only(body, "token", "delay_seconds", "reason")
     await site_of(request).cluster.queue.nack(
         _held(request, body),
-        delay=_seconds(body, "delay_seconds") or 0.0,
+        delay=seconds_of(body, "delay_seconds"),
         reason=text_of(body, "reason", default=""),
     )
     return nothing()
@@ -153,7 +138,7 @@ async def extend_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/extend {token, lease_seconds?}"""
     body = await json_body(request)
     only(body, "token", "lease_seconds")
-    lease = _seconds(body, "lease_seconds")
+    lease = seconds_of(body, "lease_seconds")
     await site_of(request).cluster.queue.extend(_held(request, body), lease=lease)
     return nothing()
 
@@ -172,18 +157,6 @@ async def kick_job(request: web.Request) -> web.StreamResponse:
     only(await json_body(request, empty=True))
     await site_of(request).cluster.queue.kick_job(path_number(request, "id"))
     return nothing()
-
-
-def _topic_document(request: web.Request, name: str) -> dict[str, Any]:
-    cluster, is_admin = site_of(request).cluster, caller(request).is_admin
-    stats = topic_stats(cluster.state.queue, name, now=cluster.now_ms, platform=is_admin)
-    return {
-        "name": name,
-        "ready": stats.ready,
-        "delayed": stats.delayed,
-        "leased": stats.leased,
-        "buried": stats.buried,
-    }
 
 
 def _held(request: web.Request, body: dict[str, Any]) -> Job:
@@ -215,14 +188,6 @@ def _priority(body: dict[str, Any]) -> int | None:
     return found
 
 
-def _seconds(body: dict[str, Any], name: str) -> float | None:
-    """A duration; what is far too long for any is refused here, the rest by the queue."""
-    value = number_of(body, name, default=None, whole=False)
-    if value is not None and not 0 <= value <= SECONDS_AT_MOST:
-        raise InvalidInput(f"{name} is {shown(value)}, not from 0 to {SECONDS_AT_MOST}.")
-    return None if value is None else float(value)
-
-
 def _milliseconds(body: dict[str, Any], name: str) -> int | None:
-    seconds = _seconds(body, name)
+    seconds = seconds_of(body, name)
     return None if seconds is None else round(seconds * 1000)

@@ -16,6 +16,7 @@ from pinode.web import (
     people_pages,
     queue_api,
     release_api,
+    topic_api,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -81,11 +82,15 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", f"{APP}/builds/{{id}}", build_api.cancel_build, "app"),
     Route("GET", f"{APP}/builds/{{id}}/log", build_api.show_build_log, "app"),
     # the queue
-    Route("GET", f"{API}/queue/topics", queue_api.list_topics, "user"),
-    Route("POST", f"{API}/queue/topics", queue_api.create_topic, "user"),
+    Route("GET", f"{API}/queue/topics", topic_api.list_topics, "user"),
+    Route("POST", f"{API}/queue/topics", topic_api.set_topic, "user"),
+    Route("GET", f"{TOPIC}/jobs", topic_api.list_jobs, "user"),
     Route("POST", f"{TOPIC}/jobs", queue_api.put_job, "user"),
     Route("POST", f"{TOPIC}/reserve", queue_api.reserve_job, "user"),
-    Route("GET", TOPIC, queue_api.show_topic, "user"),
+    Route("GET", TOPIC, topic_api.show_topic, "user"),
+    Route("POST", f"{TOPIC}/kick", topic_api.kick_topic, "user"),
+    Route("POST", f"{TOPIC}/pause", topic_api.pause_topic, "user"),
+    Route("POST", f"{TOPIC}/purge", topic_api.purge_topic, "user"),
     Route("GET", JOB, queue_api.show_job, "user"),
     Route("DELETE", JOB, queue_api.cancel_job, "user"),
     Route("POST", f"{JOB}/ack", queue_api.ack_job, "user"),

@@ -25,9 +25,9 @@ from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import encode_command as encode_queue_command
 from replicated_queue.queue.commands import Command, Put, Reserve, Result
 from replicated_queue.queue.job import Job
-from replicated_queue.queue.views import all_stats, peek_job, topic_stats
+from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, topic_stats
 from replicated_queue.request_codec import encode_envelope, encode_stats, encode_views
-from replicated_queue.requests import ExtendLease, ReadJob, ReadStats
+from replicated_queue.requests import ExtendLease, ReadJob, ReadJobs, ReadStats
 from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope, open_answer
 
 SETUP_CODE = "ABCD-EFGH"
@@ -102,6 +102,17 @@ class FakeQueue(QueueOperations):
             case ReadJob():
                 job_id, platform = question.job_id, question.platform
                 return encode_views([peek_job(queue, job_id, now=now, platform=platform)])
+            case ReadJobs():
+                views = page_of_jobs(
+                    queue,
+                    question.topic,
+                    state=question.state,
+                    after=question.after,
+                    limit=question.limit,
+                    now=now,
+                    platform=question.platform,
+                )
+                return encode_views(views)
         raise AssertionError(question)
 
 
@@ -273,6 +284,10 @@ class FakeCluster:
             **fields,
         )
         self.note_change()
+
+    def do_on_queue(self, command: Command) -> Any:
+        """Run a command of a member on the queue, and return its result."""
+        return decode_result(QUEUE, self.apply_encoded(QUEUE, encode_queue_command(command)))
 
     def put_job(self, topic: str, data: bytes = b"", *, platform: bool = False) -> int:
         """Put a job at once."""

@@ -1,6 +1,5 @@
 """The JSON API: what programs ask and what they are answered."""
 
-import base64
 import json
 from collections.abc import AsyncIterator
 
@@ -236,79 +235,6 @@ async def test_a_dyno_of_a_dead_node_is_unknown_and_says_what_was_last_heard(web
 
     assert (dyno["state"], dyno["detail"]) == ("unknown", "pi3 is not in reach; it was up when last heard.")
     assert app["state"] == "down"
-
-
-async def test_a_job_goes_through_the_queue_over_http(web: Stage) -> None:
-    put = await web.api("POST", "/api/v1/queue/topics/mail/jobs", {"data": "hello", "priority": "high"})
-    job_id = put.json()["id"]
-    taken = (await web.api("POST", "/api/v1/queue/topics/mail/reserve", {"worker": "w1"})).json()
-    extended = await web.api("POST", f"/api/v1/queue/jobs/{job_id}/extend", {"token": taken["token"]})
-    lost = await web.api("POST", f"/api/v1/queue/jobs/{job_id}/ack", {"token": taken["token"] + 1})
-    done = await web.api(
-        "POST", f"/api/v1/queue/jobs/{job_id}/ack", {"token": taken["token"], "result": "sent"}
-    )
-    job = (await web.api("GET", f"/api/v1/queue/jobs/{job_id}")).json()
-    empty = await web.api("POST", "/api/v1/queue/topics/mail/reserve")
-
-    assert put.status == 201
-    assert taken["job"] == {"id": job_id, "topic": "mail", "data": "hello", "priority": 1, "attempts": 1}
-    assert taken["lease_seconds"] == 60
-    assert extended.status == 204
-    assert (lost.status, lost.code) == (409, "lease_lost")
-    assert done.status == 204
-    assert (job["state"], job["result"]) == ("succeeded", "sent")
-    assert empty.status == 204
-
-
-async def test_bytes_that_are_no_text_travel_as_base64(web: Stage) -> None:
-    data = base64.b64encode(b"\xff\x00").decode()
-    put = await web.api("POST", "/api/v1/queue/topics/raw/jobs", {"data_base64": data})
-
-    job = (await web.api("GET", f"/api/v1/queue/jobs/{put.json()['id']}")).json()
-
-    assert job["data_base64"] == data
-
-
-async def test_jobs_are_given_back_buried_kicked_and_cancelled(web: Stage) -> None:
-    job_id = web.cluster.put_job("mail", b"x")
-    reserve, job = "/api/v1/queue/topics/mail/reserve", f"/api/v1/queue/jobs/{job_id}"
-
-    token = (await web.api("POST", reserve)).json()["token"]
-    nacked = await web.api("POST", f"{job}/nack", {"token": token, "delay_seconds": 0, "reason": "later"})
-    token = (await web.api("POST", reserve)).json()["token"]
-    buried = await web.api("POST", f"{job}/bury", {"token": token, "reason": "broken"})
-    topic = (await web.api("GET", "/api/v1/queue/topics/mail")).json()
-    kicked = await web.api("POST", f"{job}/kick")
-    cancelled = await web.api("DELETE", job)
-
-    assert [answer.status for answer in (nacked, buried, kicked, cancelled)] == [204] * 4
-    assert topic == {"name": "mail", "ready": 0, "delayed": 0, "leased": 0, "buried": 1}
-
-
-async def test_a_topic_may_have_a_slash_in_its_name(web: Stage) -> None:
-    await web.api("POST", "/api/v1/queue/topics/mail%2Fout/jobs", {"data": "x"})
-
-    topics = (await web.api("GET", "/api/v1/queue/topics")).json()["items"]
-
-    assert [topic["name"] for topic in topics] == ["mail/out"]
-
-
-async def test_topics_of_the_platform_do_not_exist_for_members(web: Stage) -> None:
-    job_id = web.cluster.put_job("pinode.builds", b"1", platform=True)
-
-    member = (await web.api("GET", "/api/v1/queue/topics")).json()["items"]
-    admin = (await web.api("GET", "/api/v1/queue/topics", by="ada")).json()["items"]
-    status = (await web.api("GET", "/api/v1/status")).json()["queue"]
-    put = await web.api("POST", "/api/v1/queue/topics/pinode.builds/jobs", {"data": "x"})
-    reserve = await web.api("POST", "/api/v1/queue/topics/pinode.builds/reserve", by="ada")
-    peek = await web.api("GET", f"/api/v1/queue/jobs/{job_id}")
-    cancel = await web.api("DELETE", f"/api/v1/queue/jobs/{job_id}?force=1")
-
-    assert (member, status) == ([], {})
-    assert [topic["name"] for topic in admin] == ["pinode.builds"]
-    assert (put.status, put.code) == (403, "reserved_topic")
-    assert reserve.status == 403
-    assert peek.status == cancel.status == 404
 
 
 async def test_a_write_that_is_repeated_under_one_idempotency_key_is_done_once(web: Stage) -> None:

@@ -1,0 +1,124 @@
+"""The API of the queue's topics: what is in them, what is set for them, what is done to all their jobs."""
+
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from pinode.cluster_state import QUEUE
+from pinode.errors import InvalidInput
+from pinode.web.documents import job_document, topic_document
+from pinode.web.messages import (
+    MAX_PAGE,
+    answer,
+    flag_of,
+    idempotency_key,
+    json_body,
+    list_answer,
+    number_of,
+    only,
+    query_number,
+    seconds_of,
+    shown,
+    text_of,
+)
+from pinode.web.site import caller, site_of
+from replicated_queue.operations import QueueOperations
+from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.commands import Command, Done, Kick, Kicked, Pause, Purge, Purged, SetTopic
+from replicated_queue.queue.job import BURIED, CANCELLED, DELAYED, LEASED, READY, SUCCEEDED
+from replicated_queue.queue.limits import check_command
+from replicated_queue.queue.views import all_stats, topic_stats
+
+STATES = (READY, DELAYED, LEASED, BURIED, SUCCEEDED, CANCELLED)
+
+Answered = TypeVar("Answered", Done, Kicked, Purged)
+
+
+def jobs_to_see(request: web.Request) -> QueueOperations:
+    """The queue as the caller may look at it: administrators see the platform's jobs too."""
+    queue = site_of(request).cluster.queue
+    return queue.platform_queue if caller(request).is_admin else queue
+
+
+async def list_topics(request: web.Request) -> web.StreamResponse:
+    """GET /queue/topics: those that have jobs or settings"""
+    cluster = site_of(request).cluster
+    found = all_stats(cluster.state.queue, now=cluster.now_ms, platform=caller(request).is_admin)
+    return list_answer(request, [topic_document(name, stats) for name, stats in found.items()])
+
+
+async def set_topic(request: web.Request) -> web.StreamResponse:
+    """POST /queue/topics {name, max_jobs?, max_bytes?, ageing_seconds?, draining?}: sets what is named"""
+    body = await json_body(request)
+    only(body, "name", "max_jobs", "max_bytes", "ageing_seconds", "draining")
+    ageing = seconds_of(body, "ageing_seconds")
+    command = SetTopic(
+        text_of(body, "name"),
+        max_jobs=number_of(body, "max_jobs", default=None),
+        max_bytes=number_of(body, "max_bytes", default=None),
+        ageing_ms=None if ageing is None else round(ageing * 1000),
+        is_draining=flag_of(body, "draining"),
+    )
+    await _do(request, command, Done)
+    return answer(_document(request, command.topic), status=201)
+
+
+async def show_topic(request: web.Request) -> web.StreamResponse:
+    """GET /queue/topics/{t}; a name with a slash is sent as %2F"""
+    return answer(_document(request, request.match_info["topic"]))
+
+
+async def list_jobs(request: web.Request) -> web.StreamResponse:
+    """GET …/{t}/jobs?state=&limit=&cursor=: by id; ended ones by naming their state"""
+    state = request.query.get("state")
+    if state is not None and state not in STATES:
+        raise InvalidInput(f"state={shown(state)} is none of {', '.join(STATES)}.")
+    topic, queue = request.match_info["topic"], jobs_to_see(request)
+    after = query_number(request, "cursor", default=0, low=0, high=2**63 - 1)
+    limit = query_number(request, "limit", default=100, low=1, high=MAX_PAGE)
+    page = await queue.list(topic, state=state, after=after, limit=limit)
+    more = page and await queue.list(topic, state=state, after=page[-1].id, limit=1)
+    following = str(page[-1].id) if more else None
+    now_ms = site_of(request).cluster.now_ms
+    return answer({"items": [job_document(view, now_ms=now_ms) for view in page], "next": following})
+
+
+async def kick_topic(request: web.Request) -> web.StreamResponse:
+    """POST …/{t}/kick {bound?}: buried jobs (or, if none is, delayed ones) become ready"""
+    body = await json_body(request, empty=True)
+    only(body, "bound")
+    command = Kick(request.match_info["topic"], number_of(body, "bound", default=1))
+    return answer({"kicked": (await _do(request, command, Kicked)).count})
+
+
+async def pause_topic(request: web.Request) -> web.StreamResponse:
+    """POST …/{t}/pause {seconds}: gives out no job for so long; with 0 the pause ends"""
+    body = await json_body(request)
+    only(body, "seconds")
+    seconds = seconds_of(body, "seconds")
+    if seconds is None:
+        raise InvalidInput("the field 'seconds' is missing.", hint="0 ends a pause.")
+    command = Pause(request.match_info["topic"], round(seconds * 1000))
+    await _do(request, command, Done)
+    return answer(_document(request, command.topic))
+
+
+async def purge_topic(request: web.Request) -> web.StreamResponse:
+    """POST …/{t}/purge: cancels jobs that nobody holds, 1,000 at most"""
+    only(await json_body(request, empty=True))
+    command = Purge(request.match_info["topic"])
+    return answer({"purged": (await _do(request, command, Purged)).count})
+
+
+async def _do(request: web.Request, command: Command, kind: type[Answered]) -> Answered:
+    """Have it done once, under the caller's idempotency key if there is one."""
+    check_command(command)
+    encoded, key = encode_command(command), idempotency_key(request)
+    result = decode_result(await site_of(request).cluster.queue.submit(QUEUE, encoded, client_id=key))
+    assert isinstance(result, kind), result
+    return result
+
+
+def _document(request: web.Request, name: str) -> dict[str, Any]:
+    cluster, is_admin = site_of(request).cluster, caller(request).is_admin
+    return topic_document(name, topic_stats(cluster.state.queue, name, now=cluster.now_ms, platform=is_admin))
