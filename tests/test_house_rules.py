@@ -74,6 +74,8 @@ CORES = [
     "pinode/scheduler/plan.py",
     "pinode/deploy/git_protocol.py",
     "pinode/dynos/dyno.py",
+    "pinode/dynos/endings.py",
+    "pinode/dynos/release_dyno.py",
     "pinode/metrics/rings.py",
     "pinode/router/route_table.py",
 ]

@@ -12,7 +12,8 @@ from pinode.apps.checks import (
 )
 from pinode.apps.commands import CreateApp, SetConfig, SetFormation
 from pinode.apps.errors import AppExists, NoPortLeft, ProcessTypeNotFound, TooManyApps, TooManyDynos
-from pinode.apps.release_changes import add_release, drop_placements, forget_unused_slugs, newest_good
+from pinode.apps.placement_changes import drop_placements
+from pinode.apps.release_changes import add_release, forget_unused_slugs, newest_good
 from pinode.apps.source_changes import forget_unused_sources
 from pinode.apps.tables import Tables
 

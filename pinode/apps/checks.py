@@ -10,6 +10,8 @@ TEXT_CHARS = 2048  # of a URL, a path, a ref
 LINE_CHARS = 1000  # of a failure, a description
 COMMAND_CHARS = 4096  # of one process type
 PROCESS_TYPES = 50
+LAST_LINES = 10  # kept of what a dyno said that failed its release
+LAST_LINE_CHARS = 200
 DYNOS_PER_TYPE = 100
 SEAL_BYTES = 64  # what sealing may add to one value
 SLUG_DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -94,6 +96,20 @@ def check_slug(digest: str, slug_bytes: int, holders: Iterable[str]) -> None:
         raise InvalidValue(what="the slug", rule="needs a sha256 in hexadecimal and its size in bytes")
     for holder in holders:
         check_text("a holder", holder, chars=100)
+
+
+def check_lines(lines: tuple[str, ...]) -> None:
+    """Raises `InvalidValue` for more, or longer ones, than `last_lines` gives."""
+    if len(lines) > LAST_LINES or any(len(line) > LAST_LINE_CHARS for line in lines):
+        raise InvalidValue(
+            what="the last lines", rule=f"must be at most {LAST_LINES} of {LAST_LINE_CHARS} characters"
+        )
+
+
+def last_lines(lines: Iterable[str]) -> tuple[str, ...]:
+    """The end of what a dyno printed, as many and as much of them as is agreed on."""
+    cleaned = (_CONTROL.sub(" ", line).rstrip() for line in lines)
+    return tuple(line[:LAST_LINE_CHARS] for line in cleaned if line)[-LAST_LINES:]
 
 
 def one_line(text: str) -> str:

@@ -172,15 +172,33 @@ class Rollback:
 class FailRelease:
     """The release did not come up: its placements go, the live one stays.
 
-    `failure` is one line and what to do.
+    `failure` is one line and what to do, `last_lines` is what the dyno said that failed it.
     """
 
     app: str
     version: int
     failure: str
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartReleaseCommand:
+    """The node of this placement is about to start the `release:` command; it may do so once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndReleaseCommand:
+    """How the `release:` command of this placement ended: well, or with a failure (a line, what to do)."""
+
+    number: int
+    failure: str | None = None
+    last_lines: tuple[str, ...] = ()
 
 
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
     | CancelBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
+    | StartReleaseCommand | EndReleaseCommand
 )  # fmt: skip

@@ -247,6 +247,20 @@ class CannotRollBackTo(RegistryError, Conflict):
         )
 
 
+class ReleaseCommandStarted(RegistryError, Conflict):
+    """The `release:` command of a release runs once, and it has begun."""
+
+    code = "release_command_started"
+
+    def __init__(self, *, app: str, version: int) -> None:
+        super().__init__(
+            f"the release command of v{version} of {app!r} has begun already, and it runs once.",
+            hint="A new release runs it again: `pinode deploy`.",
+            app=app,
+            version=version,
+        )
+
+
 class SlugNotFound(RegistryError, NotFound):
     """No release refers to this slug."""
 

@@ -26,6 +26,7 @@ class DynoReport:
     restarts: int = 0
     exit_code: int | None = None
     detail: str | None = None
+    last_lines: tuple[str, ...] = ()  # what it said before it crashed or failed
     since_ms: int = 0  # cluster time at which the state began
 
 

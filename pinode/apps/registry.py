@@ -11,6 +11,7 @@ from pinode.apps.commands import (
     CompleteBuild,
     CreateApp,
     DestroyApp,
+    EndReleaseCommand,
     FailBuild,
     FailRelease,
     HoldSlug,
@@ -22,13 +23,32 @@ from pinode.apps.commands import (
     SetConfig,
     SetFormation,
     StartBuild,
+    StartReleaseCommand,
     Unplace,
 )
 from pinode.apps.placement import Placement
+from pinode.apps.placement_changes import (
+    end_release_command,
+    is_running_command,
+    place,
+    start_release_command,
+    unplace,
+)
 from pinode.apps.release import Release
-from pinode.apps.release_changes import fail_release, hold_slug, make_live, place, roll_back, unplace
+from pinode.apps.release_changes import fail_release, hold_slug, make_live, roll_back
 from pinode.apps.source import Source
 from pinode.apps.tables import Tables
+
+ReleaseCommand = (
+    Place
+    | Rollback
+    | Unplace
+    | MakeReleaseLive
+    | FailRelease
+    | StartReleaseCommand
+    | EndReleaseCommand
+    | HoldSlug
+)
 
 
 class Registry:
@@ -62,16 +82,26 @@ class Registry:
                 self._builds.fail(command, index=index, now=now)
             case CancelBuild():
                 self._builds.cancel(command, index=index, now=now)
+            case _:
+                return self._apply_to_releases(command, index=index, now=now)
+        return None
+
+    def _apply_to_releases(self, command: ReleaseCommand, *, index: int, now: int) -> int | None:
+        match command:
             case Place():
                 return place(self._tables, command, index=index)
+            case Rollback():
+                return roll_back(self._tables, command, now=now)
             case Unplace():
                 unplace(self._tables, command)
             case MakeReleaseLive():
                 make_live(self._tables, command, now=now)
-            case Rollback():
-                return roll_back(self._tables, command, now=now)
             case FailRelease():
                 fail_release(self._tables, command)
+            case StartReleaseCommand():
+                start_release_command(self._tables, command)
+            case EndReleaseCommand():
+                end_release_command(self._tables, command)
             case HoldSlug():
                 hold_slug(self._tables, command)
             case _:
@@ -134,6 +164,10 @@ class Registry:
         """Of one app, by process type, ordinal and number."""
         found = self._tables.placements_of(app)
         return tuple(sorted(found, key=lambda one: (one.process_type, one.ordinal, one.number)))
+
+    def is_running_command(self, placement: Placement) -> bool:
+        """Whether this is a `release:` command that has begun, and has not said how it ended."""
+        return is_running_command(self._tables, placement)
 
     def placements_on(self, node_id: str) -> tuple[Placement, ...]:
         """On one node, by number."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pinode.apps.app import SealedConfig
 
 ReleaseState = Literal["pending", "live", "superseded", "failed"]
+CommandState = Literal["waiting", "running", "succeeded", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Release:
     build_id: int | None = None
     state: ReleaseState = "pending"
     failure: str | None = None
+    command_state: CommandState = "waiting"  # of its `release:` command, where it has one
+    last_lines: tuple[str, ...] = ()  # of the `release:` command, else of the dyno that failed it
     live_at_ms: int | None = None  # when routes went to it; None: it never served
 
     @property

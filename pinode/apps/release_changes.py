@@ -1,8 +1,6 @@
-"""What releases, placements and slugs go through: pending beside live, live, superseded, failed.
+"""What releases and slugs go through: pending beside live, live, superseded, failed.
 
-An app has at most one live and at most one pending release, and the pending one is the newer. Placements
-exist only for releases that are kept; those of a release that will never serve go in the same entry in
-which that is decided.
+An app has at most one live and at most one pending release, and the pending one is the newer.
 """
 
 from collections.abc import Mapping
@@ -10,19 +8,16 @@ from dataclasses import replace
 
 from pinode.apps.app import App
 from pinode.apps.build import Slug
-from pinode.apps.checks import RELEASE_TYPE, check_text, one_line
-from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Place, Rollback, Unplace
+from pinode.apps.checks import RELEASE_TYPE, check_lines, one_line
+from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Rollback
 from pinode.apps.errors import (
-    AlreadyPlaced,
     CannotRollBackTo,
     InvalidValue,
     NothingToRollBackTo,
-    PlacementNotFound,
-    ProcessTypeNotFound,
     ReleaseNotPending,
     SlugNotFound,
 )
-from pinode.apps.placement import Placement
+from pinode.apps.placement_changes import drop_placements
 from pinode.apps.release import Release
 from pinode.apps.source_changes import hold_source
 from pinode.apps.tables import Tables
@@ -130,6 +125,10 @@ def make_live(tables: Tables, command: MakeReleaseLive, *, now: int) -> None:
     if release.state == "live":
         return
     _check_pending(release)
+    if RELEASE_TYPE in release.process_types and release.command_state != "succeeded":
+        raise InvalidValue(
+            what=f"release v{release.version}", rule="serves only after its release command ended well"
+        )
     for other in tables.releases_of(command.app):
         if other.state == "live":
             tables.releases.put((other.app, other.version), replace(other, state="superseded"))
@@ -143,54 +142,14 @@ def fail_release(tables: Tables, command: FailRelease) -> None:
     """Raises `ReleaseNotPending`; a live release does not fail, its dynos do."""
     release = tables.release(command.app, command.version)
     _check_pending(release)
-    failed = replace(release, state="failed", failure=one_line(command.failure))
+    check_lines(command.last_lines)
+    failed = replace(
+        release, state="failed", failure=one_line(command.failure), last_lines=command.last_lines
+    )
+    if release.command_state == "running":  # nobody will say any more how it ended
+        failed = replace(failed, command_state="failed")
     tables.releases.put((release.app, release.version), failed)
     drop_placements(tables, command.app, command.version)
-
-
-def place(tables: Tables, command: Place, *, index: int) -> int:
-    """Its number. Raises `AlreadyPlaced` when the dyno has another placement than the one to be replaced."""
-    release = tables.release(command.app, command.version)
-    if release.state not in ("pending", "live"):
-        raise ReleaseNotPending(app=release.app, version=release.version, state=release.state)
-    if command.process_type not in release.process_types or command.process_type == RELEASE_TYPE:
-        known = ", ".join(sorted(release.process_types))
-        raise ProcessTypeNotFound(app=command.app, process_type=command.process_type, known=known)
-    if command.ordinal < 1:
-        raise InvalidValue(what=f"ordinal {command.ordinal}", rule="must be 1 or more")
-    check_text("the node", command.node_id, chars=100)
-    tables.check_room()
-    present = _placement_for(tables, command)
-    if command.replaces is not None and (present is None or present.number != command.replaces):
-        raise PlacementNotFound(number=command.replaces)
-    if present is not None and command.replaces is None:
-        raise AlreadyPlaced(app=command.app, dyno=present.dyno, number=present.number)
-    if present is not None:
-        tables.placements.drop(present.number)
-    placement = Placement(
-        number=index,
-        app=command.app,
-        version=command.version,
-        process_type=command.process_type,
-        ordinal=command.ordinal,
-        node_id=command.node_id,
-    )
-    tables.placements.put(index, placement)
-    return index
-
-
-def unplace(tables: Tables, command: Unplace) -> None:
-    """Raises `PlacementNotFound`."""
-    if command.number not in tables.placements:
-        raise PlacementNotFound(number=command.number)
-    tables.placements.drop(command.number)
-
-
-def drop_placements(tables: Tables, app: str, version: int | None = None) -> None:
-    """Remove the placements of a release, or of all."""
-    for placement in tables.placements_of(app):
-        if version in (None, placement.version):
-            tables.placements.drop(placement.number)
 
 
 def hold_slug(tables: Tables, command: HoldSlug) -> None:
@@ -225,14 +184,6 @@ def forget_unused_slugs(tables: Tables) -> None:
 def _check_pending(release: Release) -> None:
     if release.state != "pending":
         raise ReleaseNotPending(app=release.app, version=release.version, state=release.state)
-
-
-def _placement_for(tables: Tables, command: Place) -> Placement | None:
-    wanted = (command.version, command.process_type, command.ordinal)
-    for placement in tables.placements_of(command.app):
-        if (placement.version, placement.process_type, placement.ordinal) == wanted:
-            return placement
-    return None
 
 
 def _forget_old_releases(tables: Tables, app: str) -> None:

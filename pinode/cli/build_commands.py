@@ -43,7 +43,7 @@ def deploy(
         return ExitCode.OK
     try:
         follow_build(client, name, build["id"])
-        outcome = wait_for_release(client, name, build["id"])
+        outcome = wait_for_release(client, name, build["id"], quiet=False)
     except KeyboardInterrupt:
         say(
             f"\nthe deploy goes on; its log: pinode builds:output {build['id']} -a {name}\n"
@@ -81,14 +81,15 @@ def follow_build(client: ApiClient, app: str, build_id: int, *, indent: str = ""
 
 
 def wait_for_release(
-    client: ApiClient, app: str, build_id: int, *, within_seconds: float = 1200
+    client: ApiClient, app: str, build_id: int, *, within_seconds: float = 1200, quiet: bool = True
 ) -> dict[str, Any]:
-    """Wait until the build's release serves, and return the build; raise `Failure` with the reason when it
-    does not get there.
+    """Wait until the build's release serves, and return the build; say how it comes up unless `quiet`.
+
+    Raises `Failure` with the reason when it does not get there.
     """
     deadline = time.monotonic() + within_seconds
     build = wait_for_build(client, app, build_id, within_seconds=within_seconds)
-    follow_rollout(client, app, build["version"], within_seconds=deadline - time.monotonic())
+    follow_rollout(client, app, build["version"], within_seconds=deadline - time.monotonic(), quiet=quiet)
     return build
 
 

@@ -1,16 +1,15 @@
 """Commands about what runs: an app's dynos, how many there are, and what they print."""
 
 import re
+from dataclasses import asdict
 
 import click
 
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
+from pinode.cli.log_line import MOST_LINES, parse_log_line
 from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
 from pinode.cli.target import app_option, app_path, chosen_app
-
-MOST_LINES = 1_500  # a node keeps more, but shows no more at once
-LOG_LINE = re.compile(r"(?P<time>\S+) (?P<source>[a-z]+)\[(?P<dyno>[^\]]*)\]: (?P<text>.*)")
 
 
 @click.command()
@@ -78,9 +77,7 @@ def logs(invocation: Invocation, app: str | None, follow: bool, lines: int, proc
     path = app_path(chosen_app(invocation, app), "logs")
     for line in ApiClient(invocation).lines(path, lines=lines, follow=1 if follow else None, process=process):
         if invocation.json:
-            found = LOG_LINE.fullmatch(line)
-            parts = found.groupdict() if found else {"time": None, "source": None, "dyno": None, "text": line}
-            show_json_line(parts)
+            show_json_line(asdict(parse_log_line(line)))
         else:
             click.echo(printable(line))
     return ExitCode.OK

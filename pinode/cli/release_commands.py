@@ -49,6 +49,8 @@ def releases_info(invocation: Invocation, app: str | None, version: str | None) 
     for fact, value in _facts(release):
         if value:
             click.echo(f"  {fact:<9}  {printable(str(value))}")
+    for line in release["last_lines"]:
+        click.echo(f"  {'said':<9}  {printable(line)}")
     return ExitCode.OK
 
 
@@ -106,5 +108,6 @@ def _facts(release: dict[str, Any]) -> list[tuple[str, object]]:
         ("commit", release["commit"]),
         ("build", release["build"]),
         ("slug", release["slug"][:12]),
+        ("command", release["command_state"]),
         *((kind, command) for kind, command in kinds),
     ]

@@ -1,10 +1,16 @@
 """Watching a release come up: its state asked for again and again, over nodes that go away for a moment."""
 
+import shutil
+import sys
 import time
 from typing import Any
 
+import click
+
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure
+from pinode.cli.log_line import MOST_LINES, parse_log_line
+from pinode.cli.output import printable, say
 from pinode.cli.target import app_path
 
 POLL_SECONDS = 0.1
@@ -40,16 +46,23 @@ class Patience:
 
 
 def follow_rollout(
-    client: ApiClient, app: str, version: int, *, within_seconds: float = 1200
+    client: ApiClient, app: str, version: int, *, within_seconds: float = 1200, quiet: bool = False
 ) -> dict[str, Any]:
-    """Wait until the release serves; raise `Failure` with the reason when it does not get there."""
+    """Wait until the release serves, and say how it comes up unless `quiet`.
+
+    Raises `Failure` with the reason when it does not get there.
+    """
     deadline = time.monotonic() + within_seconds
     patience = Patience(hint=f"it goes on; any node can tell: pinode releases:info v{version} -a {app}")
+    view = _View(client, app, version)
     while time.monotonic() < deadline:
         try:
             release: dict[str, Any] = client.get(app_path(app, "releases", str(version)))
+            if not quiet:
+                view.show(release)
             patience.renew()
         except Failure as failure:
+            view.clear_progress()
             patience.bear(failure)
             continue
         if has_come_up(app, release):
@@ -60,6 +73,82 @@ def follow_rollout(
         hint=f"pinode ps -a {app}, pinode logs -a {app}",
         code=ExitCode.TIMED_OUT,
     )
+
+
+class _View:
+    """What was said of a rollout so far: its release command's lines, then its dynos as they come up."""
+
+    def __init__(self, client: ApiClient, app: str, version: int) -> None:
+        self._client, self._app, self._version = client, app, version
+        self._began = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._said: dict[str, str] = {}  # dyno → its state; "" → the heading
+        self._lines_shown = 0
+        self._has_progress = False
+
+    def show(self, release: dict[str, Any]) -> None:
+        """Say what is new."""
+        command_state = release["command_state"]
+        if command_state in ("running", "failed") or (
+            command_state == "succeeded" and "command" in self._said
+        ):
+            self._show_command(ended=command_state != "running")
+        if release["state"] == "pending" and command_state in (None, "succeeded"):
+            self._show_dynos()
+        elif release["state"] == "failed":
+            self.clear_progress()
+            if command_state != "failed":
+                for line in release["last_lines"]:
+                    say(f"       {printable(line)}")
+
+    def clear_progress(self) -> None:
+        """Take away the line that changes."""
+        if self._has_progress:
+            self._has_progress = False
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def _show_command(self, *, ended: bool) -> None:
+        if self._said.get("command") == "ended":
+            return
+        if "command" not in self._said:
+            say("-----> Release command")
+        self._said["command"] = "ended" if ended else "runs"
+        found = self._client.lines(
+            app_path(self._app, "logs"), lines=MOST_LINES, process=f"release.{self._version}"
+        )
+        lines = [line.text for line in map(parse_log_line, found) if line.source == "app"]
+        for text in lines[self._lines_shown :]:
+            say(f"       {printable(text)}")
+        self._lines_shown = max(self._lines_shown, len(lines))
+
+    def _show_dynos(self) -> None:
+        dynos = [
+            dyno
+            for dyno in self._client.items(app_path(self._app, "dynos"))
+            if dyno["version"] == self._version and dyno["process_type"] != "release"
+        ]
+        if dynos and "" not in self._said:
+            self._said[""] = "launching"
+            say(f"-----> Launching v{self._version}")
+        for dyno in dynos:
+            state = f"{dyno['state']}: {dyno['detail']}" if dyno["detail"] else dyno["state"]
+            if state != self._said.get(dyno["name"]) and dyno["state"] not in ("waiting", "starting"):
+                self.clear_progress()
+                say(f"       {dyno['name']} on {dyno['node']}: {printable(state)}")
+            self._said[dyno["name"]] = state
+        self._show_progress(dynos)
+
+    def _show_progress(self, dynos: list[dict[str, Any]]) -> None:
+        """On a terminal, a line that changes: what is being waited for, and for how long."""
+        coming = [
+            f"{dyno['name']} on {dyno['node']} {dyno['state']}" for dyno in dynos if dyno["state"] != "up"
+        ]
+        if not self._is_terminal or not coming:
+            return
+        text = f"       {', '.join(coming[:3])} · {time.monotonic() - self._began:.0f} s"
+        width = shutil.get_terminal_size().columns
+        click.echo(f"\r\x1b[K{text[: width - 1]}", err=True, nl=False)
+        self._has_progress = True
 
 
 def has_come_up(app: str, release: dict[str, Any]) -> bool:

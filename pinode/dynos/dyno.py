@@ -13,10 +13,9 @@ A dyno is stopped by leaving the routes first, then SIGTERM, then SIGKILL of eve
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pinode.apps.checks import last_lines as kept_lines
 from pinode.apps.observed import DynoState
-
-SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 31: "SIGSYS"}
-FIRST_SIGNAL_STATUS = 128  # what a shell and bubblewrap add to the number of the signal
+from pinode.dynos.endings import ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,12 @@ class DynoTimings:
     crash_limit: int = 4  # so many crashes in a row are a crash loop
     stable_seconds: float = 60.0  # up for so long: earlier crashes are forgotten
     retry_seconds: float = 300.0  # a failed dyno is tried again
+    release_seconds: float = 900.0  # for a `release:` command to end
+
+    def backoff(self, times: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        factor: int = 2 ** min(times - 1, 20)
+        return min(self.backoff_seconds * factor, self.longest_backoff_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,23 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Announce:
+    """Have it agreed that its `release:` command begins now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Have it agreed how its `release:` command ended: well, or with this failure."""
+
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """It is gone: remove its files."""
 
 
-Effect = Prepare | Start | Probe | Terminate | Kill | Forget
+Effect = Prepare | Start | Probe | Terminate | Kill | Announce | Conclude | Forget
 
 
 class Dyno:
@@ -79,6 +96,7 @@ class Dyno:
         self.restarts = 0
         self.exit_code: int | None = None
         self.detail: str | None = None
+        self.last_lines: tuple[str, ...] = ()  # of what it said before it crashed or failed
         self.is_gone = False
         self._app = app
         self._timings = timings
@@ -120,7 +138,7 @@ class Dyno:
         if self._is_wanted:
             self._failures_to_fetch += 1
             self.state, self.detail = "fetching", detail
-            self._due["prepare"] = now + self._backoff(self._failures_to_fetch)
+            self._due["prepare"] = now + self._timings.backoff(self._failures_to_fetch)
         return []
 
     def started(self, now: float) -> list[Effect]:
@@ -148,7 +166,9 @@ class Dyno:
             self._now_up(now)
         return []
 
-    def did_not_answer(self, reason: str, now: float, *, is_last: bool) -> list[Effect]:
+    def did_not_answer(
+        self, reason: str, now: float, *, is_last: bool, last_lines: Sequence[str] = ()
+    ) -> list[Effect]:
         """Not yet; or, the last time, not at all."""
         if self.state != "starting" or not self._is_running:
             return []
@@ -156,6 +176,7 @@ class Dyno:
             self._probe_delay = min(self._probe_delay * 2, self._timings.longest_probe_seconds)
             self._due["probe"] = now + self._probe_delay
             return []
+        self.last_lines = kept_lines(last_lines)
         self._failed(f"did not answer on PORT within {self._timings.start_seconds:g} s: {reason}", now)
         return self._end_process(now, drain_seconds=0)
 
@@ -167,10 +188,11 @@ class Dyno:
             self._due.pop(name, None)
         if not self._is_wanted:
             return self._gone()
+        self.last_lines = kept_lines(last_lines)
         if self.state == "failed":  # it was ended because it did not listen
             return []
-        said = f": {last_lines[-1]}" if last_lines else ""
-        return self._crashed(f"{_ending(exit_code)}{said}", now)
+        said = f": {self.last_lines[-1]}" if self.last_lines else ""
+        return self._crashed(f"{ending(exit_code)}{said}", now)
 
     def stop(self, now: float, *, drain: bool = True) -> list[Effect]:
         """It is not wanted here any more."""
@@ -227,7 +249,7 @@ class Dyno:
         return [Prepare()]
 
     def _now_up(self, now: float) -> None:
-        self.state, self.detail = "up", None
+        self.state, self.detail, self.last_lines = "up", None, ()
         for name in ("probe", "listen", "settle"):
             self._due.pop(name, None)
         self._due["stable"] = now + self._timings.stable_seconds
@@ -237,7 +259,7 @@ class Dyno:
         if self._crashes >= self._timings.crash_limit:
             self._failed(f"crashed {self._crashes} times in a row; the last time it {detail}", now)
             return []
-        delay = self._backoff(self._crashes)
+        delay = self._timings.backoff(self._crashes)
         self.state = "exited" if self.exit_code == 0 else "crashed"
         self.detail = f"{detail}. Started again in {delay:g} s"
         self._due["prepare"] = now + delay
@@ -258,19 +280,3 @@ class Dyno:
         self._due.clear()
         self.is_gone = True
         return [Forget()]
-
-    def _backoff(self, times: int) -> float:
-        factor: int = 2 ** min(times - 1, 20)
-        return min(self._timings.backoff_seconds * factor, self._timings.longest_backoff_seconds)
-
-
-def _ending(exit_code: int | None) -> str:
-    """How it ended, for people."""
-    if exit_code is None:
-        return "ended while nobody watched"
-    signal = exit_code - FIRST_SIGNAL_STATUS
-    if signal == 9:
-        return "was killed (SIGKILL; it may have used too much memory)"
-    if signal > 0:
-        return f"was ended by {SIGNALS.get(signal, f'signal {signal}')}"
-    return f"exited with status {exit_code}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinode.apps.app import SealedConfig
+from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.errors import MalformedCommand
 from pinode.apps.placement import Placement
 from pinode.apps.records import from_plain, pack, to_plain, unpack
@@ -30,6 +31,11 @@ class Launch:
     def listens(self) -> bool:
         """Whether it gets traffic and must answer on PORT."""
         return self.placement.process_type == "web"
+
+    @property
+    def runs_once(self) -> bool:
+        """Whether it is the `release:` command of its release."""
+        return self.placement.process_type == RELEASE_TYPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from typing import Any
 from pinode.apps.observed import DynoReport
 from pinode.cluster import Cluster
 from pinode.dynos.dyno import (
+    Announce,
+    Conclude,
     Dyno,
     DynoTimings,
     Effect,
@@ -26,6 +28,8 @@ from pinode.dynos.health import is_listening, look
 from pinode.dynos.launch import APP_FOLDER, environment, is_free, remove_tree, sandbox_spec
 from pinode.dynos.ports import choose_port
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
+from pinode.dynos.release_dyno import ReleaseDyno
+from pinode.dynos.release_entries import Begun, agree_on_end, agree_on_start
 from pinode.logs.dyno_log import DynoLog
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
@@ -34,7 +38,7 @@ from pinode.slugs.slug_store import SlugStore
 
 logger = logging.getLogger(__name__)
 
-CRASH_LINES = 5
+CRASH_LINES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class Guest:
         self.port: int | None = None
         self._premises = premises
         self._folder = premises.directory / str(placement.number)
-        self._dyno = Dyno(app=placement.app, timings=premises.timings, listens=launch.listens)
+        self._dyno = _dyno_of(launch, premises.timings)
         self._process: DynoProcess | None = None
         self._task: asyncio.Task[None] | None = None
         self._since_ms = premises.cluster.now_ms
@@ -101,6 +105,10 @@ class Guest:
         effects = self._dyno.adopt(self._premises.clock(), is_listening=listening, restarts=record.restarts)
         self._perform(effects)
 
+    def found_ended(self, exit_code: int | None) -> None:
+        """It is a command that runs once, and ended while no process of this node watched."""
+        self._happened(self._dyno.exited(exit_code, self.log.last_lines(CRASH_LINES), self._premises.clock()))
+
     def stop(self, *, drain: bool = True) -> None:
         """End it."""
         self._perform(self._dyno.stop(self._premises.clock(), drain=drain))
@@ -133,6 +141,7 @@ class Guest:
             restarts=dyno.restarts,
             exit_code=dyno.exit_code,
             detail=dyno.detail,
+            last_lines=dyno.last_lines if dyno.state in ("crashed", "exited", "failed") else (),
             since_ms=self._since_ms,
         )
 
@@ -156,6 +165,10 @@ class Guest:
                     self._premises.tasks.create_task(asyncio.to_thread(self._process.terminate))
                 case Kill() if self._process is not None:
                     self._premises.tasks.create_task(asyncio.to_thread(self._process.kill))
+                case Announce():
+                    self._run(self._announce())
+                case Conclude(failure=failure):
+                    self._premises.tasks.create_task(self._conclude(failure))
                 case Forget():
                     self._premises.tasks.create_task(self._forget())
         self._note_state()
@@ -212,6 +225,25 @@ class Guest:
         process.watch(self._on_exit)
         self._happened(self._dyno.started(self._premises.clock()))
 
+    async def _announce(self) -> None:
+        assert isinstance(self._dyno, ReleaseDyno)
+        number = self.launch.placement.number
+        begun = await agree_on_start(self._premises.cluster, number, is_wanted=lambda: not self.is_gone)
+        now = self._premises.clock()
+        if begun is Begun.AGREED:
+            self._happened(self._dyno.announced(now))
+        elif begun is Begun.BEFORE:
+            self._happened(self._dyno.has_begun_before(now))
+
+    async def _conclude(self, failure: str | None) -> None:
+        await agree_on_end(
+            self._premises.cluster,
+            self.launch.placement.number,
+            failure=failure,
+            last_lines=self._dyno.last_lines,
+            is_wanted=lambda: not self.is_gone,
+        )
+
     def _choose_port(self) -> int:
         return choose_port(
             self._premises.cluster.settings.listen.dyno_ports,
@@ -258,6 +290,7 @@ class Guest:
         process, port = self._process, self.port
         if process is None or port is None:
             return
+        assert isinstance(self._dyno, Dyno)
         host = f"{self.launch.placement.app}.{self._premises.cluster.settings.apps.domain}"
         health = await look(process, port=port, host=host, is_last=is_last)
         if process is not self._process:
@@ -266,7 +299,10 @@ class Guest:
         if health.answers:
             self._happened(self._dyno.answered(now))
         else:
-            self._happened(self._dyno.did_not_answer(health.reason, now, is_last=is_last))
+            last_lines = self.log.last_lines(CRASH_LINES) if is_last else ()
+            self._happened(
+                self._dyno.did_not_answer(health.reason, now, is_last=is_last, last_lines=last_lines)
+            )
 
     def _on_exit(self) -> None:
         process, self._process = self._process, None
@@ -286,3 +322,10 @@ class Guest:
         self.log.notice_growth()
         await asyncio.to_thread(remove_tree, self._folder)
         self._premises.changed()
+
+
+def _dyno_of(launch: Launch, timings: DynoTimings) -> Dyno | ReleaseDyno:
+    placement = launch.placement
+    if launch.runs_once:
+        return ReleaseDyno(app=placement.app, version=placement.version, timings=timings)
+    return Dyno(app=placement.app, timings=timings, listens=launch.listens)

@@ -66,6 +66,7 @@ class Supervisor:
         self._timings = timings or DynoTimings(
             start_seconds=cluster.settings.timings.start_seconds,
             stop_seconds=cluster.settings.timings.stop_seconds,
+            release_seconds=cluster.settings.timings.release_seconds,
         )
         self._clock = clock
         self._leaderless_seconds = leaderless_seconds
@@ -211,6 +212,9 @@ class Supervisor:
         ended = self._ended.pop(number, None)
         if ended is not None:
             code = exit_code_in(self._directory / str(number) / STATUS_NAME)
+            if launch.runs_once:
+                guest.found_ended(code)
+                return
             known = "nobody saw how" if code is None else f"with status {code}"
             guest.log.say(f"It ended while the node was away ({known}) and is started again")
         guest.begin()

@@ -1,10 +1,10 @@
 """The plan: which commands bring what runs closer to what should run. Pure; the leader alone carries it out.
 
-A pending release comes up beside the live one. When its dynos answer it is made live, so that the routes go
-to it; the dynos of the old one are unplaced a little later. If one of its dynos is given up, or none of them
-comes up in time, the release fails and the old one keeps serving. Missing observations mean nothing: only a
-report, a node's death or a deadline makes the plan act, and after a change of leaders the deadlines count
-anew.
+A pending release first has its `release:` command run, once, if it has one. Then it comes up beside the live
+one. When its dynos answer it is made live, so that the routes go to it; the dynos of the old one are unplaced
+a little later. If one of its dynos is given up, or none of them comes up in time, the release fails and the
+old one keeps serving. Missing observations mean nothing: only a report, a node's death or a deadline makes
+the plan act, and after a change of leaders the deadlines count anew.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,11 @@ MARGIN_MS = 30_000  # for the supervisor to say so before the plan loses patienc
 FETCH_MS = 900_000  # from placement to answer, with a slug that takes long to fetch
 DRAIN_GRACE_MS = 2_000  # from live to the old dynos' end: routes go first
 RETURN_GRACE_MS = 10_000  # for a node that a new leader has not seen alive yet, as after a power cut of all
+
+UNKNOWN_END = (
+    "it is unknown how the release command ended: {where} went away while it ran. "
+    "Look at what it changes, then deploy again; it was not started a second time."
+)
 
 Slot = tuple[str, int]  # process type and ordinal
 
@@ -81,20 +86,25 @@ class _Planning:
         verdict = self._verdict(app, pending) if pending is not None else None
         if verdict is not None:
             return [verdict]  # the rest follows from what it makes of the releases
-        commands: list[RegistryCommand] = []
-        for release in (live, pending):
-            if release is not None:
-                commands += self._fill(app, release)
+        commands = self._fill(app, live) if live is not None else []
+        if pending is not None:
+            commands += self._run_command(pending) if _owes_command(pending) else self._fill(app, pending)
         return commands + self._retire(app, live)
 
     def _verdict(self, app: App, release: Release) -> RegistryCommand | None:
         """Live or failed, as soon as that is known."""
+        if _owes_command(release):
+            return self._command_failure(release)
         wanted = _wanted(app, release)
         placed = [one for one in self._placements(release) if (one.process_type, one.ordinal) in wanted]
         for placement in placed:
             failure = self._failure(placement)
             if failure is not None:
-                return FailRelease(app=app.name, version=release.version, failure=failure)
+                report = self._report(placement)
+                last_lines = report.last_lines if report is not None else ()
+                return FailRelease(
+                    app=app.name, version=release.version, failure=failure, last_lines=last_lines
+                )
         # Traffic waits for the web dynos; the others may take their time.
         decisive = [slot for slot in wanted if slot[0] == "web"] or wanted
         answering = {(one.process_type, one.ordinal) for one in placed if self._is_up(one)}
@@ -133,9 +143,41 @@ class _Planning:
         began_ms = placed_ms if report is None else max(placed_ms, report.since_ms)
         return min(longest_ms, began_ms + self._start_ms + MARGIN_MS)
 
+    def _run_command(self, release: Release) -> list[RegistryCommand]:
+        """Have the `release:` command run on some node, before any dyno of the release starts."""
+        commands = [
+            one for one in self._registry.placements_of(release.app) if one.process_type == RELEASE_TYPE
+        ]
+        if any(one.version != release.version for one in commands):
+            return []  # that of a release which gave way to this one: two must not run beside each other
+        present = commands[0] if commands else None
+        if present is not None and not self._is_gone(present.node_id):
+            return []
+        return self._place(release, (RELEASE_TYPE, release.version), replaces=present)
+
+    def _command_failure(self, release: Release) -> FailRelease | None:
+        """The verdict on a `release:` command that cannot say itself how it ended."""
+        for placement in self._placements(release):
+            node = self._nodes.get(placement.node_id)
+            where = node.name if node is not None else placement.node_id
+            failure = None
+            if self._registry.is_running_command(placement):
+                if self._is_gone(placement.node_id):
+                    failure = UNKNOWN_END.format(where=where)
+            elif self._is_in_reach(placement.node_id):
+                deadline_ms = self._memory.placed_since(placement.number) + FETCH_MS
+                if self._now_ms >= deadline_ms:
+                    failure = f"{where} could not begin the release command in time. Deploy again."
+                else:
+                    self._plan_again_at(deadline_ms)
+            if failure is not None:
+                return FailRelease(app=release.app, version=release.version, failure=failure)
+        return None
+
     def _fill(self, app: App, release: Release) -> list[RegistryCommand]:
         """Place what is missing, move what was on a dead node, unplace what is too much."""
-        placed = {(one.process_type, one.ordinal): one for one in self._placements(release)}
+        dynos = [one for one in self._placements(release) if one.process_type != RELEASE_TYPE]
+        placed = {(one.process_type, one.ordinal): one for one in dynos}
         commands: list[RegistryCommand] = []
         for slot in _wanted(app, release):
             present = placed.pop(slot, None)
@@ -171,6 +213,8 @@ class _Planning:
         return [Unplace(number=placement.number) for placement in old]
 
     def _is_superseded(self, placement: Placement) -> bool:
+        if self._registry.is_running_command(placement) and not self._is_gone(placement.node_id):
+            return False  # it ends by itself, and says so
         release = self._registry.release(placement.app, placement.version)
         return release is None or release.state not in ("pending", "live")
 
@@ -200,6 +244,11 @@ class _Planning:
 
     def _plan_again_at(self, at_ms: int) -> None:
         self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)
+
+
+def _owes_command(release: Release) -> bool:
+    """Whether its `release:` command has yet to end well."""
+    return RELEASE_TYPE in release.process_types and release.command_state != "succeeded"
 
 
 def _wanted(app: App, release: Release) -> list[Slot]:

@@ -198,6 +198,7 @@ class TimingsSettings:
     build_silence_seconds: Annotated[int, _count(10, 86_400)] = 300
     start_seconds: Annotated[int, _count(1, 3_600)] = 60
     stop_seconds: Annotated[int, _count(1, 3_600)] = 30
+    release_seconds: Annotated[int, _count(1, 86_400)] = 900
 
 
 @dataclass(frozen=True, slots=True)

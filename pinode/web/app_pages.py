@@ -205,12 +205,18 @@ def _failure(cluster: Cluster, app: App) -> dict[str, Any] | None:
     build = next(iter(registry.builds(app.name)), None)
     release = registry.newest_release(app.name)
     if build is not None and build.state == "failed":
-        return {"what": f"Build {build.id} did not succeed.", "why": build.failure, "build": build.id}
+        what = f"Build {build.id} did not succeed."
+        return {"what": what, "why": build.failure, "build": build.id, "last_lines": ()}
     if release is not None and release.state == "failed":
         what = f"Release v{release.version} did not come up" + (
             f"; v{app.live_version} goes on serving." if app.live_version else "."
         )
-        return {"what": what, "why": release.failure, "build": release.build_id}
+        return {
+            "what": what,
+            "why": release.failure,
+            "build": release.build_id,
+            "last_lines": release.last_lines,
+        }
     return None
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from pinode.apps.app import App
 from pinode.apps.build import Build
+from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.release import Release
 from pinode.cluster import Cluster
 from pinode.operations.app_view import DynoView, app_state, building
@@ -77,7 +78,9 @@ def release_document(cluster: Cluster, release: Release) -> dict[str, Any]:
         "build": release.build_id,
         "slug": release.slug_digest,
         "process_types": dict(release.process_types),
+        "command_state": release.command_state if RELEASE_TYPE in release.process_types else None,
         "failure": release.failure,
+        "last_lines": list(release.last_lines),
         "has_served": release.has_served,
         "created_by": release.created_by,
         "created_at_ms": release.created_at_ms,

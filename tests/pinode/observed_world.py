@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pinode.apps.commands import RegistryCommand
+from pinode.apps.commands import EndReleaseCommand, RegistryCommand, StartReleaseCommand
 from pinode.apps.observed import DynoReport, DynoState, NodeState, NodeStats, NodeView
 from pinode.apps.placement import Placement
 from pinode.scheduler.plan import Plan, plan
@@ -66,7 +66,7 @@ class ObservedWorld:
             for command in made.commands:
                 self.agreed.do(command)
             self.report_all()
-            if not made.commands:
+            if not made.commands and not self.plan().commands:
                 if made.due_ms is None:
                     return
                 self.agreed.now = max(self.agreed.now, made.due_ms)
@@ -78,10 +78,27 @@ class ObservedWorld:
         kept = {one.number for one in placements}
         self.reports = {number: row for number, row in self.reports.items() if number in kept}
         for placement in placements:
-            if self.nodes[placement.node_id].state in ("alive", "suspect"):
+            if placement.process_type == "release":
+                self.run_command(placement)
+            elif self.nodes[placement.node_id].state in ("alive", "suspect"):
                 self.report(placement, state)
 
-    def report(self, placement: Placement, state: DynoState, *, detail: str | None = None) -> None:
+    def run_command(self, placement: Placement, *, failure: str | None = None) -> None:
+        """Its node, if it is there, runs the release command to its end."""
+        if self.nodes[placement.node_id].state not in ("alive", "suspect"):
+            return
+        if not self.agreed.registry.is_running_command(placement):
+            self.agreed.do(StartReleaseCommand(number=placement.number))
+        self.agreed.do(EndReleaseCommand(number=placement.number, failure=failure))
+
+    def report(
+        self,
+        placement: Placement,
+        state: DynoState,
+        *,
+        detail: str | None = None,
+        last_lines: tuple[str, ...] = (),
+    ) -> None:
         known = self.reports.get(placement.number)
         since_ms = known.since_ms if known is not None and known.state == state else self.agreed.now
         self.reports[placement.number] = DynoReport(
@@ -93,6 +110,7 @@ class ObservedWorld:
             node_id=placement.node_id,
             state=state,
             detail=detail,
+            last_lines=last_lines,
             since_ms=since_ms,
         )
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pinode.apps.commands import FailRelease
+from pinode.apps.commands import FailRelease, MakeReleaseLive, Place
+from pinode.apps.placement import Placement
 from tests.pinode.cli_stage import CliStage, cli_stage
+from tests.pinode.fake_cluster import FakeCluster
 from tests.waiting import until
 
 
@@ -38,12 +40,26 @@ def test_a_rollback_waits_until_it_answers_and_gives_the_url(node: CliStage) -> 
         within_seconds=10,
         saying="the rollback is asked for",
     )
-    node.do(lambda cluster: cluster.bring_up("blog", release.version))
+    placement = node.do(lambda cluster: place(cluster, release.version))
+    assert process.stderr
+    while b"web.1 on pi1: fetching" not in process.stderr.readline():
+        pass
+    node.do(lambda cluster: cluster.report(placement, "up"))
+    node.do(lambda cluster: cluster.apply(MakeReleaseLive(app="blog", version=release.version)))
     ran = node.finish(process)
 
     assert (ran.code, ran.out) == (0, "http://192.0.2.1:9000/\n")
-    assert "-----> Rollback to v1 is v3\n" in ran.err
     assert re.search(r"-----> blog v3 answers after \d+\.\d s", ran.err)
+
+
+def place(cluster: FakeCluster, version: int) -> Placement:
+    """Its only dyno is placed, and its node fetches the slug."""
+    number = cluster.apply(
+        Place(app="blog", version=version, process_type="web", ordinal=1, node_id=cluster.node_id)
+    )
+    placement = next(one for one in cluster.state.registry.placements() if one.number == number)
+    cluster.report(placement, "fetching")
+    return placement
 
 
 def test_a_rollback_that_does_not_come_up_is_1_with_the_reason(node: CliStage) -> None:
@@ -53,12 +69,16 @@ def test_a_rollback_that_does_not_come_up_is_1_with_the_reason(node: CliStage) -
         within_seconds=10,
         saying="the rollback is asked for",
     )
-    failed = FailRelease(app="blog", version=3, failure="web.1: exited with status 3")
+    failed = FailRelease(
+        app="blog", version=3, failure="web.1: exited with status 3", last_lines=("No module named flask",)
+    )
     node.do(lambda cluster: cluster.apply(failed))
     ran = node.finish(process)
 
     assert (ran.code, ran.out) == (1, "")
+    assert "       No module named flask\n" in ran.err
     assert "release v3 of blog failed: web.1: exited with status 3" in ran.err
+    assert "No module named flask" in node.run("releases:info", "v3", "-a", "blog").out
 
 
 def test_no_wait_only_asks_for_it(node: CliStage) -> None:

@@ -4,12 +4,13 @@ from random import Random
 
 import pytest
 
-from pinode.apps.commands import SetConfig, SetFormation
+from pinode.apps.commands import SetConfig, SetFormation, StartReleaseCommand
 from pinode.apps.errors import Refused
+from pinode.apps.placement import Placement
 from pinode.scheduler.plan import RETURN_GRACE_MS
 from tests.pinode.observed_world import ObservedWorld, node
 
-TYPES = {"web": "x", "worker": "y"}
+TYPES = {"web": "x", "worker": "y", "release": "z"}
 
 
 def stir(world: ObservedWorld, random: Random) -> None:
@@ -17,10 +18,11 @@ def stir(world: ObservedWorld, random: Random) -> None:
     app = random.choice(["blog", "shop"])
     match random.randrange(9):
         case 0 | 1:
-            types = {name: TYPES[name] for name in random.choice([("web",), ("worker",), ("web", "worker")])}
+            kinds = random.choice([("web",), ("worker",), ("web", "worker"), ("release", "web")])
+            types = {name: TYPES[name] for name in kinds}
             world.agreed.deploy(app, slug=random.choice("123"), process_types=types)
         case 2:
-            quantities = {random.choice(list(TYPES)): random.randint(0, 4)}
+            quantities = {random.choice(["web", "worker"]): random.randint(0, 4)}
             world.agreed.do(SetFormation(app=app, quantities=quantities, actor="ada"))
         case 3:
             world.agreed.do(SetConfig(app=app, set_values={"A": random.randbytes(1)}, actor="ada"))
@@ -28,13 +30,28 @@ def stir(world: ObservedWorld, random: Random) -> None:
             world.set_state(random.choice("abc"), random.choice(["dead", "suspect", "alive", "alive"]))
         case 5:
             for placement in world.agreed.registry.placements():
-                if random.random() < 0.3:
+                if placement.process_type == "release":
+                    stir_command(world, placement, random)
+                elif random.random() < 0.3:
                     world.report(placement, random.choice(["up", "starting", "crashed", "failed"]))
         case 6:
             world.change_leader()
         case _:
             world.agreed.now += random.choice([0, 100, 5_000, 100_000])
             world.execute_plan()
+
+
+def stir_command(world: ObservedWorld, placement: Placement, random: Random) -> None:
+    """A release command begins, ends well, fails, or nothing is heard of it."""
+    if world.nodes[placement.node_id].state not in ("alive", "suspect"):
+        return
+    match random.randrange(4):
+        case 0 if not world.agreed.registry.is_running_command(placement):
+            world.agreed.do(StartReleaseCommand(number=placement.number))
+        case 1:
+            world.run_command(placement)
+        case 2:
+            world.run_command(placement, failure="x")
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -70,6 +87,7 @@ def assert_as_agreed(world: ObservedWorld, name: str) -> None:
     wanted = {
         (process_type, ordinal)
         for process_type in live.process_types
+        if process_type != "release"
         for ordinal in range(1, app.formation.get(process_type, 0) + 1)
     }
     placed = [(one.process_type, one.ordinal) for one in registry.placements_of(name)]

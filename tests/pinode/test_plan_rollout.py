@@ -111,12 +111,14 @@ def test_a_dyno_that_is_given_up_fails_the_release_and_the_old_one_keeps_serving
     deploy_second(world)
     before = world.where()["v1 web.1"]
 
-    world.report(placement_of(world, 2), "failed", detail="it listened on 5000 instead of PORT.")
+    detail = "it listened on 5000 instead of PORT."
+    world.report(placement_of(world, 2), "failed", detail=detail, last_lines=("Listening on 5000",))
     world.settle()
 
     assert states(world) == {1: "live", 2: "failed"}
     failed = world.agreed.registry.release("blog", 2)
-    assert failed is not None and failed.failure == "web.1: it listened on 5000 instead of PORT."
+    assert failed is not None and failed.failure == f"web.1: {detail}"
+    assert failed.last_lines == ("Listening on 5000",)
     assert world.where() == {"v1 web.1": before}
 
 

@@ -1,0 +1,71 @@
+"""The two entries of a `release:` command: it begins, before its process is made; and how it ended."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from enum import Enum, auto
+
+from pinode.apps.commands import EndReleaseCommand, StartReleaseCommand
+from pinode.apps.errors import Refused, ReleaseCommandStarted
+from pinode.cluster import Cluster
+from pinode.errors import PinodeError
+from replicated_queue.errors import QueueError
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+
+
+class Begun(Enum):
+    """What came of asking for the start."""
+
+    AGREED = auto()
+    BEFORE = auto()  # somebody asked before, an earlier process of this node at the latest
+    NOT_WANTED = auto()  # its placement is gone
+
+
+async def agree_on_start(cluster: Cluster, number: int, *, is_wanted: Callable[[], bool]) -> Begun:
+    """Have the start agreed, however long that takes while it is wanted."""
+    try:
+        is_agreed = await _agree(cluster, StartReleaseCommand(number=number), is_wanted)
+    except ReleaseCommandStarted:
+        return Begun.BEFORE
+    except Refused as refused:
+        logger.info("release command not begun placement=%d reason=%s", number, refused)
+        return Begun.NOT_WANTED
+    return Begun.AGREED if is_agreed else Begun.NOT_WANTED
+
+
+async def agree_on_end(
+    cluster: Cluster,
+    number: int,
+    *,
+    failure: str | None,
+    last_lines: tuple[str, ...],
+    is_wanted: Callable[[], bool],
+) -> None:
+    """Have the end agreed, however long that takes while it is wanted."""
+    command = EndReleaseCommand(number=number, failure=failure, last_lines=last_lines)
+    try:
+        await _agree(cluster, command, is_wanted)
+    except Refused as refused:
+        logger.info("release command ended, nobody waits placement=%d reason=%s", number, refused)
+
+
+async def _agree(
+    cluster: Cluster, command: StartReleaseCommand | EndReleaseCommand, is_wanted: Callable[[], bool]
+) -> bool:
+    """Whether it was agreed; the same request however often it is sent. Raises why it was refused."""
+    # Of this process alone: what an earlier one was told must not be taken for the answer to this one.
+    key = f"{type(command).__name__} {command.number} {os.urandom(8).hex()}".encode()
+    while is_wanted():
+        try:
+            await cluster.execute(command, idempotency_key=key)
+            return True
+        except Refused:
+            raise
+        except (PinodeError, QueueError, TimeoutError, OSError) as error:
+            logger.info("release command waits for a leader placement=%d reason=%s", command.number, error)
+            await asyncio.sleep(RETRY_SECONDS)
+    return False
