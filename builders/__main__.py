@@ -8,21 +8,20 @@ why.
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from builders.app_json import APP_JSON_BYTES, AppJson, parse_app_json
 from builders.archive import pack
 from builders.builder import BuildContext, Builder, ProcfileBuilder
 from builders.codec import REQUEST_BYTES, decode_request, encode_outcome
-from builders.command import Command, CommandBounds, run
-from builders.errors import BoundHit, BuildError, NoBuilderFound, StepFailed
+from builders.errors import BoundHit, BuildError, NoBuilderFound
 from builders.git_url import check_git_url
 from builders.log import BuildLog
 from builders.procfile import PROCFILE_BYTES, parse_procfile
 from builders.python import PythonBuilder
 from builders.request import MIB, RESULT_FILE, SLUG_FILE, BuildFailure, BuildRequest, BuildResult, Outcome
 from builders.source import Source, fetch_source
+from builders.steps import Steps
 
 BUILDERS: tuple[Builder, ...] = (PythonBuilder(), ProcfileBuilder())  # the most specific first
 
@@ -54,11 +53,20 @@ class _Build:
 
     async def _make_slug(self, source: Source) -> BuildResult:
         app = Path(self._request.app)
-        builder = _builder_for(app, self._request)
-        self._log.step(f"{builder.name.capitalize()} app detected")
+        builder, seen = _builder_for(app, self._request)
+        self._log.step(f"{builder.name.capitalize()} app: the repository has {seen}")
         procfile, app_json = _read_procfile(app), _read_app_json(app)
+        steps = Steps(self._request, self._log)
         built = await builder.build(
-            BuildContext(request=self._request, app=app, log=self._log, run=self._step, procfile=procfile)
+            BuildContext(
+                request=self._request,
+                app=app,
+                log=self._log,
+                run=steps.run,
+                run_tool=steps.run_tool,
+                attempt=steps.attempt,
+                procfile=procfile,
+            )
         )
         types = dict(procfile or built.process_types)
         if not types:
@@ -87,25 +95,6 @@ class _Build:
             app_json=app_json,
         )
 
-    async def _step(self, step: str, argv: list[str], env: Mapping[str, str]) -> None:
-        bounds = self._request.bounds
-        within = CommandBounds(
-            wall_seconds=bounds.wall_seconds,
-            silence_seconds=bounds.silence_seconds,
-            output_bytes=bounds.output_bytes,
-        )
-        command = Command(argv=argv, env=env, cwd=self._request.app, bounds=within)
-        try:
-            code = await run(command, on_line=self._log.line)
-        except BoundHit as hit:
-            raise BoundHit(hit.bound, f"{step} was ended: {hit.message}", hint=hit.hint) from hit
-        except OSError as error:
-            raise StepFailed(
-                f"{step} could not be started ({error})", hint="Look at this node's installation"
-            ) from error
-        if code != 0:
-            raise StepFailed(f"{step} failed with exit status {code}", hint="The lines above say why")
-
     def _failed(self, error: BuildError) -> BuildFailure:
         message, hint = self._log.masked(error.message), self._log.masked(error.hint)
         self._log.problem(message)
@@ -123,10 +112,10 @@ def _too_long(seconds: float) -> BoundHit:
     )
 
 
-def _builder_for(app: Path, request: BuildRequest) -> Builder:
+def _builder_for(app: Path, request: BuildRequest) -> tuple[Builder, str]:
     for builder in BUILDERS:
-        if builder.detects(app):
-            return builder
+        if seen := builder.detects(app):
+            return builder, seen
     tried = "; ".join(f"{builder.name}: {builder.wants}" for builder in BUILDERS)
     raise NoBuilderFound(tried=tried, looked_in=request.directory or "this repository")
 

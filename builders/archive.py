@@ -21,7 +21,7 @@ from typing import IO, BinaryIO
 
 from builders.errors import ArchiveRefused, BoundHit
 
-LEVEL = 6
+LEVEL = 4  # beyond it, time grows faster than slugs shrink
 BLOCK_BYTES = 256 * 1024
 HINTS = {  # what to do about an archive that is too large
     "slug": "Leave out what the app does not need at run time, or raise [limits] slug_bytes",

@@ -11,7 +11,8 @@ from builders.request import BuildRequest
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 # Runs a command in the app's folder, its output in the log; raises StepFailed with the step's name, or
-# BoundHit.
+# BoundHit. An app's own code (whatever it installs, too) runs by `run`, where it sees neither the shared
+# cache nor the result; a tool that runs nothing of the app by `run_tool`, and only before the first `run`.
 Run = Callable[[str, list[str], Mapping[str, str]], Awaitable[None]]
 
 
@@ -25,6 +26,10 @@ class BuildContext:
     app: Path
     log: BuildLog
     run: Run
+    run_tool: Run
+    attempt: Callable[
+        [str, list[str], Mapping[str, str]], Awaitable[bool]
+    ]  # as run_tool, heard if it ends well
     procfile: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,8 +52,8 @@ class Builder(Protocol):
     name: str
     wants: str
 
-    def detects(self, app: Path) -> bool:
-        """Is the app of this kind? Looks at names only."""
+    def detects(self, app: Path) -> str | None:
+        """The file by which the app is of this kind, or None. Looks at names only."""
         ...
 
     async def build(self, context: BuildContext) -> Built:
@@ -62,8 +67,8 @@ class ProcfileBuilder:
     name = "procfile"
     wants = "Procfile"
 
-    def detects(self, app: Path) -> bool:
-        return (app / "Procfile").is_file()
+    def detects(self, app: Path) -> str | None:
+        return "Procfile" if (app / "Procfile").is_file() else None
 
     async def build(self, context: BuildContext) -> Built:
         context.log.step("Only a Procfile: nothing to install")

@@ -17,7 +17,10 @@ REQUEST_BYTES = 1024 * 1024
 OUTCOME_BYTES = 128 * 1024  # so that whoever agrees on it has room
 LINE_CHARACTERS = 4_096
 MOST_ITEMS = 64
-TEXT_FIELDS = ("git_url", "archive", "commit", "ref", "directory", "work", "app", "output", "cache", "uv")
+TEXT_FIELDS = (
+    "git_url", "archive", "commit", "ref", "directory", "work", "app", "output", "cache", "own_cache", "uv",
+    "bwrap",
+)  # fmt: skip
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")

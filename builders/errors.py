@@ -56,8 +56,8 @@ class StepFailed(BuildError):
 
 
 class BoundHit(BuildError):
-    """Something took more than it may; `bound` names what: wall, silence, output, clone, disk, memory,
-    slug.
+    """Something took more than it may; `bound` names what: wall, silence, output, clone, disk,
+    files, memory, processes, slug.
     """
 
     code = "bound_hit"

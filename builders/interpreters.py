@@ -15,6 +15,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from builders.errors import NoInterpreter
+from builders.poetry_versions import alternatives
 from builders.request import Interpreter
 
 PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin")
@@ -22,6 +23,7 @@ NAME = re.compile(r"python3\.\d+")
 PROBE = "import sys; print('%d.%d.%d' % sys.version_info[:3]); print(sys.base_prefix)"
 PROBE_SECONDS = 10
 OLDEST = Version("3.8")
+NEWEST_MINOR = 30
 PINNED = re.compile(r"(?:c?python-?)?(?P<version>\d+(\.\d+){0,2})")
 
 
@@ -31,8 +33,12 @@ class Wish:
 
     file: str
     text: str
-    versions: SpecifierSet
+    versions: tuple[SpecifierSet, ...]  # one of them has to hold
     exactly: str | None = None  # the patch release it names; any of the same minor version will do
+
+    def allows(self, version: str) -> bool:
+        """Does this Python satisfy it?"""
+        return any(versions.contains(version) for versions in self.versions)
 
 
 def find_interpreters(*, managed: Path | None, homes_allowed: bool) -> tuple[Interpreter, ...]:
@@ -100,20 +106,28 @@ def pinned(file: str, text: str) -> Wish:
         return required(file, text)
     parts = match["version"].split(".")
     exactly = match["version"] if len(parts) == 3 else None
-    return Wish(file, text, SpecifierSet(f"=={'.'.join(parts[:2])}.*"), exactly)
+    return Wish(file, text, (SpecifierSet(f"=={'.'.join(parts[:2])}.*"),), exactly)
 
 
 def required(file: str, text: str) -> Wish:
-    """A wish written as version specifiers; `^3.10`, as poetry writes it, too."""
-    caret = re.fullmatch(r"\^(\d+)(\.\d+)*", text)
-    specifiers = f">={text[1:]},<{int(caret[1]) + 1}" if caret else text
+    """A wish written as version specifiers, of PEP 440 or of poetry."""
     try:
-        return Wish(file, text, SpecifierSet(specifiers))
+        return Wish(file, text, tuple(SpecifierSet(part) for part in alternatives(text)))
     except InvalidSpecifier as error:
         raise NoInterpreter(
             f"{file} asks for Python {text[:80]!r}, which names no version",
             hint="Write a version such as 3.11, or >=3.10",
         ) from error
+
+
+def lowest_wanted(wish: Wish | None) -> str | None:
+    """What to ask for where one may be fetched: the patch release that is named, else the lowest minor
+    version that satisfies the app.
+    """
+    if wish is None or wish.exactly is not None:
+        return wish.exactly if wish else "3"
+    minors = range(Version(str(OLDEST)).minor, NEWEST_MINOR)
+    return next((f"3.{minor}" for minor in minors if wish.allows(f"3.{minor}.99")), None)
 
 
 def choose(interpreters: Sequence[Interpreter], wish: Wish | None) -> Interpreter:
@@ -122,7 +136,7 @@ def choose(interpreters: Sequence[Interpreter], wish: Wish | None) -> Interprete
 
     Raises `NoInterpreter`, naming the file, its wish and what is installed.
     """
-    fitting = [item for item in interpreters if wish is None or wish.versions.contains(item.version)]
+    fitting = [item for item in interpreters if wish is None or wish.allows(item.version)]
     own = [item for item in fitting if item.is_own]
     if fitting:
         return own[0] if own else min(fitting, key=lambda item: Version(item.version))

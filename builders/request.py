@@ -21,6 +21,7 @@ class Bounds:
     clone_files: int = 100_000
     slug_bytes: int = 500 * MIB
     disk_bytes: int = 2048 * MIB  # of all that the build writes
+    files: int = 200_000  # of all that it makes; as many as a slug may have
     memory_bytes: int = 1024 * MIB
     processes: int = 512
 
@@ -49,9 +50,12 @@ class BuildRequest:
     work: str = "/build"  # private and empty; scratch
     app: str = "/app"  # where the app is laid out; empty
     output: str = "/output"  # slug.tar.gz and result.json are written here
-    cache: str = "/cache"  # kept between builds of the same app
+    cache: str = "/cache"  # kept between builds of all apps; only what runs nothing of an app may see it
+    own_cache: str = "/own"  # kept between builds of this app
     uv: str = "uv"
+    bwrap: str = ""  # walls around the app's own code; empty: none
     interpreters: tuple[Interpreter, ...] = ()
+    python_downloads: bool = False  # uv may fetch an interpreter that is missing
     config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)  # kept out of the log, besides those in git_url
     bounds: Bounds = Bounds()

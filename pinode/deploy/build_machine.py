@@ -31,6 +31,7 @@ class BuildMachine:
     python: str  # runs `python -m builders`
     python_path: str  # where the package `builders` is found
     binds: tuple[Bind, ...]
+    python_downloads: bool = False  # uv may fetch an interpreter that is missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,9 @@ def find_builders_program(data_dir: Path) -> BuildersProgram:
     return BuildersProgram(python=sys.executable, python_path=str(package.parent), binds=binds)
 
 
-def find_build_machine(isolation: Isolation, *, data_dir: Path, homes_allowed: bool) -> BuildMachine:
+def find_build_machine(
+    isolation: Isolation, *, data_dir: Path, homes_allowed: bool, python_downloads: bool = False
+) -> BuildMachine:
     """Look at this system. `homes_allowed`: a Python in a home directory may be used; only a demo says so.
 
     What only this needs is imported here: a node that builds nothing should not carry it.
@@ -76,6 +79,7 @@ def find_build_machine(isolation: Isolation, *, data_dir: Path, homes_allowed: b
         uv=program,
         python=sys.executable,
         python_path=str(package.parent),
+        python_downloads=python_downloads,
         binds=tuple(Bind(path, path) for path in _outermost(seen, data_dir)),
     )
 

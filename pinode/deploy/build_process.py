@@ -3,9 +3,7 @@ ends.
 """
 
 import asyncio
-import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,24 +13,18 @@ from urllib.parse import urlsplit
 from builders.codec import OUTCOME_BYTES, decode_outcome, encode_request
 from builders.command import Command, CommandBounds, run
 from builders.errors import BoundHit
-from builders.request import (
-    MIB,
-    RESULT_FILE,
-    SLUG_FILE,
-    Bounds,
-    BuildFailure,
-    BuildRequest,
-    Outcome,
-)
+from builders.request import RESULT_FILE, SLUG_FILE, Bounds, BuildFailure, BuildRequest, Outcome
 from pinode.deploy.build_machine import BuildMachine
+from pinode.deploy.build_usage import BuildUsage
 from pinode.deploy.sandbox_end import await_end_of_namespace, kill_marked
-from pinode.sandbox.limits import Limits, uid_of_app
+from pinode.sandbox.limits import BUILD_UID, Limits
 from pinode.sandbox.sandbox import prepared
 from pinode.sandbox.spec import Bind, SandboxSpec
 
 GRACE_SECONDS = 15  # the builder knows its bounds itself, and says it better
 GRACE_BYTES = 256 * 1024
-MOST_FILES = 500_000
+GRACE_PROCESSES = 64
+GRACE_DISK_BYTES = 256 * 1024 * 1024  # for one file between two looks; the kernel ends who writes more
 NICENESS = 5
 MARK = "PINODE_BUILD"
 FOLDERS = {"work": "/build", "app": "/app", "output": "/output", "tmp": "/tmp"}
@@ -40,8 +32,8 @@ FOLDERS = {"work": "/build", "app": "/app", "output": "/output", "tmp": "/tmp"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOrder:
-    """What to build. `folder` is this build's alone and must not exist; `cache` is kept for the app's next
-    build.
+    """What to build. `folder` is this build's alone and must not exist; `shared_cache` is kept for the next
+    build of any app, `own_cache` for the next one of this app.
     """
 
     app: str
@@ -51,7 +43,8 @@ class BuildOrder:
     administrator: bool = False
     config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path
-    cache: Path
+    shared_cache: Path
+    own_cache: Path
     bounds: Bounds = field(default_factory=Bounds)
 
 
@@ -70,7 +63,7 @@ async def run_build(order: BuildOrder, machine: BuildMachine, *, on_line: Callab
         return BuildFailure(
             code=hit.code, message=f"the build was ended: {hit.message}", hint=hit.hint, bound=hit.bound
         )
-    return _read_outcome(order.folder / "output" / RESULT_FILE, code)
+    return read_outcome(order.folder / "output" / RESULT_FILE, code)
 
 
 def slug_path(folder: Path) -> Path:
@@ -80,31 +73,16 @@ def slug_path(folder: Path) -> Path:
     return folder / "output" / SLUG_FILE
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove what a build has left, also where it took away its own right to do so; blocking."""
-
-    def open_up(_function: object, failed: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(failed), stat.S_IRWXU)
-            if not os.path.islink(failed):
-                os.chmod(failed, stat.S_IRWXU)
-
-    if folder.exists():
-        shutil.rmtree(folder, onerror=open_up)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 class _BuildProcess:
     """The process of one build: what it is given, what it takes, and its end."""
 
     def __init__(self, order: BuildOrder, machine: BuildMachine) -> None:
         self._order = order
         self._machine = machine
-        self._uid = uid_of_app(order.app) if machine.isolation.own_uids else None
-        self._cached_bytes = 0
+        self._uid = BUILD_UID if machine.isolation.own_uids else None
 
     async def run(self, on_line: Callable[[str], None]) -> int:
-        await asyncio.to_thread(self._make_folders)
+        usage = await asyncio.to_thread(self._make_folders)
         status = os.open(
             self._status_file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
@@ -123,9 +101,13 @@ class _BuildProcess:
                         silence_seconds=bounds.silence_seconds + GRACE_SECONDS,
                         output_bytes=bounds.output_bytes + GRACE_BYTES,
                     ),
-                    watch=self._exceeded,
+                    watch=usage.exceeded,
                 )
-                return await run(command, on_line=on_line, after_end=self._end_all)
+                code = await run(command, on_line=on_line, after_end=self._end_all)
+            hit = await asyncio.to_thread(usage.disk_exceeded) if code != 0 else None
+            if hit is not None:  # the kernel was quicker to end who wrote
+                raise hit
+            return code
         finally:
             os.close(status)
 
@@ -133,19 +115,24 @@ class _BuildProcess:
     def _status_file(self) -> Path:
         return self._order.folder / "status"
 
-    def _make_folders(self) -> None:
+    def _make_folders(self) -> BuildUsage:
         order = self._order
         order.folder.mkdir(mode=0o711, parents=True)
-        if _usage(order.cache)[0] > order.bounds.disk_bytes:
-            remove_folder(order.cache)  # a cold build now and then, for a disk that does not fill up
-        order.cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for cache in (order.shared_cache, order.own_cache):
+            cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if self._uid is not None and cache.stat().st_uid != self._uid:
+                _give_away(cache, self._uid)
+            os.utime(cache)  # it was used now
         for name in FOLDERS:
             (order.folder / name).mkdir()
             if self._uid is not None:
                 os.chown(order.folder / name, self._uid, self._uid)
-        if self._uid is not None and order.cache.stat().st_uid != self._uid:
-            _give_away(order.cache, self._uid)
-        self._cached_bytes = _usage(order.cache)[0]
+        return BuildUsage(
+            folder=order.folder,
+            own_cache=order.own_cache,
+            shared_cache=order.shared_cache,
+            bounds=order.bounds,
+        )
 
     def _seen(self, name: str) -> str:
         """A folder of ours as the child sees it."""
@@ -163,9 +150,12 @@ class _BuildProcess:
             work=self._seen("work"),
             app=self._seen("app"),
             output=self._seen("output"),
-            cache="/cache" if machine.isolation.available else str(order.cache),
+            cache="/cache" if machine.isolation.available else str(order.shared_cache),
+            own_cache="/own" if machine.isolation.available else str(order.own_cache),
             uv=machine.uv,
+            bwrap=machine.isolation.tools.bwrap if machine.isolation.available else "",
             interpreters=tuple(machine.interpreters),
+            python_downloads=machine.python_downloads,
             config_vars=order.config_vars,
             secrets=machine.index.secrets,
             bounds=order.bounds,
@@ -174,7 +164,9 @@ class _BuildProcess:
     def _spec(self, status_fd: int) -> SandboxSpec:
         order, machine = self._order, self._machine
         binds = [Bind(str(order.folder / name), target, writable=True) for name, target in FOLDERS.items()]
-        binds += [Bind(str(order.cache), "/cache", writable=True), *machine.binds, *self._local_repository()]
+        binds += [Bind(str(order.shared_cache), "/cache", writable=True)]
+        binds += [Bind(str(order.own_cache), "/own", writable=True)]
+        binds += [*machine.binds, *self._local_repository()]
         return SandboxSpec(
             command=(machine.python, "-P", "-m", "builders"),
             env={
@@ -194,7 +186,10 @@ class _BuildProcess:
             tmp_bytes=None,
             hostname="build",
             limits=Limits(
-                processes=order.bounds.processes, file_bytes=order.bounds.disk_bytes, niceness=NICENESS
+                # More than is allowed: we are to see it and say so, before the kernel refuses more.
+                processes=2 * order.bounds.processes + GRACE_PROCESSES,
+                file_bytes=order.bounds.disk_bytes + GRACE_DISK_BYTES,
+                niceness=NICENESS,
             ),
         )
 
@@ -206,25 +201,6 @@ class _BuildProcess:
         is_repository = (path / "HEAD").is_file() or (path / ".git" / "HEAD").is_file()
         return [Bind(str(path), str(path))] if is_repository and len(path.parts) > 2 else []
 
-    def _exceeded(self, pid: int) -> BoundHit | None:
-        bounds = self._order.bounds
-        written, files = _usage(self._order.folder)
-        written += max(0, _usage(self._order.cache)[0] - self._cached_bytes)
-        if written > bounds.disk_bytes or files > MOST_FILES:
-            return BoundHit(
-                "disk",
-                f"it wrote {written // MIB} MiB in {files} files; {bounds.disk_bytes // MIB} MiB are allowed",
-                hint="Install less, or raise [limits] build_disk_bytes",
-            )
-        memory = _memory_of_tree(pid)
-        if memory > bounds.memory_bytes:
-            return BoundHit(
-                "memory",
-                f"it used {memory // MIB} MiB of memory; {bounds.memory_bytes // MIB} MiB are allowed",
-                hint="Build less at once, or raise [limits] build_memory_bytes",
-            )
-        return None
-
     def _end_all(self) -> None:
         """Wait until what the killed processes had started is gone too; only then is the build over."""
         if self._machine.isolation.available:
@@ -233,7 +209,7 @@ class _BuildProcess:
             kill_marked(f"{MARK}={self._order.folder}".encode())
 
 
-def _read_outcome(path: Path, code: int) -> Outcome:
+def read_outcome(path: Path, code: int) -> Outcome:
     """What the builder left; it may be a link, a device, a lie or nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -247,39 +223,6 @@ def _read_outcome(path: Path, code: int) -> Outcome:
             message=f"the build ended with status {code} and left no result ({error})",
             hint="The last lines of its log say more",
         )
-
-
-def _usage(folder: Path) -> tuple[int, int]:
-    """Bytes on the disk and files below a folder that somebody is changing."""
-    total, files, folders = 0, 0, [str(folder)]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    files += 1
-                    found = entry.stat(follow_symlinks=False)
-                    total += found.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-        except OSError:
-            continue
-    return total, files
-
-
-def _memory_of_tree(pid: int) -> int:
-    import psutil
-
-    total = 0
-    try:
-        processes = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return 0
-    for process in processes:
-        try:
-            total += int(process.memory_info().rss)
-        except psutil.Error:
-            continue
-    return total
 
 
 def _give_away(folder: Path, owner: int) -> None:

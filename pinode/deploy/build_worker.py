@@ -10,19 +10,22 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from builders.request import Bounds, BuildFailure, BuildResult, Outcome
+from pinode.apps.app import App
 from pinode.apps.build import BUILD_TOPIC, Build
 from pinode.apps.commands import CompleteBuild, FailBuild, StartBuild
 from pinode.apps.errors import BuildFinished, BuildNotFound, LeaseLost, Refused
 from pinode.cluster import Cluster
+from pinode.deploy.build_caches import BuildCaches
 from pinode.deploy.build_job import url_to_fetch
 from pinode.deploy.build_log import serve_build_logs
 from pinode.deploy.build_machine import BuildMachine, find_build_machine
-from pinode.deploy.build_process import BuildOrder, remove_folder, run_build, slug_path
+from pinode.deploy.build_process import BuildOrder, run_build, slug_path
+from pinode.deploy.leftovers import remove_folder
 from pinode.deploy.log_file import LogFile
 from pinode.errors import PinodeError
 from pinode.sandbox.sandbox import Isolation
@@ -67,6 +70,8 @@ class BuildWorker:
         self._isolation = isolation
         self._machine: BuildMachine | None = None
         self._slots: list[asyncio.Task[None]] = []
+        self._caches = BuildCaches(directory / "cache", most_bytes=cluster.settings.limits.build_cache_bytes)
+        self._building = 0
         serve_build_logs(cluster, directory)
 
     async def run(self) -> None:
@@ -110,7 +115,12 @@ class BuildWorker:
     async def _has_room(self) -> bool:
         """Leave a job to another node while this disk is too full and another one's is not."""
         floor = self._cluster.settings.limits.free_disk_bytes
-        if await asyncio.to_thread(_free_bytes, self._directory) >= floor:
+        free = await asyncio.to_thread(_free_bytes, self._directory)
+        if free < floor and not self._building:
+            # A slow build is better than none.
+            await asyncio.to_thread(self._caches.free, floor - free)
+            free = await asyncio.to_thread(_free_bytes, self._directory)
+        if free >= floor:
             return True
         return not any(
             node.node_id != self._cluster.node_id
@@ -127,12 +137,27 @@ class BuildWorker:
                 self._isolation,
                 data_dir=self._cluster.settings.node.data_dir,
                 homes_allowed=self._cluster.settings.builds.home_python,
+                python_downloads=self._cluster.settings.builds.python_downloads == "auto",
             )
-        attempt = _Attempt(self._cluster, job, self._machine, self._directory, self._slugs, self._replication)
-        await attempt.run()
+        attempt = _Attempt(
+            self._cluster,
+            job,
+            self._machine,
+            self._directory,
+            self._caches,
+            self._slugs,
+            self._replication,
+        )
+        self._building += 1
+        try:
+            await attempt.run()
+        finally:
+            self._building -= 1
         await asyncio.to_thread(_forget_old_logs, self._directory)
-        apps = {f"{app.name}-{app.created_index}" for app in self._cluster.state.registry.apps()}
-        await asyncio.to_thread(_forget_caches, self._directory / "cache", apps)
+        if not self._building:
+            apps = {_cache_name(app) for app in self._cluster.state.registry.apps()}
+            await asyncio.to_thread(self._caches.forget, apps)
+            await asyncio.to_thread(self._caches.trim)
 
 
 class _Attempt:
@@ -144,6 +169,7 @@ class _Attempt:
         job: Job,
         machine: BuildMachine,
         directory: Path,
+        caches: BuildCaches,
         slugs: SlugStore,
         replication: SlugCopies,
     ) -> None:
@@ -152,6 +178,7 @@ class _Attempt:
         self._build_id = int(job.data)
         self._machine = machine
         self._directory = directory
+        self._caches = caches
         self._slugs = slugs
         self._replication = replication
         self._folder = directory / "work" / f"{self._build_id}-{job.token}"
@@ -252,8 +279,8 @@ class _Attempt:
             administrator=build.is_admin,
             config_vars={name: self._cluster.reveal(value) for name, value in sealed.items()},
             folder=self._folder,
-            # Of this very app: the next one of its name may be another owner's.
-            cache=self._directory / "cache" / f"{build.app}-{app.created_index if app else 0}",
+            shared_cache=self._caches.shared,
+            own_cache=self._caches.of_app(_cache_name(app) if app else build.app),
             bounds=_bounds(settings),
         )
         return await run_build(order, self._machine, on_line=log.write)
@@ -354,8 +381,6 @@ def _forget_old_logs(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _forget_caches(directory: Path, kept: Collection[str]) -> None:
-    """Those of destroyed apps."""
-    for path in directory.iterdir() if directory.is_dir() else ():
-        if path.name not in kept:
-            remove_folder(path)
+def _cache_name(app: App) -> str:
+    """Of this very app: the next one of its name may be another owner's."""
+    return f"{app.name}-{app.created_index}"

@@ -5,6 +5,7 @@ from zlib import crc32
 
 FIRST_UID = 300_000  # beyond Debian's ranges, beyond systemd's dynamic users, below those of containers
 UIDS = 200_000
+BUILD_UID = FIRST_UID + UIDS  # all builds: they share a cache, and see nothing of each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Limits:
 
 
 def uid_of_app(app: str) -> int:
-    """The user an app's builds and dynos run as on every node whose pinode is root; also its group."""
+    """The user an app's dynos run as on every node whose pinode is root; also its group."""
     return FIRST_UID + crc32(app.encode()) % UIDS
 
 

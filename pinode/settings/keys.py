@@ -182,6 +182,7 @@ class LimitsSettings:
     build_memory_bytes: Annotated[int, SIZE] = GIB
     build_disk_bytes: Annotated[int, SIZE] = 2 * GIB
     build_processes: Annotated[int, _count(16, 65_536)] = 512
+    build_cache_bytes: Annotated[int, SIZE] = GIB
     build_log_bytes: Annotated[int, SIZE] = 2 * MIB
     clone_bytes: Annotated[int, SIZE] = 500 * MIB
     slug_bytes: Annotated[int, SIZE] = 500 * MIB

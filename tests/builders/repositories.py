@@ -63,7 +63,7 @@ def make_request(
     tmp_path: Path, git_url: str, *, bounds: Bounds | None = None, **fields: object
 ) -> BuildRequest:
     """A request of an administrator, its folders below `tmp_path`."""
-    folders = {name: str(tmp_path / name) for name in ("work", "app", "output", "cache")}
+    folders = {name: str(tmp_path / name) for name in ("work", "app", "output", "cache", "own_cache")}
     for folder in folders.values():
         Path(folder).mkdir()
     return BuildRequest(

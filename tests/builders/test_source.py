@@ -173,7 +173,7 @@ def test_loopback_is_refused_for_others_than_administrators(
     for url in (repository.url, f"{served}/repository/.git", "ext::sh -c id", "-u"):
         with pytest.raises(InvalidRequest):
             fetch_source(make_request(tmp_path, url, administrator=False), make_log()[0])
-        for name in ("work", "app", "output", "cache"):
+        for name in ("work", "app", "output", "cache", "own_cache"):
             assert not list((tmp_path / name).iterdir())
             (tmp_path / name).rmdir()
 

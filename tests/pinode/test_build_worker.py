@@ -139,7 +139,7 @@ async def test_the_cache_of_a_destroyed_app_is_not_for_the_next_one_of_its_name(
     tmp_path: Path, stage: Stage
 ) -> None:
     repository = make_repository(tmp_path / "r", {"Procfile": "web: ./serve\n"})
-    caches = stage.directory / "builds" / "cache"
+    caches = stage.directory / "builds" / "cache" / "apps"
     (caches / "blog-0").mkdir(parents=True)
     app = stage.cluster.state.registry.app("blog")
 
