@@ -37,3 +37,5 @@ class App:
     config: SealedConfig = field(default_factory=SealedConfig)
     last_version: int = 0  # of its releases; 0: none yet
     live_version: int | None = None  # the release that serves
+    in_maintenance: bool = False  # routers answer with a page of their own
+    is_stopped: bool = False  # no dyno runs, whatever the formation says, until a restart or a deploy

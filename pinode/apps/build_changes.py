@@ -229,7 +229,8 @@ class BuildChanges:
             wanted = command.default_formation.get(name, 1 if name == "web" else 0)
             formation[name] = min(wanted, room)
             room -= formation[name]
-        return self._tables.change_app(app.name, formation=dict(sorted(formation.items())))
+        # Who deploys wants it to run, also where it was stopped.
+        return self._tables.change_app(app.name, formation=dict(sorted(formation.items())), is_stopped=False)
 
     def _forget_old(self, app: str) -> None:
         finished = [build for build in self._tables.builds_of(app) if build.is_finished]

@@ -55,6 +55,35 @@ class SetFormation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetMaintenance:
+    """While it is on, routers answer for the app with a page that says so; its dynos go on."""
+
+    app: str
+    on: bool
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopDynos:
+    """No dyno of the app runs until `RestartDynos` or the next deploy."""
+
+    app: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartDynos:
+    """Marks dynos of the live release to be replaced, one after another; starts a stopped app again.
+
+    `dyno` is one (`web.1`), a process type (`web`), or None for all. Result: how many.
+    """
+
+    app: str
+    actor: str
+    dyno: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestBuild:
     """Creates the Build and puts its job on `pinode.builds` in the same entry. Result: the build's id.
 
@@ -200,5 +229,5 @@ class EndReleaseCommand:
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
     | CancelBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
-    | StartReleaseCommand | EndReleaseCommand
+    | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
 )  # fmt: skip

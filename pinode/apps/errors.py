@@ -134,6 +134,20 @@ class ProcessTypeNotFound(RegistryError, NotFound):
         )
 
 
+class DynoNotFound(RegistryError, NotFound):
+    """No dyno of the live release has this name or process type."""
+
+    code = "dyno_not_found"
+
+    def __init__(self, *, app: str, dyno: str) -> None:
+        super().__init__(
+            f"{app!r} runs no dyno {dyno[:100]!r}.",
+            hint="`pinode ps` lists those that run.",
+            app=app,
+            dyno=dyno,
+        )
+
+
 class BuildNotFound(RegistryError, NotFound):
     """No build of this id; only the newest builds of an app are kept."""
 

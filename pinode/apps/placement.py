@@ -16,6 +16,7 @@ class Placement:
     process_type: str
     ordinal: int  # 1-based within app and process type: the dyno is called `web.1`
     node_id: str
+    is_to_restart: bool = False  # somebody asked for it: the plan replaces it by another one
 
     @property
     def dyno(self) -> str:

@@ -8,9 +8,10 @@ begins, and it ends. The first stands in the log before its process is made, so 
 from dataclasses import replace
 
 from pinode.apps.checks import RELEASE_TYPE, check_lines, check_text, one_line
-from pinode.apps.commands import EndReleaseCommand, Place, StartReleaseCommand, Unplace
+from pinode.apps.commands import EndReleaseCommand, Place, RestartDynos, StartReleaseCommand, Unplace
 from pinode.apps.errors import (
     AlreadyPlaced,
+    DynoNotFound,
     InvalidValue,
     PlacementNotFound,
     ProcessTypeNotFound,
@@ -62,6 +63,23 @@ def unplace(tables: Tables, command: Unplace) -> None:
     if command.number not in tables.placements:
         raise PlacementNotFound(number=command.number)
     tables.placements.drop(command.number)
+
+
+def restart(tables: Tables, command: RestartDynos) -> int:
+    """How many dynos are marked. Raises `DynoNotFound` when the named one does not run."""
+    app = tables.app(command.app)
+    meant = [
+        placement
+        for placement in tables.placements_of(app.name)
+        if placement.version == app.live_version
+        and command.dyno in (None, placement.dyno, placement.process_type)
+    ]
+    if command.dyno is not None and not meant:
+        raise DynoNotFound(app=app.name, dyno=command.dyno)
+    for placement in meant:
+        tables.placements.put(placement.number, replace(placement, is_to_restart=True))
+    tables.change_app(app.name, is_stopped=False)
+    return len(meant)
 
 
 def start_release_command(tables: Tables, command: StartReleaseCommand) -> None:

@@ -19,11 +19,14 @@ from pinode.apps.commands import (
     Place,
     RegistryCommand,
     RequestBuild,
+    RestartDynos,
     Rollback,
     SetConfig,
     SetFormation,
+    SetMaintenance,
     StartBuild,
     StartReleaseCommand,
+    StopDynos,
     Unplace,
 )
 from pinode.apps.placement import Placement
@@ -31,6 +34,7 @@ from pinode.apps.placement_changes import (
     end_release_command,
     is_running_command,
     place,
+    restart,
     start_release_command,
     unplace,
 )
@@ -41,6 +45,7 @@ from pinode.apps.tables import Tables
 
 ReleaseCommand = (
     Place
+    | RestartDynos
     | Rollback
     | Unplace
     | MakeReleaseLive
@@ -70,6 +75,10 @@ class Registry:
                 return set_config(self._tables, command, now=now)
             case SetFormation():
                 set_formation(self._tables, command)
+            case SetMaintenance():
+                self._tables.change_app(command.app, in_maintenance=command.on)
+            case StopDynos():
+                self._tables.change_app(command.app, is_stopped=True)
             case DestroyApp():
                 self._destroy(command, index=index, now=now)
             case RequestBuild():
@@ -92,6 +101,8 @@ class Registry:
                 return place(self._tables, command, index=index)
             case Rollback():
                 return roll_back(self._tables, command, now=now)
+            case RestartDynos():
+                return restart(self._tables, command)
             case Unplace():
                 unplace(self._tables, command)
             case MakeReleaseLive():

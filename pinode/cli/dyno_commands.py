@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict
+from urllib.parse import quote
 
 import click
 
@@ -80,4 +81,71 @@ def logs(invocation: Invocation, app: str | None, follow: bool, lines: int, proc
             show_json_line(asdict(parse_log_line(line)))
         else:
             click.echo(printable(line))
+    return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.argument("dyno", metavar="[DYNO]", required=False)
+@click.pass_obj
+def ps_restart(invocation: Invocation, app: str | None, dyno: str | None) -> int:
+    """Start dynos again, one after another: one (web.1), those of a type (web), or all."""
+    name = chosen_app(invocation, app)
+    done = ApiClient(invocation).post(app_path(name, "dynos", "restart"), {"dyno": dyno})
+    say(f"restarting {done['restarting'] or 'what the formation wants'} of {name}: pinode ps -a {name}")
+    return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.pass_obj
+def ps_stop(invocation: Invocation, app: str | None) -> int:
+    """Stop all dynos of the app, until ps:restart or a deploy."""
+    name = chosen_app(invocation, app)
+    ApiClient(invocation).post(app_path(name, "dynos", "stop"))
+    say(f"stopping {name}; to start it again: pinode ps:restart -a {name}")
+    return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.argument("dyno")
+@click.pass_obj
+def ps_why(invocation: Invocation, app: str | None, dyno: str) -> int:
+    """Why a dyno is where it is, and as it is; or why there is none."""
+    name = chosen_app(invocation, app)
+    document = ApiClient(invocation).get(app_path(name, "dynos", quote(dyno, safe="")))
+    if invocation.json:
+        show_json(document)
+    else:
+        for line in document["why"]:
+            click.echo(printable(line))
+    return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.pass_obj
+def maintenance_on(invocation: Invocation, app: str | None) -> int:
+    """Answer for the app with a page that says it is being worked on; its dynos go on."""
+    return _maintenance(invocation, app, on=True)
+
+
+@click.command()
+@app_option
+@click.pass_obj
+def maintenance_off(invocation: Invocation, app: str | None) -> int:
+    """Let visitors through to the app again."""
+    return _maintenance(invocation, app, on=False)
+
+
+def _maintenance(invocation: Invocation, app: str | None, *, on: bool) -> int:
+    name = chosen_app(invocation, app)
+    document = ApiClient(invocation).request("PUT", app_path(name, "maintenance"), body={"on": on})
+    if invocation.json:
+        show_json(document)
+    if on:
+        say(f"{name} is in maintenance; to end it: pinode maintenance:off -a {name}")
+    else:
+        say(f"{name} answers again")
     return ExitCode.OK

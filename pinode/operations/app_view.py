@@ -31,8 +31,8 @@ def app_state(cluster: Cluster, app: App) -> AppState:
     """Return the app's state.
 
     new: nothing was deployed; building, starting: its first release is on the way; failed: that did not
-    succeed; live: a dyno of the live release is up; down: one should be, but none is; stopped: scaled to
-    nothing.
+    succeed; live: a dyno of the live release is up; down: one should be, but none is; stopped: by
+    somebody, or scaled to nothing.
     """
     registry = cluster.state.registry
     if app.live_version is None:
@@ -42,7 +42,7 @@ def app_state(cluster: Cluster, app: App) -> AppState:
             return "starting"
         return "failed" if registry.builds(app.name) or registry.releases(app.name) else "new"
     wanted = {kind for kind, quantity in app.formation.items() if quantity > 0}
-    if not wanted:
+    if app.is_stopped or not wanted:
         return "stopped"
     kind = "web" if "web" in wanted else min(wanted)
     live = [

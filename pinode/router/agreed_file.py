@@ -20,7 +20,13 @@ VERSION = 1
 def write_agreed(directory: Path, agreed: Sequence[AgreedApp]) -> None:
     """Note it, whole or not at all."""
     rows = [
-        [app.app, app.port_index, [[dyno.placement, dyno.node_id] for dyno in app.dynos]] for app in agreed
+        [
+            app.app,
+            app.port_index,
+            [[dyno.placement, dyno.node_id] for dyno in app.dynos],
+            app.in_maintenance,
+        ]
+        for app in agreed
     ]
     draft = directory / f"{FILE_NAME}.new"
     draft.write_bytes(msgpack.packb([VERSION, rows]))
@@ -32,8 +38,8 @@ def read_agreed(directory: Path) -> tuple[AgreedApp, ...]:
     try:
         _, rows, *_ = msgpack.unpackb((directory / FILE_NAME).read_bytes())
         return tuple(
-            AgreedApp(app, port_index, tuple(AgreedDyno(*dyno[:2]) for dyno in dynos))
-            for app, port_index, dynos, *_ in rows
+            AgreedApp(app, port_index, tuple(AgreedDyno(*dyno[:2]) for dyno in dynos), in_maintenance)
+            for app, port_index, dynos, in_maintenance, *_ in rows
         )
     except FileNotFoundError:
         return ()

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from pinode.router.answers import bad_request, text_answer, unknown_host
+from pinode.router.answers import bad_request, in_maintenance, text_answer, unknown_host
 from pinode.router.door import Door
 from pinode.router.exchange import Exchange
 from pinode.router.forwarding import (
@@ -124,6 +124,9 @@ class ClientConnection(asyncio.Protocol):
                     404, unknown_host(request.host.decode("latin-1")), is_head=request.method == b"HEAD"
                 )
                 return
+            if self._proxy.routing.is_in_maintenance(found):
+                self.refuse_with(in_maintenance(found, is_head=request.method == b"HEAD"))
+                return
             app = found
             lines = client_lines(request, self._origin())
         exchange = Exchange(self._proxy.routing, self, request, lines, app=app, placement=placement)
@@ -208,8 +211,12 @@ class ClientConnection(asyncio.Protocol):
 
     def refuse(self, status: int, text: str, *, is_head: bool = False) -> None:
         """Answer by ourselves, and close."""
+        self.refuse_with(text_answer(status, text, is_head=is_head))
+
+    def refuse_with(self, answer: bytes) -> None:
+        """Send this whole answer, and close."""
         self._exchange = None
-        self.write(text_answer(status, text, is_head=is_head))
+        self.write(answer)
         self._linger(request_is_whole=False)
 
     def _linger(self, request_is_whole: bool) -> None:

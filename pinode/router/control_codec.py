@@ -85,6 +85,7 @@ def _plain_table(table: RouteTable) -> dict[str, Any]:
             app.port,
             app.expected,
             [[r.placement, r.node_id, r.host, r.router_port, r.local_port] for r in app.routes],
+            app.in_maintenance,
         ]
         for app in table.apps
     ]
@@ -93,8 +94,14 @@ def _plain_table(table: RouteTable) -> dict[str, Any]:
 
 def _read_routes(fields: dict[str, Any]) -> UseRoutes:
     apps = tuple(
-        AppRoutes(app=app, port=port, expected=expected, routes=tuple(Route(*route[:5]) for route in routes))
-        for app, port, expected, routes, *_ in fields["apps"]
+        AppRoutes(
+            app=app,
+            port=port,
+            expected=expected,
+            routes=tuple(Route(*route[:5]) for route in routes),
+            in_maintenance=in_maintenance,
+        )
+        for app, port, expected, routes, in_maintenance, *_ in fields["apps"]
     )
     return UseRoutes(table=RouteTable(apps=apps))
 

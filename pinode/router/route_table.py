@@ -28,6 +28,7 @@ class AgreedApp:
     app: str
     port_index: int
     dynos: tuple[AgreedDyno, ...] = ()
+    in_maintenance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class AppRoutes:
     port: int
     expected: int = 0
     routes: tuple[Route, ...] = ()
+    in_maintenance: bool = False  # answered with a page of the router's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def agreed_apps(registry: Registry) -> tuple[AgreedApp, ...]:
         AgreedApp(
             app=app.name,
             port_index=app.port_index,
+            in_maintenance=app.in_maintenance,
             dynos=tuple(
                 AgreedDyno(placement=placement.number, node_id=placement.node_id)
                 for placement in registry.placements_of(app.name)
@@ -103,5 +106,13 @@ def build(
                 )
             )
         port = first_port + app.port_index
-        apps.append(AppRoutes(app=app.app, port=port, expected=len(app.dynos), routes=tuple(routes)))
+        apps.append(
+            AppRoutes(
+                app=app.app,
+                port=port,
+                expected=len(app.dynos),
+                routes=tuple(routes),
+                in_maintenance=app.in_maintenance,
+            )
+        )
     return RouteTable(apps=tuple(apps))

@@ -55,6 +55,11 @@ class Routing:
         app = name.decode("latin-1")
         return app if domain == self._domain and app in self._apps else None
 
+    def is_in_maintenance(self, app: str) -> bool:
+        """Whether its owner wants nobody to be let through to it now."""
+        known = self._apps.get(app)
+        return known is not None and known.in_maintenance
+
     def choose(self, app: str, placement: int | None, tried: set[int]) -> Route | None:
         """The next dyno to ask: a local one, else one behind a router that works, else any; in turns."""
         if placement is not None:

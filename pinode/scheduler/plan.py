@@ -89,6 +89,8 @@ class _Planning:
         commands = self._fill(app, live) if live is not None else []
         if pending is not None:
             commands += self._run_command(pending) if _owes_command(pending) else self._fill(app, pending)
+        elif live is not None and not commands:
+            commands += self._restart(live)
         return commands + self._retire(app, live)
 
     def _verdict(self, app: App, release: Release) -> RegistryCommand | None:
@@ -200,6 +202,22 @@ class _Planning:
             )
         ]
 
+    def _restart(self, release: Release) -> list[RegistryCommand]:
+        """Replace what is to restart: of each process type one dyno, when none of the others is starting."""
+        commands: list[RegistryCommand] = []
+        for process_type in sorted(release.process_types):
+            dynos = [one for one in self._placements(release) if one.process_type == process_type]
+            marked = [one for one in dynos if one.is_to_restart]
+            if marked and not any(self._is_starting(one) for one in dynos if not one.is_to_restart):
+                commands.append(_in_place(marked[0]))
+        return commands
+
+    def _is_starting(self, placement: Placement) -> bool:
+        report = self._report(placement)
+        return self._is_in_reach(placement.node_id) and (
+            report is None or report.state in ("fetching", "starting")
+        )
+
     def _retire(self, app: App, live: Release | None) -> list[RegistryCommand]:
         """Unplace the dynos of a release that was superseded, once the routes have left them."""
         old = [one for one in self._registry.placements_of(app.name) if self._is_superseded(one)]
@@ -246,6 +264,18 @@ class _Planning:
         self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)
 
 
+def _in_place(placement: Placement) -> Place:
+    """The same dyno anew, on the same node, which has its slug."""
+    return Place(
+        app=placement.app,
+        version=placement.version,
+        process_type=placement.process_type,
+        ordinal=placement.ordinal,
+        node_id=placement.node_id,
+        replaces=placement.number,
+    )
+
+
 def _owes_command(release: Release) -> bool:
     """Whether its `release:` command has yet to end well."""
     return RELEASE_TYPE in release.process_types and release.command_state != "succeeded"
@@ -253,6 +283,8 @@ def _owes_command(release: Release) -> bool:
 
 def _wanted(app: App, release: Release) -> list[Slot]:
     """The dynos that the formation asks of this release, in order."""
+    if app.is_stopped:
+        return []
     return [
         (process_type, ordinal)
         for process_type in sorted(release.process_types)

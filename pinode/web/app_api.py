@@ -10,14 +10,13 @@ from builders.errors import InvalidRequest
 from builders.git_url import GitUrl, check_git_url
 from pinode.apps.app import App
 from pinode.apps.checks import check_app_name, check_config_name, check_process_type, check_quantities
-from pinode.apps.commands import CreateApp, DestroyApp, SetConfig, SetFormation
+from pinode.apps.commands import CreateApp, DestroyApp, SetConfig, SetFormation, SetMaintenance
 from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 from pinode.logs.app_log import follow, tail
-from pinode.operations.app_view import dynos
 from pinode.web.caller import Caller, caller_of
-from pinode.web.documents import app_document, dyno_document
+from pinode.web.documents import app_document
 from pinode.web.messages import (
     LONE_SURROGATE,
     answer,
@@ -103,11 +102,17 @@ async def change_formation(request: web.Request) -> web.StreamResponse:
     return await show_formation(_again(request))
 
 
-async def list_dynos(request: web.Request) -> web.StreamResponse:
-    """GET …/dynos"""
-    cluster = site_of(request).cluster
-    found = dynos(cluster, managed_app(request).name)
-    return list_answer(request, [dyno_document(cluster, dyno) for dyno in found])
+async def set_maintenance(request: web.Request) -> web.StreamResponse:
+    """PUT …/maintenance {on: true or false}"""
+    body = await json_body(request)
+    only(body, "on")
+    if not isinstance(body.get("on"), bool):
+        raise InvalidInput(f"on is {shown(body.get('on'))}, neither true nor false.")
+    app = managed_app(request)
+    await site_of(request).cluster.execute(
+        SetMaintenance(app=app.name, on=body["on"], actor=caller(request).name)
+    )
+    return await show_app(_again(request))
 
 
 async def show_logs(request: web.Request) -> web.StreamResponse:

@@ -43,7 +43,7 @@ async def show_apps(request: web.Request) -> web.StreamResponse:
 
 async def show_new_app(request: web.Request) -> web.StreamResponse:
     """GET /apps/new"""
-    return _new_app_page(request, {})
+    return _newapp_page(request, {})
 
 
 async def create_app(request: web.Request) -> web.StreamResponse:
@@ -57,16 +57,14 @@ async def create_app(request: web.Request) -> web.StreamResponse:
     except REFUSALS as error:
         app = cluster.state.registry.app(name)
         if app is None or app.owner != who.name or app.git_url is not None:
-            return _new_app_page(request, form, problem_of(error))
-        return await _app_page(
-            request, app, form, problem_of(error)
-        )  # it is there, and can be deployed again
+            return _newapp_page(request, form, problem_of(error))
+        return await app_page(request, app, form, problem_of(error))  # it is there, and can be deployed again
     raise web.HTTPSeeOther(f"/apps/{name}")
 
 
 async def show_app(request: web.Request) -> web.StreamResponse:
     """GET /apps/{app}"""
-    return await _app_page(request, managed_app(request), {})
+    return await app_page(request, managed_app(request), {})
 
 
 async def deploy(request: web.Request) -> web.StreamResponse:
@@ -77,7 +75,7 @@ async def deploy(request: web.Request) -> web.StreamResponse:
             site_of(request).cluster, app=app.name, actor=who.name, is_admin=who.is_admin, **_wanted(form)
         )
     except REFUSALS as error:
-        return await _app_page(request, app, form, problem_of(error))
+        return await app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther(f"/apps/{app.name}?note=deployed")
 
 
@@ -92,7 +90,7 @@ async def scale(request: web.Request) -> web.StreamResponse:
         }
         await scale_app(site_of(request).cluster, caller(request), app, quantities)
     except REFUSALS as error:
-        return await _app_page(request, app, form, problem_of(error))
+        return await app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther(f"/apps/{app.name}?note=scaled#dynos-card")
 
 
@@ -104,7 +102,7 @@ async def change_config(request: web.Request) -> web.StreamResponse:
     try:
         await set_config(site_of(request).cluster, caller(request), app, changes)
     except REFUSALS as error:
-        return await _app_page(request, app, form, problem_of(error))
+        return await app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther(f"/apps/{app.name}?note=configured#config")
 
 
@@ -117,7 +115,7 @@ async def roll_back(request: web.Request) -> web.StreamResponse:
             raise InvalidInput(f"{shown(text)} is not the number of a release.")
         await roll_back_to(site_of(request).cluster, caller(request), app, int(text))
     except REFUSALS as error:
-        return await _app_page(request, app, form, problem_of(error))
+        return await app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther(f"/apps/{app.name}?note=rolled-back#releases-title")
 
 
@@ -131,7 +129,7 @@ async def destroy(request: web.Request) -> web.StreamResponse:
             )
         await site_of(request).cluster.execute(DestroyApp(name=app.name, actor=caller(request).name))
     except REFUSALS as error:
-        return await _app_page(request, app, form, problem_of(error))
+        return await app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther("/?note=destroyed")
 
 
@@ -164,16 +162,17 @@ def _quantity(text: str) -> int:
     return int(text)
 
 
-def _new_app_page(request: web.Request, form: dict[str, str], error: Problem | None = None) -> web.Response:
+def _newapp_page(request: web.Request, form: dict[str, str], error: Problem | None = None) -> web.Response:
     values = {name: form.get(name, "") for name in ("name", "git_url", "ref", "dir")}
     return show(
         request, "new_app", code=error.status if error else 200, section="Apps", values=values, error=error
     )
 
 
-async def _app_page(
+async def app_page(
     request: web.Request, app: App, form: dict[str, str], error: Problem | None = None
 ) -> web.Response:
+    """The app with all its parts; with `error`, what was refused and what was typed."""
     cluster = site_of(request).cluster
     registry = cluster.state.registry
     builds, releases = registry.builds(app.name), registry.releases(app.name)

@@ -26,6 +26,8 @@ def app_document(cluster: Cluster, app: App) -> dict[str, Any]:
         "last_version": app.last_version,
         "building": current.id if current is not None else None,
         "formation": dict(app.formation),
+        "maintenance": app.in_maintenance,
+        "stopped": app.is_stopped,
         "created_at_ms": app.created_at_ms,
         "age_seconds": _age(cluster, app.created_at_ms),
     }
@@ -101,6 +103,7 @@ def dyno_document(cluster: Cluster, dyno: DynoView) -> dict[str, Any]:
         "restarts": report.restarts if report is not None else 0,
         "exit_code": report.exit_code if report is not None else None,
         "detail": dyno.detail,
+        "last_lines": list(report.last_lines) if report is not None else [],
         "for_seconds": _age(cluster, report.since_ms) if report is not None and report.since_ms else None,
     }
 

@@ -25,6 +25,10 @@ HEADINGS = {
 NOTES = {
     "deployed": "The build is on its way.",
     "rolled-back": "The release before is coming up again.",
+    "restart": "The dynos are started again, one after another.",
+    "stop": "The dynos are stopped. A restart, or a deploy, starts them again.",
+    "maintenance-on": "Visitors now see a page that says the app is being worked on.",
+    "maintenance-off": "Visitors see the app again.",
     "scaled": "Scaled. The dynos follow.",
     "configured": "The config vars are changed.",
     "cancelled": "The build is cancelled.",

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from pinode.apps.commands import SetConfig, SetFormation, StartReleaseCommand
+from pinode.apps.commands import RestartDynos, SetConfig, SetFormation, StartReleaseCommand, StopDynos
 from pinode.apps.errors import Refused
 from pinode.apps.placement import Placement
 from pinode.scheduler.plan import RETURN_GRACE_MS
@@ -16,7 +16,7 @@ TYPES = {"web": "x", "worker": "y", "release": "z"}
 def stir(world: ObservedWorld, random: Random) -> None:
     """Something happens: somebody deploys, scales or configures, a node dies, a dyno fails, the leader changes."""
     app = random.choice(["blog", "shop"])
-    match random.randrange(9):
+    match random.randrange(11):
         case 0 | 1:
             kinds = random.choice([("web",), ("worker",), ("web", "worker"), ("release", "web")])
             types = {name: TYPES[name] for name in kinds}
@@ -36,6 +36,11 @@ def stir(world: ObservedWorld, random: Random) -> None:
                     world.report(placement, random.choice(["up", "starting", "crashed", "failed"]))
         case 6:
             world.change_leader()
+        case 7:
+            kind = random.choice([None, "web", "worker.1"])
+            world.agreed.do(RestartDynos(app=app, dyno=kind, actor="ada"))
+        case 8:
+            world.agreed.do(StopDynos(app=app, actor="ada"))
         case _:
             world.agreed.now += random.choice([0, 100, 5_000, 100_000])
             world.execute_plan()
@@ -64,7 +69,7 @@ def test_the_plan_converges_to_the_formation_and_then_is_empty(seed: int) -> Non
         try:
             stir(world, random)
         except Refused as refused:
-            assert refused.code in ("too_many_dynos", "process_type_not_found"), refused
+            assert refused.code in ("too_many_dynos", "process_type_not_found", "dyno_not_found"), refused
 
     world.set_state("a", "alive")
     world.agreed.now += RETURN_GRACE_MS
@@ -89,11 +94,13 @@ def assert_as_agreed(world: ObservedWorld, name: str) -> None:
         for process_type in live.process_types
         if process_type != "release"
         for ordinal in range(1, app.formation.get(process_type, 0) + 1)
+        if not app.is_stopped
     }
     placed = [(one.process_type, one.ordinal) for one in registry.placements_of(name)]
     assert set(placed) == wanted and len(placed) == len(wanted)
     for placement in registry.placements_of(name):
         assert placement.version == live.version
+        assert not placement.is_to_restart
         assert world.nodes[placement.node_id].state in ("alive", "suspect")
         assert world.nodes[placement.node_id].arch == "aarch64"
 

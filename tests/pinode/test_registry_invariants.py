@@ -15,10 +15,13 @@ from pinode.apps.commands import (
     MakeReleaseLive,
     Place,
     RequestBuild,
+    RestartDynos,
     Rollback,
     SetConfig,
     SetFormation,
+    SetMaintenance,
     StartBuild,
+    StopDynos,
     Unplace,
 )
 from pinode.apps.errors import Refused
@@ -55,6 +58,8 @@ def random_step(random: Random, registry: Registry) -> Any:
         ),
         MakeReleaseLive(app=app, version=version),
         FailRelease(app=app, version=version, failure="x"),
+        RestartDynos(app=app, dyno=random.choice([None, "web", "worker.1"]), actor="ada"),
+        random.choice([StopDynos(app=app, actor="ada"), SetMaintenance(app=app, on=True, actor="ada")]),
         Rollback(app=app, version=random.choice([None, version]), actor="ada"),
         HoldSlug(digest=random.choice("12") * 64, node_id=node, holds=random.random() < 0.5),
     ]

@@ -1,10 +1,12 @@
 """Requests through the router: what reaches the dyno, what comes back, and what is refused."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from pinode.router.door import Door
+from pinode.router.route_table import RouteTable
 from pinode.router.timings import RouterTimings
 from tests.pinode.router_world import APP, OK, dyno, get, local, post, router, table
 from tests.waiting import eventually
@@ -388,3 +390,19 @@ async def test_a_client_that_goes_away_frees_the_dyno() -> None:
         writer.transport.abort()
         async with asyncio.timeout(2):
             await gone.wait()
+
+
+async def test_an_app_in_maintenance_is_answered_with_a_page_and_none_of_its_dynos_is_asked() -> None:
+    async with dyno() as serving:
+        routes = table(local(serving.port))
+        closed = RouteTable(tuple(replace(app, in_maintenance=True) for app in routes.apps))
+        async with router(closed) as running:
+            answer = await running.ask(get())
+            head = await running.ask(get().replace(b"GET", b"HEAD"))
+            running.proxy.routing.use_routes(routes)
+            again = await running.ask(get())
+
+    assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 60" in answer
+    assert b"<h1>blog is being worked on</h1>" in answer
+    assert head.startswith(b"HTTP/1.1 503 ") and b"<h1>" not in head
+    assert again.startswith(b"HTTP/1.1 200 ") and len(serving.heads) == 1

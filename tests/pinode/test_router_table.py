@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from pinode.apps.commands import CreateApp, MakeReleaseLive, Place
+from pinode.apps.commands import CreateApp, MakeReleaseLive, Place, SetMaintenance
 from pinode.apps.observed import DynoReport, NodeView
 from pinode.apps.placement import Placement
+from pinode.router.control_codec import LENGTH_BYTES, UseRoutes, decode_control, encode_control
 from pinode.router.route_table import AgreedApp, AgreedDyno, Route, RouteTable, agreed_apps, build
 from tests.pinode.fake_cluster import FakeCluster, node_view
 
@@ -96,3 +97,15 @@ def place(cluster: FakeCluster, version: int) -> Placement:
 
 def make_live(cluster: FakeCluster, version: int) -> None:
     cluster.apply(MakeReleaseLive(app="blog", version=version))
+
+
+def test_maintenance_is_agreed_and_reaches_the_table_and_its_bytes() -> None:
+    cluster = FakeCluster()
+    cluster.add_user("ada")
+    cluster.apply(CreateApp(name="blog", owner="ada"))
+    cluster.apply(SetMaintenance(app="blog", on=True, actor="ada"))
+
+    table = build(agreed_apps(cluster.state.registry), (), (), self_id="a", first_port=9000)
+
+    assert table.apps[0].in_maintenance
+    assert decode_control(encode_control(UseRoutes(table=table))[LENGTH_BYTES:]) == UseRoutes(table=table)

@@ -1,0 +1,53 @@
+"""`pinode ps:restart`, `ps:stop`, `ps:why` and `maintenance:on`: done, and said."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pinode.cli_stage import CliStage, cli_stage
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[CliStage]:
+    with cli_stage(tmp_path) as stage:
+        stage.add_app("blog")
+        stage.release("blog")
+        yield stage
+
+
+def test_restarting_says_how_many(node: CliStage) -> None:
+    ran = node.run("ps:restart", "web.1", "-a", "blog")
+
+    assert ran.code == 0 and "restarting 1 of blog" in ran.err
+    assert [one.is_to_restart for one in node.cluster.state.registry.placements()] == [True]
+    assert node.run("ps:restart", "web.7", "-a", "blog").code == 3
+    assert node.run("ps:restart", "no dyno", "-a", "blog").code == 2
+
+
+def test_a_stopped_app_is_started_again_by_a_restart(node: CliStage) -> None:
+    stopped = node.run("ps:stop", "-a", "blog")
+    app = node.cluster.state.registry.app("blog")
+    node.run("ps:restart", "-a", "blog")
+    again = node.cluster.state.registry.app("blog")
+
+    assert stopped.code == 0 and "pinode ps:restart -a blog" in stopped.err
+    assert app and again and (app.is_stopped, again.is_stopped) == (True, False)
+
+
+def test_why_gives_its_reasons_as_lines_or_as_a_document(node: CliStage) -> None:
+    lines = node.run("ps:why", "web.1", "-a", "blog")
+    document = node.run("ps:why", "web.1", "-a", "blog", "--json").document
+
+    assert lines.out.splitlines() == document["why"]
+    assert "placed on pi1" in lines.out and lines.out.endswith("It is up.\n")
+    assert node.run("ps:why", "web.9/../x", "-a", "blog").code in (2, 3)
+
+
+def test_maintenance_is_switched_on_and_off(node: CliStage) -> None:
+    on = node.run("maintenance:on", "-a", "blog")
+    shown = node.run("apps:info", "blog", "--json").document
+    off = node.run("maintenance", "off", "-a", "blog")
+
+    assert (on.code, off.code, shown["maintenance"]) == (0, 0, True)
+    assert "pinode maintenance:off -a blog" in on.err
