@@ -216,9 +216,9 @@ class Node:
         member = self._member(node_id)
         return (member.host, member.peer_port) if member else None
 
-    def _warnings(self, work: Work) -> tuple[str, ...]:
+    def _warnings(self, agreement: Agreement, work: Work) -> tuple[str, ...]:
         """What this node says of itself in everybody's `pinode status`."""
-        return (*self._facts.warnings, *work.router.warnings)
+        return (*self._facts.warnings, *work.router.warnings, *agreement.replica.warnings)
 
     async def _publish_stats(self, agreement: Agreement, work: Work) -> None:
         """Measure this machine; tell the others when it is news."""
@@ -233,7 +233,9 @@ class Node:
             if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
                 agreement.gossip.publish(encode_row(row))
                 told, told_at = row, began
-            agreement.gossip.set_meta(encode_facts(replace(self._facts, warnings=self._warnings(work))))
+            agreement.gossip.set_meta(
+                encode_facts(replace(self._facts, warnings=self._warnings(agreement, work)))
+            )
             await asyncio.sleep(MEASURE_SECONDS)
             lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
 

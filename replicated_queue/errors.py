@@ -47,6 +47,18 @@ class Busy(QueueError):
         super().__init__(f"the queue is busy and did nothing. Try again in {retry_after_seconds:.1f} s.")
 
 
+class DiskFull(Busy):
+    """The leader's disk takes no more. It hands over, so another try may find a leader that has room."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(retry_after_seconds=1.0)
+        self.where = where
+        self.args = (
+            f"nothing was done: the leader's disk is full or read-only ({where}). Free space there, "
+            "or make it writable; changes are taken again by themselves.",
+        )
+
+
 class OutcomeUnknown(QueueError):
     """The request was sent and no answer came: it may or may not be done."""
 

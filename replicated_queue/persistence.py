@@ -3,21 +3,38 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .raft.messages import HardState, Ready
 from .slow_disk import Unsynced
 from .storage.disk import Disk
+from .storage.errors import NoRoom
 from .storage.recovery import Recovered
-from .storage.wal import Wal
-from .storage.writer import WalWriter, Write
+from .storage.store import ReplicaStore
+from .storage.writer import StoreWriter, Write, WriterCallbacks
+
+
+@dataclass(frozen=True, slots=True)
+class PersistenceCallbacks:
+    """Whom the log's way to the disk tells, on the event loop."""
+
+    on_cast: Callable[[Sequence[Ready]], None]  # term and vote of these, and of all before them, are safe
+    on_durable: Callable[[Sequence[Ready]], None]  # all of these, and of all before them, is safe
+    on_room: Callable[[NoRoom | None], None]  # the disk takes no more, and why; None: it does again
+    on_failure: Callable[[BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What of a `Ready` must wait for the disk."""
+
+    for_vote: bool
+    for_log: bool
 
 
 class Persistence:
-    """The event loop's side of the log: what goes to the writer's thread, and what comes back.
-
-    `on_durable` gets Readies whose writes, and those of all Readies before them, are on the disk.
-    """
+    """The event loop's side of the store: what goes to the writer's thread, and what comes back."""
 
     def __init__(
         self,
@@ -25,35 +42,40 @@ class Persistence:
         *,
         segment_bytes: int,
         open_disk: Callable[[Path], Disk],
-        on_durable: Callable[[Sequence[Ready]], None],
-        on_failure: Callable[[BaseException], None],
+        callbacks: PersistenceCallbacks,
     ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._open_disk = open_disk
-        self._on_durable = on_durable
-        self._on_failure = on_failure
+        self._tell = callbacks
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._writer: WalWriter | None = None
+        self._writer: StoreWriter | None = None
         self._hard_state = HardState()
         self._newest = 0  # number of the newest write
-        # With the number of the write that each waits for, and since when.
+        # With the number of the write that each waits for; and since when.
+        self._uncast: deque[tuple[int, Ready]] = deque()
         self._unsynced: deque[tuple[int, Ready, float]] = deque()
 
     async def open(self) -> Recovered:
-        """Read the log and begin to write. Raises `StorageError`."""
+        """Read what is there and begin to write. Raises `StorageError`."""
         self._loop = asyncio.get_running_loop()
-        wal = await asyncio.to_thread(self._open_log)
-        recovered = wal.take_recovered()
+        store = await asyncio.to_thread(self._open_store)
+        recovered = store.take_recovered()
         self._hard_state = recovered.hard_state
-        self._writer = WalWriter(wal, on_durable=self._durable_soon, on_failure=self._fail_soon)
+        callbacks = WriterCallbacks(
+            on_cast=lambda number: self._call_in_loop(lambda: self._cast(number)),
+            on_durable=lambda number: self._call_in_loop(lambda: self._durable(number)),
+            on_room=lambda lacking: self._call_in_loop(lambda: self._tell.on_room(lacking)),
+            on_failure=lambda error: self._call_in_loop(lambda: self._tell.on_failure(error)),
+        )
+        self._writer = StoreWriter(store, callbacks)
         self._writer.start()
         return recovered
 
-    def _open_log(self) -> Wal:
+    def _open_store(self) -> ReplicaStore:
         disk = self._open_disk(self._directory)
         try:
-            return Wal(disk, segment_bytes=self._segment_bytes)
+            return ReplicaStore(disk, segment_bytes=self._segment_bytes)
         except BaseException:  # whatever it was, the lock must not outlive it
             disk.close()
             raise
@@ -66,20 +88,24 @@ class Persistence:
         _, ready, since = self._unsynced[0]
         return Unsynced(since, ready.last_index)
 
-    def write(self, ready: Ready, *, now: float) -> bool:
-        """Write what `ready` says; return whether its promises must wait for `on_durable`.
+    def write(self, ready: Ready, *, now: float) -> Waits:
+        """Write what `ready` says; return what of it must wait, for `on_cast` or for `on_durable`.
 
         A commit index alone is not worth a write: it is known again from the leader.
         """
-        self._hard_state = ready.hard_state or self._hard_state
+        before, self._hard_state = self._hard_state, ready.hard_state or self._hard_state
+        is_vote = (before.term, before.vote) != (self._hard_state.term, self._hard_state.vote)
+        waits = Waits(for_vote=is_vote or bool(self._uncast), for_log=ready.must_sync or bool(self._unsynced))
         if ready.must_sync:
             assert self._writer is not None
             self._newest += 1
-            self._writer.submit(Write(self._newest, self._hard_state, ready.entries))
-        if ready.must_sync or self._unsynced:
+            write = Write(self._newest, self._hard_state, ready.entries, is_vote_awaited=waits.for_vote)
+            self._writer.submit(write)
+        if waits.for_vote:
+            self._uncast.append((self._newest, ready))
+        if waits.for_log:
             self._unsynced.append((self._newest, ready, now))
-            return True
-        return False
+        return waits
 
     async def close(self) -> None:
         """Finish what was submitted, as long as the disk takes, and let go of the directory."""
@@ -87,21 +113,20 @@ class Persistence:
         if writer is not None:
             await asyncio.shield(asyncio.to_thread(writer.stop))
 
+    def _cast(self, number: int) -> None:
+        cast: list[Ready] = []
+        while self._uncast and self._uncast[0][0] <= number:
+            cast.append(self._uncast.popleft()[1])
+        self._tell.on_cast(cast)
+
     def _durable(self, number: int) -> None:
         durable: list[Ready] = []
         while self._unsynced and self._unsynced[0][0] <= number:
             durable.append(self._unsynced.popleft()[1])
-        self._on_durable(durable)
-
-    # On the writer's thread
-
-    def _durable_soon(self, number: int) -> None:
-        self._call_in_loop(lambda: self._durable(number))
-
-    def _fail_soon(self, error: BaseException) -> None:
-        self._call_in_loop(lambda: self._on_failure(error))
+        self._tell.on_durable(durable)
 
     def _call_in_loop(self, work: Callable[[], None]) -> None:
+        """From the writer's thread."""
         assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(work)

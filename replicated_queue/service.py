@@ -8,24 +8,26 @@ from pathlib import Path
 from random import Random
 
 from .codec import STAMP, decode_frame, encode_frame
-from .errors import Busy, JobTooLarge, MalformedMessage, NotLeader, OutcomeUnknown, QueueError
+from .errors import Busy, DiskFull, JobTooLarge, MalformedMessage, NotLeader
 from .interfaces import StateMachine, Transport
-from .persistence import Persistence
+from .leadership import Leadership, LeadershipCallback
+from .persistence import Persistence, PersistenceCallbacks
+from .proposals import Proposals, fail
 from .raft.joining import join_appends, newest_acknowledgements
 from .raft.log import RaftLog
 from .raft.membership import Membership
-from .raft.messages import Append, AppendRejected, AppendResponse, Message, Ready, Role
+from .raft.messages import Append, AppendRejected, AppendResponse, Message, Ready, Role, VoteResponse
 from .raft.raft import Raft
 from .replica import Replica
 from .settings import ReplicaSettings, raft_config
 from .slow_disk import DiskWatch
 from .storage.disk import Disk, RealDisk
+from .storage.errors import NoRoom
 from .storage.recovery import Recovered
 
 logger = logging.getLogger(__name__)
 
 AppliedCallback = Callable[[int, bytes, bytes], None]  # index, command, result
-LeadershipCallback = Callable[[bool, int], None]  # is_leader, term
 
 
 class ReplicaService:
@@ -58,23 +60,22 @@ class ReplicaService:
             directory,
             segment_bytes=settings.segment_bytes,
             open_disk=open_disk,
-            on_durable=self._on_durable,
-            on_failure=self._fail,
+            callbacks=PersistenceCallbacks(
+                on_cast=self._on_cast,
+                on_durable=self._on_durable,
+                on_room=self._on_room,
+                on_failure=self._fail,
+            ),
         )
         self._disk_watch = DiskWatch()
+        self._lacking: NoRoom | None = None  # why the disk takes no more
         self._failed: asyncio.Future[None] | None = None
         self._is_turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._proposals: list[tuple[bytes, asyncio.Future[bytes]]] = []  # of this turn
-        self._proposed_bytes = 0
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}  # by index, in order
-        self._announced_term = 0  # the term in which we said to lead; 0: we did not
+        self._proposals = Proposals()
+        self._leadership = Leadership()
         self._applied_callbacks: list[AppliedCallback] = []
-        self._leadership_callbacks: list[LeadershipCallback] = []
-        self._leader_callbacks: list[Callable[[], None]] = []
-        self._told_leader: int | None = None
-        self._handed_over: list[asyncio.Future[None]] = []
 
     async def run(self) -> None:
         """Run until cancelled. Raises `StorageError` when the disk fails or its log is damaged."""
@@ -108,8 +109,8 @@ class ReplicaService:
     def propose(self, data: bytes) -> asyncio.Future[bytes]:
         """Propose one command. The future has its result once it is committed and applied here.
 
-        Raises `NotLeader` or `Busy` at once, with nothing done. The future fails with `OutcomeUnknown` when
-        leadership is lost before the command was committed.
+        Raises `NotLeader`, `Busy` or `DiskFull` at once, with nothing done. The future fails with
+        `OutcomeUnknown` when leadership is lost before the command was committed.
         """
         settings, replica = self._settings, self._replica
         if replica is None or self._loop is None or replica.raft.role is not Role.LEADER:
@@ -117,14 +118,14 @@ class ReplicaService:
         size = len(data) + STAMP.size
         if size > settings.max_entry_bytes:
             raise JobTooLarge(what="the command", size_bytes=size, bound_bytes=settings.max_entry_bytes)
-        uncommitted = replica.uncommitted_bytes + self._proposed_bytes
+        if self._lacking is not None:
+            raise DiskFull(str(self._lacking.path))
+        uncommitted = replica.uncommitted_bytes + self._proposals.new_bytes
         if (uncommitted and uncommitted + size > settings.max_uncommitted_bytes) or (
-            len(self._proposals) + len(self._waiting) >= settings.max_uncommitted_proposals
+            len(self._proposals) >= settings.max_uncommitted_proposals
         ):
             raise Busy
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        self._proposals.append((data, future))
-        self._proposed_bytes += size
+        future = self._proposals.add(data, size_bytes=size)
         self._wake()
         return future
 
@@ -174,27 +175,31 @@ class ReplicaService:
         replica = self._replica
         return replica.seconds_since_leader(self._clock()) if replica is not None else float("inf")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should hear of this replica, each with what to do."""
+        return (f"it leads nothing and takes no changes: {self._lacking}",) if self._lacking else ()
+
     def on_applied(self, callback: AppliedCallback) -> None:
         """Call back for each command applied here, in order, on every replica."""
         self._applied_callbacks.append(callback)
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
         """Call back with True once this replica leads and has applied its no-op, False when that ends."""
-        self._leadership_callbacks.append(callback)
+        self._leadership.callbacks.append(callback)
 
     def on_leader(self, callback: Callable[[], None]) -> None:
         """Call back whenever `leader_id` is another than before, None included."""
-        self._leader_callbacks.append(callback)
+        self._leadership.leader_callbacks.append(callback)
 
     async def transfer_leadership(self, to: int | None = None) -> None:
         """Hand leadership to `to` or to the best voter, and wait until done, at most an election timeout.
 
         Raises `NotLeader`. Look at `is_leader` for whether it went well: `to` may be behind or away.
         """
-        if self._replica is None or self._replica.raft.replication is None or self._loop is None:
+        if self._replica is None or self._replica.raft.replication is None:
             raise NotLeader(self.leader_id)
-        handed_over: asyncio.Future[None] = self._loop.create_future()
-        self._handed_over.append(handed_over)
+        handed_over = self._leadership.until_handed_over()
         successor = to or self._replica.raft.replication.best_successor()
         self._replica.raft.transfer_leadership(successor)
         self._wake()
@@ -232,12 +237,8 @@ class ReplicaService:
         if self._timer is not None:
             self._timer.cancel()
         self._replica = None
-        for _, future in self._proposals:
-            _fail(future, NotLeader())
-        self._proposals = []
-        self._give_up_waiting()
-        if self._announced_term:
-            self._announce_end()
+        self._proposals.close()
+        self._leadership.end()
         await self._persistence.close()
 
     def _fail(self, error: BaseException) -> None:
@@ -273,12 +274,12 @@ class ReplicaService:
         replica, now = self._replica, self._clock()
         replica.tick(now)
         self._watch_disk(replica, now)
-        if self._proposals:
+        if self._proposals.has_new:
             self._propose_all(replica, now)
         ready = replica.ready()
         if ready is not None:
             self._perform(replica, ready, now)
-        self._announce(replica)
+        self._leadership.announce(replica)
         if replica.raft.has_ready:
             self._wake()
         self._arm(replica, now)
@@ -287,40 +288,60 @@ class ReplicaService:
         replication = replica.raft.replication
         if replication is None:
             return
-        slow = self._disk_watch.judge(replication, self._persistence.oldest_unsynced, now=now)
-        if slow is not None:
-            logger.warning(
-                "disk slow waited_seconds=%.1f successor=%016x", slow.waited_seconds, slow.successor
-            )
-            if slow.successor:
-                replica.raft.transfer_leadership(slow.successor)
+        oldest = self._persistence.oldest_unsynced
+        trouble = self._disk_watch.judge(replication, oldest, is_full=self._lacking is not None, now=now)
+        if trouble is not None:
+            logger.warning("disk %s successor=%016x", trouble.reason, trouble.successor)
+            if trouble.successor:
+                replica.raft.transfer_leadership(trouble.successor)
 
     def _propose_all(self, replica: Replica, now: float) -> None:
-        proposals, self._proposals, self._proposed_bytes = self._proposals, [], 0
+        proposed = self._proposals.take_new()
         try:
-            first = replica.propose([data for data, _ in proposals], now=now)
+            first = replica.propose([data for data, _ in proposed], now=now)
         except (NotLeader, Busy) as error:
-            for _, future in proposals:
-                _fail(future, error)
+            for _, future in proposed:
+                fail(future, error)
             return
-        for index, (_, future) in enumerate(proposals, first):
-            self._waiting[index] = future
+        self._proposals.appended(first, proposed)
 
     def _perform(self, replica: Replica, ready: Ready, now: float) -> None:
-        must_wait = self._persistence.write(ready, now=now)
+        waits = self._persistence.write(ready, now=now)
         if ready.messages:
             max_bytes = self._settings.max_append_bytes
             self._send(join_appends(ready.messages, max_bytes=max_bytes), replica.cluster_time(now))
-        if not must_wait:
+        if not waits.for_vote:
+            self._send_votes(replica, [ready], now)
+        if not waits.for_log:
             self._keep_promises(replica, [ready], now)
         if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
-            self._give_up_waiting()
+            self._proposals.give_up_waiting()
         for applied in replica.apply(ready.committed):
-            future = self._waiting.pop(applied.index, None)
-            if future is not None and not future.done():
-                future.set_result(applied.result)
+            self._proposals.applied(applied.index, applied.result)
             for callback in self._applied_callbacks:
                 callback(applied.index, applied.command, applied.result)
+
+    def _on_room(self, lacking: NoRoom | None) -> None:
+        self._lacking = lacking
+        if lacking is not None:
+            logger.error("disk full, no changes are taken reason=%s", lacking)
+        else:
+            logger.info("disk has room again")
+        self._wake()
+
+    def _on_cast(self, cast: Sequence[Ready]) -> None:
+        """Term and vote are on the disk; entries may still be on their way, or wait for room."""
+        if self._replica is None or not cast:
+            return
+        replica, now = self._replica, self._clock()
+
+        def count() -> None:
+            self._send_votes(replica, cast, now)
+            for ready in cast:
+                replica.raft.persisted(ready.term, 0)
+
+        self._guard(count)
+        self._wake()
 
     def _on_durable(self, durable: Sequence[Ready]) -> None:
         if self._replica is not None and durable:
@@ -328,8 +349,18 @@ class ReplicaService:
             self._guard(lambda: self._keep_promises(replica, durable, now))
             self._wake()
 
+    def _send_votes(self, replica: Replica, cast: Sequence[Ready], now: float) -> None:
+        votes = [vote for ready in cast for vote in ready.promises if isinstance(vote, VoteResponse)]
+        if votes:
+            self._send(votes, replica.cluster_time(now))
+
     def _keep_promises(self, replica: Replica, durable: Sequence[Ready], now: float) -> None:
-        promises = [promise for ready in durable for promise in ready.promises]
+        promises = [
+            promise
+            for ready in durable
+            for promise in ready.promises
+            if not isinstance(promise, VoteResponse)
+        ]
         if promises:
             self._send(newest_acknowledgements(promises), replica.cluster_time(now))
         for ready in durable:
@@ -359,42 +390,3 @@ class ReplicaService:
         assert self._loop is not None
         self._timer_at = deadline
         self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
-
-    # Who leads
-
-    def _announce(self, replica: Replica) -> None:
-        term = replica.raft.term if replica.is_leading else 0
-        if self._announced_term and self._announced_term != term:
-            self._announce_end()
-        if term and not self._announced_term:
-            self._announced_term = term
-            logger.info("leading term=%d last_index=%d", term, self.last_index)
-            for callback in self._leadership_callbacks:
-                callback(True, term)
-        if self._told_leader != self.leader_id:
-            self._told_leader = self.leader_id
-            for told in self._leader_callbacks:
-                told()
-        if replica.raft.role is not Role.LEADER:
-            for waiter in self._handed_over:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._handed_over = []
-
-    def _announce_end(self) -> None:
-        term, self._announced_term = self._announced_term, 0
-        logger.info("no longer leading term=%d", term)
-        for callback in self._leadership_callbacks:
-            callback(False, term)
-
-    def _give_up_waiting(self) -> None:
-        """Whoever leads next may commit what we proposed, or not."""
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            _fail(future, OutcomeUnknown("the command"))
-
-
-def _fail(future: asyncio.Future[bytes], error: QueueError) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # who stopped waiting for it need not be told

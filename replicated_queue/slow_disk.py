@@ -1,4 +1,4 @@
-"""A leader whose disk stalls gives leadership away: SD cards stand still for seconds. Pure."""
+"""A leader whose disk stalls or is full gives leadership away: SD cards stand still for seconds. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from .raft.replication import Replication
 
 SLOW_SECONDS = 1.0  # a write that waits for longer means a disk that stalls
 PAUSE_SECONDS = 30.0  # between two verdicts, so that two slow disks do not play ball with the group
+FULL_PAUSE_SECONDS = 5.0  # the same for full disks: while they lead, nothing is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,10 @@ class Unsynced:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowDisk:
-    """The leader's disk stalls; `successor` is who should lead, 0 if nobody is fit to."""
+class DiskTrouble:
+    """The leader's disk stalls or is full; `successor` is who should lead, 0 if nobody is fit to."""
 
-    waited_seconds: float
+    reason: str  # as the log says it
     successor: int
 
 
@@ -32,16 +33,19 @@ class DiskWatch:
         self._quiet_until = float("-inf")
 
     def judge(
-        self, replication: Replication | None, oldest: Unsynced | None, *, now: float
-    ) -> SlowDisk | None:
+        self, replication: Replication | None, oldest: Unsynced | None, *, is_full: bool, now: float
+    ) -> DiskTrouble | None:
         """Whether our leadership should go, and to whom; None while all is well or was said a moment ago."""
-        if replication is None or oldest is None:
+        if replication is None or now < self._quiet_until:
             return None
-        if now - oldest.since <= SLOW_SECONDS or now < self._quiet_until:
+        if is_full:
+            self._quiet_until = now + FULL_PAUSE_SECONDS
+            return DiskTrouble("full", replication.best_successor())
+        if oldest is None or now - oldest.since <= SLOW_SECONDS:
             return None
         self._quiet_until = now + PAUSE_SECONDS
         fit = sorted(_synced_more(replication, oldest.last_index))
-        return SlowDisk(now - oldest.since, fit[-1][1] if fit else 0)
+        return DiskTrouble(f"slow waited_seconds={now - oldest.since:.1f}", fit[-1][1] if fit else 0)
 
 
 def _synced_more(replication: Replication, last_index: int) -> Iterable[tuple[int, int]]:

@@ -35,6 +35,7 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     PinodeError: (400, ""),
     queue_errors.NoQuorum: (503, "no_leader"),
     queue_errors.NotLeader: (503, "no_leader"),
+    queue_errors.DiskFull: (503, "disk_full"),
     queue_errors.Busy: (503, "busy"),
     queue_errors.OutcomeUnknown: (504, "outcome_unknown"),
     queue_errors.QueueFull: (503, "queue_full"),

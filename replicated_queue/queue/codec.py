@@ -108,6 +108,7 @@ _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     35: (errors.OutcomeUnknown, ("what",)),
     36: (errors.NotAuthorized, ()),
     37: (errors.MalformedMessage, ("reason",)),
+    38: (errors.DiskFull, ("where",)),
 }
 _ERROR_CODES: Final = {shape[0]: code for code, shape in _ERRORS.items()}
 

@@ -1,32 +1,52 @@
-"""The disk as the log sees it, small enough to be simulated: files of fixed size, written in place, synced.
+"""The disk as a replica sees it, small enough to be simulated: one directory, and each operation by itself.
 
-Everything raises `DiskFailed` where the system refuses: after a failed sync nobody knows what the disk holds.
+What is built of these operations (`segments.py`, `ballot.py`, `wal.py`) says in which order they must be on
+the disk; the simulated disk of the tests cuts the power between any two.
+
+`NoRoom` says that the system refused an operation as a whole: nothing was written, and nothing is in doubt.
+Everything else raises `DiskFailed`: after a failed sync nobody knows what the disk holds.
 """
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import Protocol
 
-from .errors import DirectoryLocked, DiskFailed
+from .errors import DirectoryLocked, DiskFailed, NoRoom
 
-ZEROS_BYTES = 256 * 1024
+LOCK_NAME = "lock"
+NO_ROOM = {ENOSPC, EDQUOT, EROFS}
 
 
 class DiskFile(Protocol):
-    """One file of fixed size."""
+    """One open file."""
 
     @property
     def name(self) -> str:
         """What an error message calls it."""
         ...
 
-    def read(self) -> bytes:
-        """All of it."""
+    @property
+    def size_bytes(self) -> int:
+        """How long it is now."""
+        ...
+
+    def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
+        """Its bytes from `offset` on, fewer at its end."""
+        ...
+
+    def reserve(self, size_bytes: int) -> None:
+        """Make it that long, of zeros. Raises `NoRoom`."""
         ...
 
     def write_at(self, offset: int, data: bytes) -> None:
-        """Write; it may reach the disk at any time, in any order, in part, or never, until `sync` returns."""
+        """Write; it may reach the disk at any time, in any order, in part, or never, until `sync` returns.
+
+        Raises `NoRoom`; some of the bytes may be written then, and must be written again.
+        """
         ...
 
     def sync(self) -> None:
@@ -39,7 +59,8 @@ class DiskFile(Protocol):
 
 
 class Disk(Protocol):
-    """One directory of such files, held by one process."""
+    """One directory, held by one process. Names that were made, changed or removed are on the disk only
+    after `sync_names`."""
 
     def names(self) -> list[str]:
         """The files that are there, sorted."""
@@ -49,13 +70,43 @@ class Disk(Protocol):
         """An existing file."""
         ...
 
-    def create(self, name: str, *, size_bytes: int) -> DiskFile:
-        """A file of zeros. Its bytes and its name are on the disk when this returns."""
+    def create(self, name: str) -> DiskFile:
+        """An empty file, in place of what had that name. Raises `NoRoom`."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, in place of what had that one. Raises `NoRoom` on a read-only disk."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is removed already. Raises `NoRoom` on a read-only disk."""
+        ...
+
+    def sync_names(self) -> None:
+        """Return when the names are on the disk."""
         ...
 
     def close(self) -> None:
         """Let another process have the directory."""
         ...
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What the system answers, in the words of this package."""
+    try:
+        yield
+    except OSError as error:
+        raise (NoRoom if error.errno in NO_ROOM else DiskFailed)(path, error) from error
+
+
+@contextmanager
+def _failures(path: Path) -> Iterator[None]:
+    """The same where even a full disk leaves in doubt what is written: a sync that failed."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskFailed(path, error) from error
 
 
 class RealFile:
@@ -69,26 +120,34 @@ class RealFile:
     def name(self) -> str:
         return str(self._path)
 
-    def read(self) -> bytes:
-        try:
-            return self._path.read_bytes()
-        except OSError as error:
-            raise DiskFailed(self._path, error) from error
+    @property
+    def size_bytes(self) -> int:
+        with _failures(self._path):
+            return os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
+        wanted = self.size_bytes - offset if size_bytes is None else size_bytes
+        parts: list[bytes] = []
+        with _failures(self._path):
+            while wanted > 0 and (part := os.pread(self._descriptor, wanted, offset)):
+                parts.append(part)
+                offset, wanted = offset + len(part), wanted - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def reserve(self, size_bytes: int) -> None:
+        with _refusals(self._path):
+            os.posix_fallocate(self._descriptor, 0, size_bytes)
 
     def write_at(self, offset: int, data: bytes) -> None:
         rest = memoryview(data)
-        try:
+        with _refusals(self._path):
             while rest:
                 written = os.pwrite(self._descriptor, rest, offset)
                 rest, offset = rest[written:], offset + written
-        except OSError as error:
-            raise DiskFailed(self._path, error) from error
 
     def sync(self) -> None:
-        try:
+        with _failures(self._path):
             os.fdatasync(self._descriptor)
-        except OSError as error:
-            raise DiskFailed(self._path, error) from error
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -99,14 +158,12 @@ class RealDisk:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        try:
+        with _refusals(directory):
             is_new = not directory.exists()
             directory.mkdir(parents=True, exist_ok=True)
             if is_new:
                 _sync_directory(directory.parent)
-            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise DiskFailed(directory, error) from error
+            self._lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -114,34 +171,32 @@ class RealDisk:
             raise DirectoryLocked(directory) from error
 
     def names(self) -> list[str]:
-        try:
-            return sorted(path.name for path in self._directory.iterdir() if path.suffix == ".wal")
-        except OSError as error:
-            raise DiskFailed(self._directory, error) from error
+        with _failures(self._directory):
+            found = [path.name for path in self._directory.iterdir() if path.is_file()]
+        return sorted(name for name in found if name != LOCK_NAME)
 
     def open(self, name: str) -> RealFile:
         path = self._directory / name
-        try:
+        with _refusals(path):
             return RealFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        except OSError as error:
-            raise DiskFailed(path, error) from error
 
-    def create(self, name: str, *, size_bytes: int) -> RealFile:
+    def create(self, name: str) -> RealFile:
         path = self._directory / name
-        temporary = path.with_suffix(".new")
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            file = RealFile(path, os.open(temporary, flags, 0o600))
-            # Real zeros: with blocks only reserved, each first write would change metadata as well.
-            zeros = bytes(min(size_bytes, ZEROS_BYTES))
-            for offset in range(0, size_bytes, len(zeros)):
-                file.write_at(offset, zeros[: size_bytes - offset])
-            file.sync()
-            os.rename(temporary, path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with _refusals(path):
+            return RealFile(path, os.open(path, flags, 0o600))
+
+    def rename(self, old: str, new: str) -> None:
+        with _refusals(self._directory / new):
+            os.rename(self._directory / old, self._directory / new)
+
+    def remove(self, name: str) -> None:
+        with _refusals(self._directory / name):
+            (self._directory / name).unlink(missing_ok=True)
+
+    def sync_names(self) -> None:
+        with _failures(self._directory):
             _sync_directory(self._directory)
-        except OSError as error:
-            raise DiskFailed(path, error) from error
-        return file
 
     def close(self) -> None:
         os.close(self._lock)

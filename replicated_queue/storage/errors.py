@@ -23,7 +23,19 @@ class DiskFailed(StorageError):
     def __init__(self, path: object, reason: object) -> None:
         super().__init__(
             f"writing {path} failed ({reason}); the node stops, because it can no longer keep its promises. "
-            "Check the disk (full, read-only, worn out?), then start it again."
+            "Check the disk (worn out, pulled out?), then start it again."
+        )
+
+
+class NoRoom(StorageError):
+    """The disk refused to take more; nothing is in doubt. While a replica runs, it waits for room."""
+
+    def __init__(self, path: object, reason: object) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"there is no room for {path} ({reason}). "
+            "Free space on that disk, or make it writable; what was promised is safe."
         )
 
 

@@ -8,11 +8,7 @@ from ..raft.messages import Entry, HardState
 from .batch import HEADER_BYTES, MAGIC, Header, payload_of, read_header
 from .disk import Disk, DiskFile
 from .errors import CorruptLog
-
-
-def segment_name(number: int) -> str:
-    """File name of a segment; the first is 1."""
-    return f"{number:016x}.wal"
+from .segments import SUFFIX, make_segment, segment_name, write_zeros
 
 
 @dataclass(slots=True)
@@ -32,6 +28,13 @@ class Recovered:
                 del self.entries[first - 1 :]
                 self.entries.extend(record.entries)
             self.hard_state = record.hard_state
+
+    def give_vote(self, term: int, vote: int) -> None:
+        """What the ballot says. Raises `CorruptLog` if it is older than the log."""
+        if term < self.hard_state.term:
+            reason = f"it ends in term {term}, the log knows term {self.hard_state.term}"
+            raise CorruptLog("the ballot", offset=0, reason=reason)
+        self.hard_state = HardState(term, vote, self.hard_state.commit)
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class Recovery:
 
     def run(self) -> None:
         """Read, judge, repair. Raises `CorruptLog`, `NewerLogFormat`, `DiskFailed`."""
-        names = self._disk.names()
+        names = [name for name in self._disk.names() if name.endswith(SUFFIX)]
         wanted = [segment_name(number) for number in range(1, len(names) + 1)]
         if names != wanted:
             raise CorruptLog(
@@ -64,7 +67,7 @@ class Recovery:
             )
         self.segments = [self._disk.open(name) for name in names]
         if not self.segments:
-            self.segments = [self._disk.create(segment_name(1), size_bytes=self._segment_bytes)]
+            self.segments = [make_segment(self._disk, 1, size_bytes=self._segment_bytes)]
         self._read()
         self._refuse_damage()
         self._rewrite_tail()
@@ -152,7 +155,7 @@ class Recovery:
             if changed:
                 file.write_at(start, data[start:stop])
             if data.count(0, stop) != len(data) - stop:
-                file.write_at(stop, bytes(len(data) - stop))
+                write_zeros(file, stop, len(data))
                 changed = True
             if changed:
                 file.sync()

@@ -1,8 +1,12 @@
 """The write-ahead log: batches appended to zeroed segments, each synced before the next is written."""
 
+from contextlib import suppress
+
 from .batch import HEADER_BYTES, encode_batch
 from .disk import Disk, DiskFile
-from .recovery import Recovered, Recovery, segment_name
+from .errors import NoRoom
+from .recovery import Recovered, Recovery
+from .segments import make_segment
 
 SPARE_AT = 0.5  # of a segment written: time to prepare the next
 
@@ -26,7 +30,8 @@ class Wal:
         self._position = recovery.position
         self._chain = recovery.chain
         if not recovery.ends_with_mark:
-            self.append(b"")
+            with suppress(NoRoom):  # then the last batch can be mistaken for a torn tail until the next one
+                self.append(b"")
         self._recovered = recovery.recovered
 
     def take_recovered(self) -> Recovered:
@@ -38,6 +43,11 @@ class Wal:
     def largest_payload_bytes(self) -> int:
         """The most that `append` takes at once."""
         return self._segment_bytes - HEADER_BYTES
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether the next segment is ready."""
+        return self._spare is not None
 
     @property
     def wants_spare(self) -> bool:
@@ -53,14 +63,18 @@ class Wal:
         return self._offset + HEADER_BYTES + payload_bytes > self._segment_bytes
 
     def prepare_spare(self) -> None:
-        """Create the next segment. May run beside `append`, on another thread, but not twice at a time."""
+        """Create the next segment. May run beside `append`, on another thread, but not twice at a time.
+
+        Raises `NoRoom`, with no trace.
+        """
         if self._spare is None:
-            self._spare = self._disk.create(segment_name(self._number + 1), size_bytes=self._segment_bytes)
+            self._spare = make_segment(self._disk, self._number + 1, size_bytes=self._segment_bytes)
 
     def append(self, payload: bytes) -> None:
-        """Append one batch; when this returns it is on the disk. Raises `DiskFailed`, and is unusable then.
+        """Append one batch; when this returns it is on the disk.
 
         An empty batch proves that all before it was synced, so that later damage there is seen as damage.
+        Raises `DiskFailed`, and is unusable then; or `NoRoom`, after which the same may be tried again.
         """
         assert len(payload) <= self.largest_payload_bytes, f"a batch of {len(payload)} bytes"
         synced = self._position
@@ -68,19 +82,17 @@ class Wal:
         if self.must_roll(len(payload)):
             self._next_segment()
             offset = 0
-        batch, self._chain = encode_batch(
-            payload, chain_before=self._chain, position=self._position, synced=synced
-        )
+        batch, chain = encode_batch(payload, chain_before=self._chain, position=self._position, synced=synced)
         self._file.write_at(offset, batch)
         self._file.sync()
+        self._chain = chain
         self._position += len(batch)
 
     def close(self) -> None:
-        """Give files and directory back."""
+        """Give the files back."""
         self._file.close()
         if self._spare is not None:
             self._spare.close()
-        self._disk.close()
 
     def _next_segment(self) -> None:
         self.prepare_spare()

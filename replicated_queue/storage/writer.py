@@ -1,16 +1,21 @@
 """The thread that writes: when the disk is free, all that queued meanwhile becomes one batch and one sync."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import NamedTuple
 
 from ..codec import encode_record
 from ..raft.messages import Entry, HardState
-from .errors import StorageError
-from .wal import Wal
+from .errors import NoRoom
+from .store import ReplicaStore
 
 LARGEST_RECORD_SHARE = 8  # a record is cut at this share of a segment, a batch at twice that
+RETRY_SECONDS = 1.0  # between two looks whether a full disk has room again
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,79 +24,99 @@ class Write:
 
     number: int
     hard_state: HardState
-    entries: Sequence[Entry]
+    entries: Sequence[Entry] = ()
+    is_vote_awaited: bool = False  # whether somebody wants to hear of term and vote before the entries
 
 
-class WalWriter:
-    """Writes in the order of `submit`. The callbacks run on the writer's thread."""
+class _Record(NamedTuple):
+    """A piece of the log that is not written yet; with its last piece a write is complete."""
 
-    def __init__(
-        self, wal: Wal, *, on_durable: Callable[[int], None], on_failure: Callable[[BaseException], None]
-    ) -> None:
-        self._wal = wal
-        self._on_durable = on_durable
-        self._on_failure = on_failure
-        self._queue: SimpleQueue[Write | None] = SimpleQueue()
-        self._record_bytes = wal.largest_payload_bytes // LARGEST_RECORD_SHARE
+    data: bytes
+    completes: int  # number of that write; 0 if more follows
+
+
+class _Look:
+    """Queued to have the writer look around."""
+
+
+class _End:
+    """Queued behind the last write."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterCallbacks:
+    """Whom the writer tells. All of them are called on its thread."""
+
+    on_cast: Callable[[int], None]  # term and vote of awaited writes up to this number are safe
+    on_durable: Callable[[int], None]  # all writes up to this number are safe, votes and entries
+    on_room: Callable[[NoRoom | None], None]  # the disk takes no more, and why; None: it does again
+    on_failure: Callable[[BaseException], None]  # nothing is written any more
+
+
+class StoreWriter:
+    """Writes in the order of `submit`. While the disk is full, votes go on and entries wait."""
+
+    def __init__(self, store: ReplicaStore, callbacks: WriterCallbacks) -> None:
+        self._store = store
+        self._tell = callbacks
+        self._queue: SimpleQueue[Write | _Look | _End] = SimpleQueue()
+        self._record_bytes = store.wal.largest_payload_bytes // LARGEST_RECORD_SHARE
+        self._hard_state: HardState | None = None  # of the newest write, until it is looked after
+        self._vote_awaited = 0  # number of the newest write whose vote is awaited
+        self._unlogged: deque[_Record] = deque()
+        self._lacking: NoRoom | None = None
+        self._retry_at = 0.0  # while something is lacking
         self._preparation: Thread | None = None
-        self._thread = Thread(target=self._run, name="wal-writer", daemon=True)
+        self._prepared_without_room: NoRoom | None = None
+        self._thread = Thread(target=self._run, name="replica-writer", daemon=True)
 
     def start(self) -> None:
         """Begin; until then `submit` only queues."""
         self._thread.start()
 
     def submit(self, write: Write) -> None:
-        """Queue one write and return at once. `on_durable(n)`: all writes up to number n are safe."""
+        """Queue one write and return at once."""
         self._queue.put(write)
 
     def stop(self) -> None:
-        """Finish what is queued, then end. Blocks for as long as the disk takes."""
-        self._queue.put(None)
+        """Finish what is queued and finds room, then end. Blocks for as long as the disk takes."""
+        self._queue.put(_End())
         self._thread.join()
         if self._preparation is not None:
             self._preparation.join()
-        self._wal.close()
+        self._store.close()
 
     def _run(self) -> None:
         try:
-            while (write := self._queue.get()) is not None:
-                is_last = self._write_all_queued(write)
-                if is_last:
-                    return
-        except (
-            BaseException
-        ) as error:  # whatever it is: nothing is written any more, and the node must hear of it
-            self._on_failure(error)
+            while self._take():
+                self._write_all()
+            self._write_all()
+        except BaseException as error:  # whatever it is: the node must hear that nothing is written any more
+            self._tell.on_failure(error)
 
-    def _write_all_queued(self, write: Write) -> bool:
-        """Write `write` and what is queued behind it; return whether the end was among it."""
-        payload: list[bytes] = []
+    def _take(self) -> bool:
+        """Wait for something to do, and take what is queued; False at the end."""
+        timeout = RETRY_SECONDS if self._lacking is not None else None
         size = 0
-        while True:
-            for record in self._records_of(write):
-                if payload and size + len(record) > 2 * self._record_bytes:
-                    self._append(payload)
-                    payload, size = [], 0
-                payload.append(record)
-                size += len(record)
-            following, is_last = self._next_queued() if size < self._record_bytes else (None, False)
-            if following is None:
-                break
-            write = following
-        self._append(payload)
-        self._on_durable(write.number)
-        return is_last
-
-    def _next_queued(self) -> tuple[Write | None, bool]:
-        """What is queued, without waiting; and whether that was the end."""
         try:
-            write = self._queue.get_nowait()
+            while size < self._record_bytes:
+                queued = self._queue.get(timeout=timeout) if size == 0 else self._queue.get_nowait()
+                match queued:
+                    case _End():
+                        return False
+                    case _Look():
+                        return True
+                    case write:
+                        size += self._divide(write) or 1
         except Empty:
-            return None, False
-        return write, write is None
+            pass
+        return True
 
-    def _records_of(self, write: Write) -> list[bytes]:
-        """Records of one write, each far smaller than a segment."""
+    def _divide(self, write: Write) -> int:
+        """Queue one write as records that are each far smaller than a segment; return their bytes."""
+        self._hard_state = write.hard_state
+        if write.is_vote_awaited:
+            self._vote_awaited = write.number
         records: list[bytes] = []
         start = size = 0
         for position, entry in enumerate(write.entries):
@@ -99,22 +124,95 @@ class WalWriter:
                 records.append(encode_record(write.hard_state, write.entries[start:position]))
                 start, size = position, 0
             size += len(entry.data)
-        records.append(encode_record(write.hard_state, write.entries[start:]))
-        return records
+        if write.entries:
+            records.append(encode_record(write.hard_state, write.entries[start:]))
+        self._unlogged += [_Record(record, 0) for record in records[:-1]]
+        self._unlogged.append(_Record(records[-1] if records else b"", write.number))
+        return sum(map(len, records))
 
-    def _append(self, payload: list[bytes]) -> None:
-        joined = b"".join(payload)
-        preparation = self._preparation
-        if preparation is not None and (self._wal.must_roll(len(joined)) or not preparation.is_alive()):
-            preparation.join()
-            self._preparation = None
-        self._wal.append(joined)
-        if self._wal.wants_spare and self._preparation is None:
-            self._preparation = Thread(target=self._prepare, name="wal-spare", daemon=True)
+    def _write_all(self) -> None:
+        """Write what was taken, and what found no room before."""
+        try:
+            self._cast()
+            while self._unlogged:
+                self._log_some()
+            self._see_to_spare()
+        except NoRoom as error:
+            self._say(error)
+        else:
+            self._say(None)
+
+    def _say(self, lacking: NoRoom | None) -> None:
+        before, self._lacking = self._lacking, lacking
+        if lacking is not before:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        if (before is None) != (lacking is None):
+            self._tell.on_room(lacking)
+
+    def _cast(self) -> None:
+        """Term and vote first: they need no room, and no entry of a term comes before it."""
+        if self._hard_state is not None and not self._store.ballot.holds(self._hard_state):
+            self._store.ballot.cast(self._hard_state)
+        self._hard_state = None
+        awaited, self._vote_awaited = self._vote_awaited, 0
+        if awaited:
+            self._tell.on_cast(awaited)
+
+    def _log_some(self) -> None:
+        """One batch; what it completes is told when it is on the disk."""
+        count = size = completed = 0
+        for record in self._unlogged:
+            if size and size + len(record.data) > 2 * self._record_bytes:
+                break
+            count, size = count + 1, size + len(record.data)
+            completed = record.completes or completed
+        if size:
+            self._append(b"".join(record.data for record in islice(self._unlogged, count)))
+        for _ in range(count):
+            self._unlogged.popleft()
+        if completed:
+            self._tell.on_durable(completed)
+
+    def _append(self, payload: bytes) -> None:
+        wal = self._store.wal
+        if wal.must_roll(len(payload)) and not wal.has_spare:
+            self._await_preparation()
+            self._look_for_room_only_now_and_then()
+        wal.append(payload)
+
+    def _see_to_spare(self) -> None:
+        """Have the next segment ready in time. Raises `NoRoom`: then this one is the last for now."""
+        is_under_way = self._preparation is not None and self._preparation.is_alive()
+        if is_under_way and self._prepared_without_room is None:
+            return
+        self._await_preparation()
+        if not self._store.wal.wants_spare:
+            return
+        if self._lacking is None:
+            self._preparation = Thread(target=self._prepare, name="replica-spare", daemon=True)
             self._preparation.start()
+            return
+        self._look_for_room_only_now_and_then()
+        self._store.wal.prepare_spare()
+
+    def _look_for_room_only_now_and_then(self) -> None:
+        if self._lacking is not None and time.monotonic() < self._retry_at:
+            raise self._lacking
+
+    def _await_preparation(self) -> None:
+        if self._preparation is not None:
+            self._preparation.join()
+            self._preparation = None
+        lacking, self._prepared_without_room = self._prepared_without_room, None
+        if lacking is not None:
+            raise lacking
 
     def _prepare(self) -> None:
+        """Beside the writing, on a thread of its own: zeros take their time."""
         try:
-            self._wal.prepare_spare()
-        except StorageError as error:
-            self._on_failure(error)
+            self._store.wal.prepare_spare()
+        except NoRoom as error:
+            self._prepared_without_room = error
+            self._queue.put(_Look())
+        except BaseException as error:  # as in `_run`
+            self._tell.on_failure(error)

@@ -13,6 +13,9 @@ WAL = TESTS + "test_write_ahead_log.py::"
 TIME = TESTS + "test_replica.py::"
 SESSIONS = TESTS + "test_sessions.py::"
 
+FULL = TESTS + "test_full_disks.py::"
+STORE = "replicated_queue/storage/"
+
 CORE = "replicated_queue/raft/"
 RAFT, LEADER, LOG = CORE + "raft.py", CORE + "replication.py", CORE + "log.py"
 FOLLOWER = CORE + "following.py"
@@ -23,6 +26,62 @@ def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> M
 
 
 MUTANTS = (
+    planted(
+        1,
+        "the two copies of a vote are written at once",
+        STORE + "ballot.py",
+        "            self._file.write_at(offset, copy)\n            self._file.sync()",
+        "            self._file.write_at(offset, copy)\n        self._file.sync()",
+        FULL + "test_a_power_cut_at_any_step_of_a_vote_leaves_the_vote_before_or_the_new_one",
+    ),
+    planted(
+        1,
+        "a copy of the vote that rotted stays so",
+        STORE + "ballot.py",
+        "if copies != [(self.term, self.vote)] * len(OFFSETS):",
+        "if False:",
+        FULL + "test_a_copy_of_the_vote_that_rots_is_made_good_from_the_other",
+    ),
+    planted(
+        21,
+        "a commit index that was not worth a write is forgotten",
+        "replicated_queue/persistence.py",
+        "ready.hard_state or self._hard_state\n",
+        "(ready.hard_state if ready.must_sync else None) or self._hard_state\n",
+        FULL + "test_entries_are_kept_with_the_newest_commit_index_also_one_that_was_not_worth_a_write",
+    ),
+    planted(
+        35,
+        "a vote waits until the entries before it are written",
+        STORE + "writer.py",
+        "            self._cast()\n            while self._unlogged:\n                self._log_some()\n",
+        "            while self._unlogged:\n                self._log_some()\n            self._cast()\n",
+        FULL + "test_on_a_full_disk_votes_go_on_and_entries_wait_until_there_is_room",
+    ),
+    planted(
+        35,
+        "a leader whose disk is full stays",
+        "replicated_queue/slow_disk.py",
+        'return DiskTrouble("full", replication.best_successor())',
+        'return DiskTrouble("full", 0)',
+        FULL + "test_a_leader_whose_disk_is_full_hands_over_and_nothing_is_lost",
+    ),
+    planted(
+        35,
+        "a full disk goes on taking changes",
+        "replicated_queue/service.py",
+        "        if self._lacking is not None:\n            raise DiskFull",
+        "        if False:\n            raise DiskFull",
+        FULL + "test_a_full_disk_refuses_with_advice_and_takes_changes_again_by_itself",
+    ),
+    planted(
+        36,
+        "a read-only disk ends the process",
+        STORE + "disk.py",
+        "NO_ROOM = {ENOSPC, EDQUOT, EROFS}",
+        "NO_ROOM = {ENOSPC, EDQUOT}",
+        FULL + "test_a_real_full_disk_and_a_real_read_only_one_refuse_and_leave_nothing_behind",
+    ),
     planted(
         1,
         "a vote leaves before it is on the disk",
@@ -292,9 +351,9 @@ MUTANTS = (
         34,
         "a failed sync is taken for a success",
         "replicated_queue/storage/wal.py",
-        "        self._file.sync()\n        self._position += len(batch)",
+        "        self._file.sync()\n        self._chain = chain",
         "        try:\n            self._file.sync()\n        except Exception:\n            pass\n"
-        "        self._position += len(batch)",
+        "        self._chain = chain",
         WAL + "test_a_failed_sync_is_reported_and_nothing_is_acknowledged_after_it",
     ),
     planted(

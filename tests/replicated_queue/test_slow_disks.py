@@ -5,7 +5,7 @@ from threading import Event
 
 from replicated_queue.raft.messages import Append
 from replicated_queue.raft.raft import Raft
-from replicated_queue.slow_disk import DiskWatch, SlowDisk, Unsynced
+from replicated_queue.slow_disk import DiskTrouble, DiskWatch, Unsynced
 from replicated_queue.storage.disk import Disk, RealDisk, RealFile
 from tests.replicated_queue.raft_group import RaftGroup
 from tests.replicated_queue.service_group import ServiceGroup
@@ -22,9 +22,11 @@ def leader_with_slow_disk(*deaf: int) -> tuple[Raft, Unsynced]:
     return leader, Unsynced(10.0, index)
 
 
-def judged(watch: DiskWatch, leader: Raft, oldest: Unsynced | None, now: float) -> SlowDisk | None:
+def judged(
+    watch: DiskWatch, leader: Raft, oldest: Unsynced | None, now: float, *, is_full: bool = False
+) -> DiskTrouble | None:
     assert leader.replication is not None
-    return watch.judge(leader.replication, oldest, now=now)
+    return watch.judge(leader.replication, oldest, is_full=is_full, now=now)
 
 
 def test_a_write_that_waits_for_a_second_costs_the_leader_its_place() -> None:
@@ -79,42 +81,33 @@ def test_a_disk_that_owes_nothing_is_well() -> None:
     assert judged(DiskWatch(), leader, None, 1000.0) is None
 
 
+def test_a_leader_whose_disk_is_full_hands_over_and_tries_again_after_a_while() -> None:
+    leader, _ = leader_with_slow_disk()
+    watch = DiskWatch()
+
+    verdicts = [judged(watch, leader, None, now, is_full=True) for now in (0.0, 4.9, 5.1)]
+
+    assert [verdict is not None and verdict.successor == 3 for verdict in verdicts] == [True, False, True]
+
+
 class StallingDisk(RealDisk):
-    """Its segments' syncs wait while `go` is not set."""
+    """Its files' syncs wait while `go` is not set."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.go = Event()
         self.go.set()
 
-    def create(self, name: str, *, size_bytes: int) -> RealFile:
-        file = super().create(name, size_bytes=size_bytes)
-        return StallingFile(self, file)
+    def open(self, name: str) -> RealFile:
+        file = super().open(name)
+        wait_and_sync = file.sync
 
+        def sync() -> None:
+            assert self.go.wait(30)
+            wait_and_sync()
 
-class StallingFile(RealFile):
-    """A file of such a disk."""
-
-    def __init__(self, disk: StallingDisk, file: RealFile) -> None:
-        self._disk = disk
-        self._file = file
-
-    @property
-    def name(self) -> str:
-        return self._file.name
-
-    def read(self) -> bytes:
-        return self._file.read()
-
-    def write_at(self, offset: int, data: bytes) -> None:
-        self._file.write_at(offset, data)
-
-    def sync(self) -> None:
-        assert self._disk.go.wait(30)
-        self._file.sync()
-
-    def close(self) -> None:
-        self._file.close()
+        file.sync = sync  # type: ignore[method-assign]
+        return file
 
 
 async def test_services_move_leadership_off_a_disk_that_stands_still_and_lose_nothing(tmp_path: Path) -> None:

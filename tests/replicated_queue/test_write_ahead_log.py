@@ -1,5 +1,6 @@
 """What the log keeps through power cuts, and what it refuses to guess (checklist 1.33 to 1.36)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -11,9 +12,16 @@ from replicated_queue.codec import encode_record
 from replicated_queue.raft.messages import Entry, HardState
 from replicated_queue.storage.batch import CHECK, FIELDS, HEADER_BYTES, MAGIC
 from replicated_queue.storage.disk import RealDisk
-from replicated_queue.storage.errors import CorruptLog, DirectoryLocked, DiskFailed, NewerLogFormat
+from replicated_queue.storage.errors import (
+    CorruptLog,
+    DirectoryLocked,
+    DiskFailed,
+    NewerLogFormat,
+    NoRoom,
+)
+from replicated_queue.storage.store import ReplicaStore
 from replicated_queue.storage.wal import Wal
-from replicated_queue.storage.writer import WalWriter, Write
+from replicated_queue.storage.writer import StoreWriter, Write, WriterCallbacks
 from tests.replicated_queue.simulated_disk import SECTOR_BYTES, PowerCut, SimulatedDisk
 
 SEGMENT_BYTES = 4096
@@ -60,7 +68,7 @@ def test_later_entries_replace_what_they_conflict_with() -> None:
     assert recovered.hard_state == HardState(2, 2, 2)
 
 
-@pytest.mark.parametrize("operation", range(45))
+@pytest.mark.parametrize("operation", range(60))
 def test_a_power_cut_at_any_step_loses_nothing_that_was_acknowledged(operation: int) -> None:
     for seed in range(5):
         random, disk = Random(seed), SimulatedDisk()
@@ -238,16 +246,26 @@ class SlowDisk(SimulatedDisk):
             assert self.go.wait(10)
 
 
+def told(
+    *,
+    on_cast: Callable[[int], None] = lambda number: None,
+    on_durable: Callable[[int], None] = lambda number: None,
+    on_room: Callable[[NoRoom | None], None] = lambda lacking: None,
+    on_failure: Callable[[BaseException], None] = lambda error: None,
+) -> WriterCallbacks:
+    return WriterCallbacks(on_cast, on_durable, on_room, on_failure)
+
+
 def test_what_queues_while_the_disk_is_busy_shares_the_next_sync() -> None:
     disk, durable, done = SlowDisk(), [], Event()
-    wal = open_wal(disk)
+    store = ReplicaStore(disk, segment_bytes=SEGMENT_BYTES)
 
     def on_durable(number: int) -> None:
         durable.append(number)
         if number == 20:
             done.set()
 
-    writer = WalWriter(wal, on_durable=on_durable, on_failure=lambda error: done.set())
+    writer = StoreWriter(store, told(on_durable=on_durable, on_failure=lambda error: done.set()))
     disk.go.clear()
     disk.is_syncing.clear()
     writer.start()
@@ -268,7 +286,8 @@ def test_what_queues_while_the_disk_is_busy_shares_the_next_sync() -> None:
 
 def test_a_write_larger_than_a_segment_goes_as_several_batches() -> None:
     disk, done = SimulatedDisk(), Event()
-    writer = WalWriter(open_wal(disk), on_durable=lambda number: done.set(), on_failure=lambda error: None)
+    store = ReplicaStore(disk, segment_bytes=SEGMENT_BYTES)
+    writer = StoreWriter(store, told(on_durable=lambda number: done.set()))
     entries = [entry(index, size=200) for index in range(1, 60)]
 
     writer.start()
@@ -282,14 +301,15 @@ def test_a_write_larger_than_a_segment_goes_as_several_batches() -> None:
 def test_a_failed_sync_is_reported_and_nothing_is_acknowledged_after_it() -> None:
     """Checklist 1.34: the cache lies after an error, so there is no second try."""
     disk, failures, durable, failed = SimulatedDisk(), [], [], Event()
-    wal = open_wal(disk)
+    store = ReplicaStore(disk, segment_bytes=SEGMENT_BYTES)
+    store.ballot.cast(HardState(1, 1))
     disk.is_sync_failing = True
 
     def on_failure(error: BaseException) -> None:
         failures.append(error)
         failed.set()
 
-    writer = WalWriter(wal, on_durable=durable.append, on_failure=on_failure)
+    writer = StoreWriter(store, told(on_durable=durable.append, on_failure=on_failure))
     writer.start()
     writer.submit(Write(1, HardState(1, 1, 0), [entry(1)]))
     assert failed.wait(10)
@@ -302,15 +322,14 @@ def test_a_failed_sync_is_reported_and_nothing_is_acknowledged_after_it() -> Non
 
 
 def test_a_real_directory_is_locked_and_its_segments_are_full_size_from_the_start(tmp_path: Path) -> None:
-    disk = RealDisk(tmp_path / "log")
-    wal = Wal(disk, segment_bytes=SEGMENT_BYTES)
-    wal.append(record(entry(1)))
+    store = ReplicaStore(RealDisk(tmp_path / "log"), segment_bytes=SEGMENT_BYTES)
+    store.wal.append(record(entry(1), term=0, vote=0))
 
     with pytest.raises(DirectoryLocked):
         RealDisk(tmp_path / "log")
-    wal.close()
+    store.close()
 
     assert [path.stat().st_size for path in (tmp_path / "log").glob("*.wal")] == [SEGMENT_BYTES]
-    reopened = Wal(RealDisk(tmp_path / "log"), segment_bytes=SEGMENT_BYTES)
+    reopened = ReplicaStore(RealDisk(tmp_path / "log"), segment_bytes=SEGMENT_BYTES)
     assert reopened.take_recovered().entries == [entry(1)]
     reopened.close()

@@ -18,7 +18,7 @@ from replicated_queue.raft.messages import Entry, HardState, Message, Ready, Rol
 from replicated_queue.raft.raft import Raft
 from replicated_queue.replica import Replica
 from replicated_queue.slow_disk import DiskWatch, Unsynced
-from replicated_queue.storage.wal import Wal
+from replicated_queue.storage.store import ReplicaStore
 from tests.replicated_queue.service_group import Journal
 from tests.replicated_queue.simulated_disk import PowerCut, SimulatedDisk
 
@@ -36,12 +36,12 @@ class SimulatedNode:
     me: int
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     life: int = 0  # counts starts; what belonged to an earlier one is void
-    wal: Wal | None = None
+    store: ReplicaStore | None = None
     replica: Replica | None = None  # None: off
     journal: Journal = field(default_factory=Journal)
     hard_state: HardState = field(default_factory=HardState)
-    queued: list[Ready] = field(default_factory=list)  # wait for the disk to be free
-    writing: list[Ready] = field(default_factory=list)
+    queued: list[tuple[HardState, Ready]] = field(default_factory=list)  # wait for the disk to be free
+    writing: list[tuple[HardState, Ready]] = field(default_factory=list)
     wakes_at: float = 0.0
     disk_watch: DiskWatch = field(default_factory=DiskWatch)
     unsynced_since: float = 0.0  # of the first Ready in `writing`
@@ -96,8 +96,8 @@ class World:
     def start(self, me: int) -> None:
         node = self.nodes[me]
         node.life += 1
-        node.wal = Wal(node.disk, segment_bytes=SEGMENT_BYTES)
-        recovered = node.wal.take_recovered()
+        node.store = ReplicaStore(node.disk, segment_bytes=SEGMENT_BYTES)
+        recovered = node.store.take_recovered()
         node.hard_state, node.journal = recovered.hard_state, Journal()
         node.queued, node.writing = [], []
         raft = Raft(
@@ -116,10 +116,10 @@ class World:
         node = self.nodes[me]
         if node.replica is None:
             return
-        if node.writing and node.wal is not None:
-            node.disk.cut_after = node.disk.operations + self.random.randrange(2)
+        if node.writing:
+            node.disk.cut_after = node.disk.operations + self.random.randrange(6)
             try:
-                node.wal.append(payload_of(node))
+                put_on_disk(node)
             except PowerCut:
                 pass
         node.disk.lose_power(self.random)
@@ -172,8 +172,8 @@ class World:
             self.after(deadline - self.now, self.alarm(node, node.life))
 
     def watch_disk(self, node: SimulatedNode, replica: Replica) -> None:
-        oldest = Unsynced(node.unsynced_since, node.writing[0].last_index) if node.writing else None
-        slow = node.disk_watch.judge(replica.raft.replication, oldest, now=self.now)
+        oldest = Unsynced(node.unsynced_since, node.writing[0][1].last_index) if node.writing else None
+        slow = node.disk_watch.judge(replica.raft.replication, oldest, is_full=False, now=self.now)
         if slow is not None:
             self.handed_over += slow.successor != 0
             if slow.successor:
@@ -188,8 +188,9 @@ class World:
 
     def perform(self, node: SimulatedNode, replica: Replica, ready: Ready) -> None:
         self.send(join_appends(ready.messages, max_bytes=CONFIG.max_append_bytes), node)
+        node.hard_state = ready.hard_state or node.hard_state
         if ready.must_sync or node.queued or node.writing:
-            node.queued.append(ready)
+            node.queued.append((node.hard_state, ready))
             self.write(node)
         else:
             self.keep_promises(node, replica, [ready])
@@ -213,11 +214,11 @@ class World:
         life = node.life
 
         def written() -> None:
-            if node.life != life or node.replica is None or node.wal is None:
+            if node.life != life or node.replica is None:
                 return
-            node.wal.append(payload_of(node))
+            put_on_disk(node)
             done, node.writing = node.writing, []
-            self.keep_promises(node, node.replica, done)
+            self.keep_promises(node, node.replica, [ready for _, ready in done])
             self.write(node)
             self.turn(node)
 
@@ -359,14 +360,15 @@ class World:
             assert places[index] == command, f"entry {index} was acknowledged and lost"
 
 
-def payload_of(node: SimulatedNode) -> bytes:
-    """The batch that is being written, as the writer's thread would join it."""
-    records = []
-    for ready in node.writing:
-        node.hard_state = ready.hard_state or node.hard_state
-        if ready.must_sync:
-            records.append(encode_record(node.hard_state, ready.entries))
-    return b"".join(records)
+def put_on_disk(node: SimulatedNode) -> None:
+    """Write what is being written as the writer's thread would: the vote, then one batch."""
+    assert node.store is not None
+    newest, _ = node.writing[-1]
+    if not node.store.ballot.holds(newest):
+        node.store.ballot.cast(newest)
+    records = [encode_record(hard, ready.entries) for hard, ready in node.writing if ready.entries]
+    if records:
+        node.store.wal.append(b"".join(records))
 
 
 def live_through(seed: int, *, nodes: int = 3, spares: int = 0, seconds: float = 20.0) -> World:
