@@ -14,6 +14,7 @@ from pinode.apps import codec as registry_codec
 from pinode.beanstalk_port import BeanstalkPort
 from pinode.cluster_state import ClusterState, RegisteredNode
 from pinode.deploy.build_worker import BuildWorker
+from pinode.deploy.intake import Intake
 from pinode.dynos.reports import Reports
 from pinode.dynos.supervisor import Supervisor
 from pinode.errors import Conflict
@@ -147,9 +148,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
     """The parts that build, run, route and show apps."""
     data_dir, cluster = grounds.settings.node.data_dir, agreement.cluster
     web = _web_credentials(grounds)
-    slugs = SlugStore(data_dir / "slugs")
-    replication = SlugReplication(cluster, slugs)
-    replication.serve()
+    slugs, sources = _make_shelves(cluster)
     AppLogs(cluster, data_dir / "logs").serve()
     history = NodeHistory(cluster, rows=agreement.gossip.stats)
     history.serve()
@@ -159,8 +158,8 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
             cluster,
             directory=data_dir / "dynos",
             log_directory=data_dir / "logs",
-            slugs=slugs,
-            replication=replication,
+            slugs=slugs.store,
+            replication=slugs.copies,
             isolation=grounds.isolation,
             is_caught_up=agreement.caught_up,
             on_reports=agreement.reports.publish,
@@ -174,12 +173,13 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
         build_worker=BuildWorker(
             cluster,
             directory=data_dir / "builds",
-            slugs=slugs,
-            replication=replication,
+            slugs=slugs.store,
+            replication=slugs.copies,
+            sources=sources.copies,
             isolation=grounds.isolation,
         ),
         scheduler=Scheduler(cluster),
-        slug_tidying=SlugTidying(cluster, slugs, is_caught_up=agreement.caught_up),
+        slug_tidying=SlugTidying(cluster, slugs.store, sources.store, is_caught_up=agreement.caught_up),
         history=history,
         web=WebServer(
             cluster,
@@ -188,9 +188,39 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
             socket_path=data_dir / "pinode.sock",
             control=control,
             past=history,
+            intake=_make_intake(grounds, cluster, sources),
         ),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
         beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Slugs, or sources: those on this disk, and how they come and go between nodes."""
+
+    store: SlugStore
+    copies: SlugReplication
+
+
+def _make_shelves(cluster: LiveCluster) -> tuple[_Shelf, _Shelf]:
+    """Of slugs and of sources; both answer the other nodes."""
+    data_dir, limits = cluster.settings.node.data_dir, cluster.settings.limits
+    slugs = SlugStore(data_dir / "slugs", most_bytes=limits.slug_bytes)
+    sources = SlugStore(data_dir / "sources", most_bytes=limits.clone_bytes, kind="source")
+    shelves = [_Shelf(store, SlugReplication(cluster, store)) for store in (slugs, sources)]
+    for shelf in shelves:
+        shelf.copies.serve()
+    return shelves[0], shelves[1]
+
+
+def _make_intake(grounds: Grounds, cluster: LiveCluster, sources: _Shelf) -> Intake:
+    return Intake(
+        cluster,
+        directory=grounds.settings.node.data_dir / "intake",
+        store=sources.store,
+        copies=sources.copies,
+        isolation=grounds.isolation,
     )
 
 

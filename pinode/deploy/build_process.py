@@ -27,6 +27,7 @@ GRACE_PROCESSES = 64
 GRACE_DISK_BYTES = 256 * 1024 * 1024  # for one file between two looks; the kernel ends who writes more
 NICENESS = 5
 MARK = "PINODE_BUILD"
+SOURCE = "/source.tar.gz"
 FOLDERS = {"work": "/build", "app": "/app", "output": "/output", "tmp": "/tmp"}
 
 
@@ -37,7 +38,9 @@ class BuildOrder:
     """
 
     app: str
-    git_url: str = field(repr=False)
+    git_url: str = field(default="", repr=False)
+    source: Path | None = None  # what was pushed or uploaded, instead of a git URL; readable for all
+    commit: str = ""  # of that source
     ref: str = ""
     directory: str = ""
     administrator: bool = False
@@ -144,6 +147,12 @@ class _BuildProcess:
         order, machine = self._order, self._machine
         return BuildRequest(
             git_url=order.git_url,
+            archive=""
+            if order.source is None
+            else SOURCE
+            if machine.isolation.available
+            else str(order.source),
+            commit=order.commit,
             ref=order.ref,
             directory=order.directory,
             administrator=order.administrator,
@@ -167,6 +176,7 @@ class _BuildProcess:
         binds += [Bind(str(order.shared_cache), "/cache", writable=True)]
         binds += [Bind(str(order.own_cache), "/own", writable=True)]
         binds += [*machine.binds, *self._local_repository()]
+        binds += [Bind(str(order.source), SOURCE)] if order.source is not None else []
         return SandboxSpec(
             command=(machine.python, "-P", "-m", "builders"),
             env={

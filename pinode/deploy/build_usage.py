@@ -28,7 +28,7 @@ class BuildUsage:
 
     def exceeded(self, pid: int) -> BoundHit | None:
         """The bound that the tree below `pid` is found beyond; blocking."""
-        return self.disk_exceeded() or self._tree_exceeded(pid)
+        return self.disk_exceeded() or tree_exceeded(pid, self._bounds)
 
     def disk_exceeded(self) -> BoundHit | None:
         """Has it written too much, or too many files? Blocking."""
@@ -62,22 +62,23 @@ class BuildUsage:
             self._shared_grown = max(0, usage(self._shared_cache)[0] - self._shared_before)
         return self._shared_grown
 
-    def _tree_exceeded(self, pid: int) -> BoundHit | None:
-        bounds = self._bounds
-        memory, processes = _tree(pid, most=bounds.processes)
-        if processes > bounds.processes:
-            return BoundHit(
-                "processes",
-                f"it ran more than {bounds.processes} processes at once",
-                hint="Start fewer, or raise [limits] build_processes",
-            )
-        if memory > bounds.memory_bytes:
-            return BoundHit(
-                "memory",
-                f"it used {memory // MIB} MiB of memory; {bounds.memory_bytes // MIB} MiB are allowed",
-                hint="Build less at once, or raise [limits] build_memory_bytes",
-            )
-        return None
+
+def tree_exceeded(pid: int, bounds: Bounds) -> BoundHit | None:
+    """The bound that memory or processes of the tree below `pid` are found beyond; blocking."""
+    memory, processes = _tree(pid, most=bounds.processes)
+    if processes > bounds.processes:
+        return BoundHit(
+            "processes",
+            f"it ran more than {bounds.processes} processes at once",
+            hint="Start fewer, or raise [limits] build_processes",
+        )
+    if memory > bounds.memory_bytes:
+        return BoundHit(
+            "memory",
+            f"it used {memory // MIB} MiB of memory; {bounds.memory_bytes // MIB} MiB are allowed",
+            hint="Build less at once, or raise [limits] build_memory_bytes",
+        )
+    return None
 
 
 def usage(folder: Path, *, most_files: int | None = None) -> tuple[int, int]:

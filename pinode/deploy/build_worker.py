@@ -10,9 +10,7 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from builders.request import Bounds, BuildFailure, BuildResult, Outcome
 from pinode.apps.app import App
@@ -25,6 +23,7 @@ from pinode.deploy.build_job import url_to_fetch
 from pinode.deploy.build_log import serve_build_logs
 from pinode.deploy.build_machine import BuildMachine, find_build_machine
 from pinode.deploy.build_process import BuildOrder, run_build, slug_path
+from pinode.deploy.copies import Copies, Sources
 from pinode.deploy.leftovers import remove_folder
 from pinode.deploy.log_file import LogFile
 from pinode.errors import PinodeError
@@ -42,14 +41,6 @@ LOGS_KEPT = 200
 logger = logging.getLogger(__name__)
 
 
-class SlugCopies(Protocol):
-    """Who brings a new slug to other nodes."""
-
-    async def spread(self, digest: str) -> Sequence[str]:
-        """Have another node keep it too; the ids of those that now do, none when no other node could."""
-        ...
-
-
 class BuildWorker:
     """`[builds] concurrent` builds at a time, on a node whose roles name `build`."""
 
@@ -59,7 +50,8 @@ class BuildWorker:
         *,
         directory: Path,
         slugs: SlugStore,
-        replication: SlugCopies,
+        replication: Copies,
+        sources: Sources,
         isolation: Isolation,
     ) -> None:
         """Logs lie in `directory`, besides what running builds use and the apps' caches."""
@@ -67,6 +59,7 @@ class BuildWorker:
         self._directory = directory
         self._slugs = slugs
         self._replication = replication
+        self._sources = sources
         self._isolation = isolation
         self._machine: BuildMachine | None = None
         self._slots: list[asyncio.Task[None]] = []
@@ -147,6 +140,7 @@ class BuildWorker:
             self._caches,
             self._slugs,
             self._replication,
+            self._sources,
         )
         self._building += 1
         try:
@@ -171,9 +165,11 @@ class _Attempt:
         directory: Path,
         caches: BuildCaches,
         slugs: SlugStore,
-        replication: SlugCopies,
+        replication: Copies,
+        sources: Sources,
     ) -> None:
         self._cluster = cluster
+        self._sources = sources
         self._job = job
         self._build_id = int(job.data)
         self._machine = machine
@@ -196,6 +192,11 @@ class _Attempt:
             raise
         finally:
             await asyncio.to_thread(remove_folder, self._folder)
+            self._source_file.unlink(missing_ok=True)
+
+    @property
+    def _source_file(self) -> Path:
+        return self._folder.with_suffix(".source")
 
     async def _make_while_ours(self, build: Build) -> None:
         try:
@@ -271,8 +272,17 @@ class _Attempt:
         log.write(f"-----> Build {build.id} of {build.app} on {self._cluster.node_name}")
         if not self._machine.isolation.available:
             log.write(f" !     Without a sandbox: {self._machine.isolation.reason}")
+        if build.source_digest is not None:
+            try:
+                await asyncio.to_thread(self._folder.parent.mkdir, mode=0o711, exist_ok=True)
+                await self._sources.copy_to(build.source_digest, self._source_file)
+            except (OSError, PinodeError) as error:
+                message = f"what was sent could not be read: {str(error).rstrip('.')}"
+                return BuildFailure(code="source_unavailable", message=message, hint="Send it again")
         order = BuildOrder(
             app=build.app,
+            source=self._source_file if build.source_digest is not None else None,
+            commit=build.commit or "",
             git_url=url_to_fetch(build, self._cluster.reveal),
             ref=build.ref or "",
             directory=build.subdirectory or "",

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pinode.errors import InvalidInput
 
 SERVICE = "git-receive-pack"
-CAPABILITIES = (
-    "report-status side-band-64k quiet push-options no-thin ofs-delta object-format=sha1 agent=pinode"
-)
+CAPABILITIES = "report-status side-band-64k push-options no-thin ofs-delta object-format=sha1 agent=pinode"
 FLUSH = b"0000"
 NOTHING = "0" * 40
 COMMANDS_BYTES = 1024 * 1024  # of all that stands before the pack
@@ -125,11 +123,10 @@ class PushAnswer:
     def __init__(self, commands: PushCommands) -> None:
         self._commands = commands
         self._has_bands = "side-band-64k" in commands.capabilities
-        self._is_quiet = "quiet" in commands.capabilities
 
     def line(self, text: str) -> bytes:
-        """A line that git shows as `remote: …`; empty where the client wants none."""
-        if not self._has_bands or self._is_quiet:
+        """A line that git shows as `remote: …`; empty where the client can show none."""
+        if not self._has_bands:
             return b""
         return _banded(PROGRESS, text.encode("utf-8", "replace") + b"\n")
 

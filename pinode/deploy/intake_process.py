@@ -19,8 +19,9 @@ from builders.intake_request import (
     decode_intake_outcome,
     encode_intake_request,
 )
-from builders.request import RESULT_FILE, Bounds, BuildFailure
+from builders.request import MIB, RESULT_FILE, Bounds, BuildFailure
 from pinode.deploy.build_machine import BuildersProgram
+from pinode.deploy.build_usage import tree_exceeded, usage
 from pinode.deploy.sandbox_end import await_end_of_namespace, kill_marked
 from pinode.sandbox.limits import Limits, uid_of_app
 from pinode.sandbox.sandbox import Isolation, prepared
@@ -82,6 +83,9 @@ async def run_intake(
         else:
             kill_marked(f"{MARK}={order.folder}".encode())
 
+    def exceeded(pid: int) -> BoundHit | None:
+        return _disk_exceeded(order) or tree_exceeded(pid, order.bounds)
+
     try:
         spec = _spec(order, program, isolation, status if isolation.available else None)
         with prepared(spec, isolation) as ready:
@@ -97,6 +101,7 @@ async def run_intake(
                     silence_seconds=order.bounds.wall_seconds + GRACE_SECONDS,
                     output_bytes=order.bounds.output_bytes,
                 ),
+                watch=exceeded,
             )
             code = await run(command, on_line=on_line, after_end=end_all)
     except BoundHit as hit:
@@ -150,6 +155,17 @@ def _spec(
         limits=Limits(
             processes=PROCESSES, file_bytes=2 * order.bounds.clone_bytes + 2**20, niceness=NICENESS
         ),
+    )
+
+
+def _disk_exceeded(order: IntakeOrder) -> BoundHit | None:
+    written, _ = usage(order.folder)
+    if written <= order.bounds.disk_bytes:
+        return None
+    return BoundHit(
+        "disk",
+        f"it wrote {written // MIB} MiB; {order.bounds.disk_bytes // MIB} MiB are allowed",
+        hint="Send less, or raise [limits] build_disk_bytes",
     )
 
 

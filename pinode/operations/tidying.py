@@ -24,13 +24,12 @@ class SlugTidying:
     def __init__(
         self,
         cluster: Cluster,
-        slugs: SlugStore,
-        *,
+        *stores: SlugStore,
         is_caught_up: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
-        self._slugs = slugs
+        self._stores = stores
         self._is_caught_up = is_caught_up
         self._clock = clock
         self._unused_since: dict[str, float] = {}
@@ -47,7 +46,9 @@ class SlugTidying:
             self._unused_since = {}
             return
         now = self._clock()
-        stored = await asyncio.to_thread(self._slugs.digests)
+        stored = {
+            digest: store for store in self._stores for digest in await asyncio.to_thread(store.digests)
+        }
         registry = self._cluster.state.registry
         used = {slug.digest for slug in registry.slugs()} | {source.digest for source in registry.sources()}
         self._unused_since = {
@@ -58,8 +59,10 @@ class SlugTidying:
         for digest, since in self._unused_since.items():
             if now - since >= UNUSED_SECONDS:
                 try:
-                    await self._slugs.remove(digest)
+                    await stored[digest].remove(digest)
                 except OSError as error:  # a disk that is read-only now, say
-                    logger.warning("slug not deleted digest=%.12s reason=%s", digest, error)
+                    logger.warning(
+                        "%s not deleted digest=%.12s reason=%s", stored[digest].kind, digest, error
+                    )
                 else:
-                    logger.info("slug deleted, no release refers to it digest=%.12s", digest)
+                    logger.info("%s deleted, nothing refers to it digest=%.12s", stored[digest].kind, digest)

@@ -11,7 +11,7 @@ from pinode.apps.commands import HoldSlug
 from pinode.apps.observed import NodeView
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput, NotFound, PinodeError
-from pinode.slugs.slug_store import SlugStore
+from pinode.slugs.slug_store import DamagedSlug, SlugStore
 from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,17 @@ class SlugReplication:
         finally:
             if not lock.locked():
                 self._fetching.pop(digest, None)
+
+    async def copy_to(self, digest: str, target: Path) -> None:
+        """Write it to the file `target`, fetched and verified. Raises `SlugUnavailable`."""
+        for is_last in (False, True):
+            await self.fetch(digest)
+            try:
+                await self._store.copy_to(digest, target)
+                return
+            except (DamagedSlug, NotFound):  # set aside now: another node has it
+                if is_last:
+                    raise
 
     async def spread(self, digest: str) -> list[str]:
         """Have other nodes keep a slug of this one; the ids of those that do now."""

@@ -107,12 +107,9 @@ class SlugStore:
         """
         await asyncio.to_thread(self._unpack, digest, into, owner)
 
-    async def copy_to(self, digest: str, target: Path, *, owner: int | None = None) -> None:
-        """Check it and write it to the new file `target`, owned by the user and group `owner`.
-
-        Raises `NotFound`, `DamagedSlug`.
-        """
-        await asyncio.to_thread(self._copy_to, digest, target, owner)
+    async def copy_to(self, digest: str, target: Path) -> None:
+        """Check it and write it to the file `target`, for all to read. Raises `NotFound`, `DamagedSlug`."""
+        await asyncio.to_thread(self._copy_to, digest, target)
 
     def begin(self, digest: str, *, slug_bytes: int) -> "Download":
         """Receive a slug piece by piece from another node; the caller closes the download."""
@@ -197,13 +194,13 @@ class SlugStore:
                 file, into, bounds=ArchiveBounds(total_bytes=UNPACKED_FACTOR * self._most_bytes), owner=owner
             )
 
-    def _copy_to(self, digest: str, target: Path, owner: int | None) -> None:
-        with self.path(digest).open("rb") as file, target.open("xb") as copy:
+    def _copy_to(self, digest: str, target: Path) -> None:
+        with self.path(digest).open("rb") as file:
             self._verified(file, digest)
             file.seek(0)
-            shutil.copyfileobj(file, copy, BLOCK_BYTES)
-        if owner is not None:
-            os.chown(target, owner, owner)
+            with target.open("wb") as copy:
+                shutil.copyfileobj(file, copy, BLOCK_BYTES)
+        target.chmod(0o644)
 
 
 class Download:

@@ -1,5 +1,6 @@
 """Who asks: a browser with a session, a program with a token, or the administrator on the node's socket."""
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -65,6 +66,24 @@ def caller_of(request: web.Request, cluster: Cluster) -> Caller | None:
         return found
     cookie = request.cookies.get(SESSION_COOKIE)
     return _caller_with(cookie, "session", cluster) if cookie else None
+
+
+def caller_of_git(request: web.Request, cluster: Cluster) -> Caller:
+    """Return who pushes: any user name, with a token as the password. Raises `NotLoggedIn`."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    token = given.strip()
+    if scheme.lower() == "basic":
+        try:
+            token = base64.b64decode(token, validate=True).decode("ascii").partition(":")[2]
+        except ValueError:
+            token = ""
+    found = _caller_with(token, "token", cluster) if scheme.lower() in ("basic", "bearer") else None
+    if found is None:
+        raise NotLoggedIn(
+            "the password git was given is no token, or it has expired.",
+            hint="POST /api/v1/sessions gives one.",
+        )
+    return found
 
 
 def _caller_with(token: str, by: Literal["session", "token"], cluster: Cluster) -> Caller | None:

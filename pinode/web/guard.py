@@ -12,7 +12,15 @@ from pinode.apps.checks import check_app_name
 from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput, NotAllowed, NotFound, NotLoggedIn
-from pinode.web.caller import FORM_COOKIE, SAFE_METHODS, Caller, caller_of, check_not_forged, on_socket
+from pinode.web.caller import (
+    FORM_COOKIE,
+    SAFE_METHODS,
+    Caller,
+    caller_of,
+    caller_of_git,
+    check_not_forged,
+    on_socket,
+)
 from pinode.web.messages import shown
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
@@ -53,13 +61,20 @@ def guarded(route: Route) -> Handler:
         except REFUSALS as error:
             return _problem(request, problem_of(error), is_page=route.is_page)
 
-    return handle
+    async def handle_git(request: web.Request) -> web.StreamResponse:
+        try:
+            _check_git(request)
+            return await route.handler(request)
+        except REFUSALS as error:
+            return _problem_for_git(problem_of(error))
+
+    return handle_git if route.access == "git" else handle
 
 
 @web.middleware
 async def answer_always(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what aiohttp refuses, and our own bugs, into an answer like all others."""
-    is_page = not request.path.startswith(("/api/", "/static/", "/healthz", "/readyz", "/ca.pem"))
+    is_page = not request.path.startswith(("/api/", "/static/", "/healthz", "/readyz", "/ca.pem", "/git/"))
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -84,6 +99,16 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["Pinode-Stale"] = "1"
 
 
+def _check_git(request: web.Request) -> None:
+    """Raises `NotLoggedIn`, and `AppNotFound` for whatever app the caller may not push to."""
+    cluster, name = site_of(request).cluster, request.match_info["app"]
+    caller = request[CALLER] = caller_of_git(request, cluster)
+    try:
+        request[MANAGED_APP] = app_managed_by(cluster, caller, name)
+    except (NotAllowed, InvalidInput, NotFound) as error:
+        raise AppNotFound(app=name) from error
+
+
 async def _check(route: Route, request: web.Request) -> None:
     cluster = site_of(request).cluster
     if route.access == "local" and not on_socket(request):
@@ -96,7 +121,8 @@ async def _check(route: Route, request: web.Request) -> None:
             "you are not logged in.", hint="Log in, or send a token: POST /api/v1/sessions gives one."
         )
     if request.method not in SAFE_METHODS:
-        await _read_body(request)
+        if not route.streams_body:
+            await read_body(request)
         if caller is not None and caller.by == "session":
             await check_not_forged(request, caller.secret)
         elif caller is None and route.is_page:
@@ -106,7 +132,7 @@ async def _check(route: Route, request: web.Request) -> None:
         request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])
 
 
-async def _read_body(request: web.Request) -> None:
+async def read_body(request: web.Request) -> None:
     """Have the body here, bounded by size and time; handlers read it again from memory."""
     if request.content_type.startswith("multipart/"):
         raise InvalidInput(
@@ -157,3 +183,12 @@ def _problem(request: web.Request, problem: Problem, *, is_page: bool) -> web.Re
     if is_page:
         return problem_page(request, problem)
     return web.json_response(problem.document(), status=problem.status, headers=problem.headers())
+
+
+def _problem_for_git(problem: Problem) -> web.Response:
+    """As text, which git shows line by line; a 401 makes it ask for, or look up, a password."""
+    text = "\n".join(line for line in (problem.message, problem.hint) if line)
+    headers = dict(problem.headers())
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="pinode"'
+    return web.Response(text=f"{text}\n", status=problem.status, headers=headers)

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pinode.deploy.intake import DiskFull, NoSecondCopy
 from pinode.errors import (
     Conflict,
     InvalidInput,
@@ -32,6 +33,8 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     Unreachable: (502, ""),
     NoLeader: (503, "no_leader"),
     TimedOut: (504, ""),
+    DiskFull: (507, ""),
+    NoSecondCopy: (503, ""),
     PinodeError: (400, ""),
     queue_errors.NoQuorum: (503, "no_leader"),
     queue_errors.NotLeader: (503, "no_leader"),

@@ -13,6 +13,7 @@ from pinode.web import (
     cluster_api,
     dyno_api,
     dyno_pages,
+    git_api,
     pages,
     people_api,
     people_pages,
@@ -23,7 +24,8 @@ from pinode.web import (
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # public: anybody. user: who is logged in. app: who manages {app}. local: the node's own socket.
-Access = Literal["public", "user", "app", "local"]
+# git: who manages {app}, with a token as the password git asks for; to all others there is no such app.
+Access = Literal["public", "user", "app", "local", "git"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Route:
     handler: Handler
     access: Access
     is_page: bool = False
+    streams_body: bool = False  # the handler reads it piece by piece, and bounds it
 
 
 def _page(method: str, path: str, handler: Handler, access: Access) -> Route:
@@ -45,6 +48,7 @@ API = "/api/v1"
 APP = "/api/v1/apps/{app}"
 TOPIC = "/api/v1/queue/topics/{topic}"
 JOB = "/api/v1/queue/jobs/{id}"
+GIT = "/git/{app}.git"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", cluster_api.healthz, "public"),
@@ -104,6 +108,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{JOB}/extend", queue_api.extend_job, "user"),
     Route("POST", f"{JOB}/bury", queue_api.bury_job, "user"),
     Route("POST", f"{JOB}/kick", queue_api.kick_job, "user"),
+    # git
+    Route("GET", f"{GIT}/info/refs", git_api.show_refs, "git"),
+    Route("POST", f"{GIT}/git-receive-pack", git_api.receive_pack, "git", streams_body=True),
     # pages
     _page("GET", "/login", people_pages.show_login, "public"),
     _page("POST", "/login", people_pages.log_in, "public"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from pinode.cluster import Cluster
+from pinode.deploy.intake import Intake
 from pinode.errors import PinodeError
 from pinode.settings import Address
 from pinode.web.front_door import FrontDoor
@@ -45,13 +46,16 @@ class WebServer:
         socket_path: Path,
         control: NodeControl | None = None,
         past: Past | None = None,
+        intake: Intake | None = None,
         socket_mode: int = 0o600,
     ) -> None:
         self._address = cluster.settings.listen.web
         self._ssl_context = ssl_context
         self._socket_path = socket_path
         self._socket_mode = socket_mode
-        self._application = make_application(Site(cluster=cluster, ca_pem=ca_pem, control=control, past=past))
+        self._application = make_application(
+            Site(cluster=cluster, ca_pem=ca_pem, control=control, past=past, intake=intake)
+        )
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `PinodeError` when an address cannot be listened on."""
@@ -99,6 +103,7 @@ def make_application(site: Site) -> web.Application:
 
 async def _end_streams(application: web.Application) -> None:
     application[SITE].streams.end()
+    application[SITE].receptions.end()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from pinode.apps.app import App
 from pinode.cluster import Cluster
+from pinode.deploy.intake import Intake
 from pinode.metrics.rings import Stretch
 from pinode.web.caller import Caller
 from pinode.web.passwords import Passwords
@@ -20,6 +21,7 @@ from pinode.web.rate_limit import RateLimit, TooMany
 from pinode.web.rendering import Rendering
 
 STREAMS_AT_ONCE = 64
+RECEPTIONS_AT_ONCE = 8
 
 
 class NodeControl(Protocol):
@@ -47,10 +49,13 @@ class Past(Protocol):
 
 
 class Streams:
-    """Answers that go on for long: bounded, for they take memory; ended with the server."""
+    """Requests that go on for long: bounded, for they take memory or disk; ended with the server."""
 
-    def __init__(self, at_once: int = STREAMS_AT_ONCE) -> None:
+    def __init__(
+        self, at_once: int = STREAMS_AT_ONCE, what: str = "logs and pages are being followed"
+    ) -> None:
         self._at_once = at_once
+        self._what = what
         self._open: set[asyncio.Task[Any]] = set()
 
     @contextmanager
@@ -59,7 +64,7 @@ class Streams:
         task = asyncio.current_task()
         assert task is not None
         if len(self._open) >= self._at_once:
-            raise TooMany("too many logs and pages are being followed on this node.", retry_after_seconds=10)
+            raise TooMany(f"too many {self._what} on this node.", retry_after_seconds=10)
         self._open.add(task)
         try:
             yield
@@ -80,11 +85,15 @@ class Site:
     ca_pem: bytes
     control: NodeControl | None = None
     past: Past | None = None
+    intake: Intake | None = None
     passwords: Passwords = field(default_factory=Passwords)
     rendering: Rendering = field(default_factory=Rendering)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
+    receptions: Streams = field(
+        default_factory=lambda: Streams(RECEPTIONS_AT_ONCE, "pushes and uploads are being received")
+    )
     body_seconds: float = 30.0  # for the whole body of a request to arrive
     # Ten tries at once, then one every six seconds: nobody types faster, and guessing gets nowhere.
     tries_by_address: RateLimit = field(default_factory=lambda: RateLimit(burst=20, seconds_each=6))

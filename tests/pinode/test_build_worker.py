@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from builders.archive import pack
 from builders.codec import OUTCOME_BYTES
 from pinode.apps.build import Build
 from pinode.apps.commands import CancelBuild, CompleteBuild, CreateApp, RequestBuild, SetConfig, StartBuild
+from pinode.apps.source import Source
 from pinode.deploy.build_worker import BuildWorker
+from pinode.errors import NotFound
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Settings
 from pinode.slugs.slug_store import SlugStore
@@ -46,6 +49,19 @@ class Copies:
         return ["2" * 16]
 
 
+class Sources:
+    """What was pushed or uploaded, by digest: files of this folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def copy_to(self, digest: str, target: Path) -> None:
+        source = self.folder / digest
+        if not source.exists():
+            raise NotFound(f"nobody has source {digest[:12]}.")
+        target.write_bytes(source.read_bytes())
+
+
 class Stage:
     """A worker on a node of a fake cluster, and an app to build."""
 
@@ -57,17 +73,25 @@ class Stage:
         self.cluster.apply(CreateApp(name="blog", owner="ada"))
         self.slugs = SlugStore(directory / "slugs")
         self.copies = Copies()
+        self.sources = Sources(directory.parent)
         self.worker = BuildWorker(
             self.cluster,  # type: ignore[arg-type]
             directory=directory / "builds",
             slugs=self.slugs,
             replication=self.copies,
+            sources=self.sources,
             isolation=isolation,
         )
 
     def request(self, git_url: str, *, is_admin: bool = True) -> int:
         command = RequestBuild(
             app="blog", git_url=git_url, ref=None, subdirectory=None, actor="ada", is_admin=is_admin
+        )
+        return int(self.cluster.apply(command))
+
+    def request_source(self, source: Source) -> int:
+        command = RequestBuild(
+            app="blog", git_url=None, ref="main", subdirectory=None, actor="ada", origin="push", source=source
         )
         return int(self.cluster.apply(command))
 
@@ -133,6 +157,23 @@ async def test_a_build_becomes_a_release_with_its_slug_on_two_nodes(tmp_path: Pa
     assert set(slug.holders) == {stage.cluster.node_id, "2" * 16}
     assert f"commit {release.commit}" in stage.log(build.id)
     await eventually(stage.nothing_is_left)
+
+
+async def test_a_build_of_what_was_pushed_needs_no_repository(tmp_path: Path, stage: Stage) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "Procfile").write_text("web: ./serve\n")
+    packed = pack(tmp_path / "files", tmp_path / "packed", most_bytes=10**6, what="source")
+    (tmp_path / "packed").rename(tmp_path / packed.sha256)
+    source = Source(app="blog", digest=packed.sha256, source_bytes=packed.packed_bytes, commit="c" * 40)
+
+    done = await stage.ended(stage.request_source(source))
+    lost = await stage.ended(stage.request_source(replace(source, digest="0" * 64)))
+
+    release = stage.cluster.state.registry.newest_release("blog")
+    assert release is not None, done.failure
+    assert (release.commit, release.process_types) == ("c" * 40, {"web": "./serve"})
+    assert "nobody has source 000000000000. Send it again" in (lost.failure or "")
+    await eventually(lambda: not list((stage.directory / "builds" / "work").iterdir()))
 
 
 async def test_the_cache_of_a_destroyed_app_is_not_for_the_next_one_of_its_name(

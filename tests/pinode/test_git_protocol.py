@@ -124,11 +124,10 @@ def test_the_end_says_for_each_ref_whether_it_was_taken() -> None:
     assert banded.end(None) == packet(b"\x01" + plain.end(None)) + FLUSH
 
 
-def test_lines_are_shown_to_clients_that_can_show_them_and_want_to() -> None:
+def test_lines_are_shown_to_clients_that_can_show_them() -> None:
     assert PushAnswer(commands("side-band-64k")).line("hello") == packet(b"\x02hello\n")
-    assert PushAnswer(commands("side-band-64k", "quiet")).line("hello") == b""
     assert PushAnswer(commands()).line("hello") == PushAnswer(commands()).alive() == b""
-    assert PushAnswer(commands("side-band-64k", "quiet")).alive() == packet(b"\x02")
+    assert PushAnswer(commands("side-band-64k")).alive() == packet(b"\x02")
 
 
 def test_a_long_line_is_cut_into_packets_that_fit() -> None:
