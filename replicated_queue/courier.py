@@ -9,7 +9,6 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -149,7 +148,7 @@ class Courier:
         if not isinstance(request, ReserveJobs):
             return request
         rest = round(max(0.0, parcel.wait_until - self._clock()) * 1000) if may_wait else 0
-        return replace(request, wait_ms=rest, repeated=request.repeated or parcel.maybe_done)
+        return request._replace(wait_ms=rest, repeated=request.repeated or parcel.maybe_done)
 
     def _flush(self) -> None:
         parcels = [parcel for parcel in self._outbox if not parcel.future.done()]

@@ -4,7 +4,7 @@ The shell (`service.py`) hands in frames, commands, and the monotonic time in se
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .codec import Frame, decode_command, encode_command, stamp_of
 from .interfaces import StateMachine
@@ -14,11 +14,10 @@ from .raft.raft import Raft
 LONGEST_STEP_SECONDS = 2.0  # a longer gap means that this process stood still, and cluster time does too
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """One command that the state machine has run."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs
     command: bytes
     result: bytes
 

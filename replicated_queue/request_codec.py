@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 
 from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
 from replicated_queue.queue.codec import (
-    build_message,
     error_fields,
     error_from_fields,
     job_fields,
@@ -19,6 +18,7 @@ from replicated_queue.queue.codec import (
     unpack,
 )
 from replicated_queue.queue.job import Job, JobView, TopicStats
+from replicated_queue.queue.message_shape import MessageShape
 from replicated_queue.requests import (
     Ask,
     ExtendLease,
@@ -42,49 +42,32 @@ MAX_ENVELOPE_BYTES: Final = 256 * 1024
 LENGTH: Final = struct.Struct(">I")  # before every frame of a client and to it
 _OPTIONAL_NUMBER: Final = (int, type(None))
 _OPTIONAL_TEXT: Final = (str, type(None))
-_SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
-    1: (Submit, ((bytes,),)),
-    2: (ReserveJobs, ((bytes,), (int,), (bool,))),
-    3: (ExtendLease, ((int,), (int,), _OPTIONAL_NUMBER, (bool,))),
-    4: (ForgetWaiter, ((bytes,), (int,), (int,))),
-    5: (ReadStats, (_OPTIONAL_TEXT, (bool,))),
-    6: (ReadJob, ((int,), (bool,))),
-    7: (ReadJobs, ((str,), _OPTIONAL_TEXT, (int,), (int,), (bool,))),
-    8: (Withdraw, ()),
-    9: (ReadFirst, ((str,), (str,), (bool,))),
+_SHAPES: Final[dict[int, MessageShape]] = {
+    1: MessageShape(Submit, ((bytes,),)),
+    2: MessageShape(ReserveJobs, ((bytes,), (int,), (bool,))),
+    3: MessageShape(ExtendLease, ((int,), (int,), _OPTIONAL_NUMBER, (bool,))),
+    4: MessageShape(ForgetWaiter, ((bytes,), (int,), (int,))),
+    5: MessageShape(ReadStats, (_OPTIONAL_TEXT, (bool,))),
+    6: MessageShape(ReadJob, ((int,), (bool,))),
+    7: MessageShape(ReadJobs, ((str,), _OPTIONAL_TEXT, (int,), (int,), (bool,))),
+    8: MessageShape(Withdraw, ()),
+    9: MessageShape(ReadFirst, ((str,), (str,), (bool,))),
 }
 _VIEW: Final = [field.name for field in fields(JobView)]
 _LISTS: Final = (_VIEW.index("reasons"), _VIEW.index("needs"))
 _JOB_SIZE: Final = len(fields(Job))
 _STATS_SIZE: Final = len(fields(TopicStats))
-_NAMES: Final = {kind: tuple(field.name for field in fields(kind)) for kind, _ in _SHAPES.values()}
-_KINDS: Final = {shape[0]: kind for kind, shape in _SHAPES.items()}
-_ENVELOPE_TYPES: Final = (
-    (str,),
-    (bytes,),
-    (bytes, type(None)),
-    (int,),
-    (int,),
-    (int,),
-    (bool,),
+_KINDS: Final = {shape.kind: number for number, shape in _SHAPES.items()}
+_ENVELOPE: Final = MessageShape(
+    Envelope, ((str,), (bytes,), (bytes, type(None)), (int,), (int,), (int,), (bool,))
 )
+_HELLO: Final = MessageShape(Hello, ((bytes,), (bytes,)))
 Outcome = bytes | QueueError
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """The bytes of a log entry."""
-    data = pack(
-        [
-            VERSION,
-            envelope.domain,
-            envelope.command,
-            envelope.client_id,
-            envelope.slot,
-            envelope.sequence,
-            envelope.since,
-            envelope.single_shot,
-        ]
-    )
+    data = pack((VERSION, *envelope))
     if len(data) > MAX_ENVELOPE_BYTES:
         raise MalformedMessage(f"an entry of {len(data)} bytes, more than {MAX_ENVELOPE_BYTES}")
     return data
@@ -92,8 +75,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 def decode_envelope(data: bytes) -> Envelope:
     """Raises `MalformedMessage`, or `UnknownVersion` for an entry that a newer program wrote."""
-    values = _versioned(data)
-    envelope = cast(Envelope, build_message(Envelope, _ENVELOPE_TYPES, values))
+    envelope = cast(Envelope, _ENVELOPE.build(_versioned(data)))
     client_id = envelope.client_id
     if client_id is not None and len(client_id) != CLIENT_ID_BYTES:
         raise MalformedMessage(f"a client id of {len(client_id)} bytes")
@@ -134,7 +116,7 @@ def encode_hello(hello: Hello) -> bytes:
 
 def decode_hello(frame: bytes) -> Hello:
     """The first frame of a client."""
-    hello = cast(Hello, build_message(Hello, ((bytes,), (bytes,)), _versioned(frame)))
+    hello = cast(Hello, _HELLO.build(_versioned(frame)))
     if len(hello.client_id) != CLIENT_ID_BYTES:
         raise MalformedMessage(f"a client id of {len(hello.client_id)} bytes")
     return hello
@@ -210,21 +192,27 @@ def decode_stats(data: bytes) -> dict[str, TopicStats]:
 
 def _versioned(data: bytes) -> list[Any]:
     values = unpack(data)
-    if values[0] != VERSION:
-        raise UnknownVersion(values[0])
-    return values[1:]
+    version = values.pop(0)
+    if version != VERSION:
+        raise UnknownVersion(version)
+    return values
 
 
-def _request_fields(request: Request) -> list[Any]:
-    kind = type(request)
-    return [_KINDS[kind], *(getattr(request, name) for name in _NAMES[kind])]
+def _request_fields(request: Request) -> tuple[Any, ...]:
+    number = _KINDS[type(request)]
+    if isinstance(request, tuple):
+        return (number, *request)
+    return (number, *_SHAPES[number].values_of(request))
 
 
 def _request(values: Any) -> Request:
-    if type(values) is not list or not values or type(values[0]) is not int or values[0] not in _SHAPES:
+    if type(values) is not list or not values:
+        raise MalformedMessage("no request")
+    number = values.pop(0)
+    shape = _SHAPES.get(number) if type(number) is int else None
+    if shape is None:
         raise MalformedMessage("a request of no known kind")
-    kind, types = _SHAPES[values[0]]
-    return cast(Request, build_message(kind, types, values[1:]))
+    return cast(Request, shape.build(values))
 
 
 def _outcome_fields(outcome: Outcome) -> list[Any]:

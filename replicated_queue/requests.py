@@ -5,17 +5,16 @@ is the same bytes, and so the same request.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(NamedTuple):
     """Put this entry into the log and answer what the state machine answered."""
 
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveJobs:
+class ReserveJobs(NamedTuple):
     """Put this reserve into the log as soon as it would find a job; answer none after `wait_ms`."""
 
     envelope: bytes
@@ -96,8 +95,7 @@ class Hello:
     client_id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One request of a client; answers come in any order, under the same number."""
 
     number: int

@@ -14,9 +14,8 @@ it is a new request.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from replicated_queue.errors import MalformedMessage, SessionExpired
 
@@ -33,8 +32,7 @@ _DONE: Final = b"\x00"
 Run = Callable[[str, bytes], bytes]  # (domain, command) → encoded result
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One command on its way into the log, with what is needed to do it once."""
 
     domain: str  # which state machine it is for: "queue", or one of the program around it

@@ -6,6 +6,7 @@ them, and missing ones have the defaults of their class. Kinds are never reused.
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, Final, cast
 
 import msgpack
@@ -39,6 +40,7 @@ from replicated_queue.queue.commands import (
     SetTopic,
 )
 from replicated_queue.queue.job import Job, JobView, TopicStats
+from replicated_queue.queue.message_shape import OF_NUMBERS, OF_TEXTS, MessageShape, pairs_of, tuple_of
 from replicated_queue.queue.priority_queue import PriorityQueue
 
 _PACK: Final = msgpack.Packer().pack  # made once: a new packer costs more than a small message
@@ -61,33 +63,44 @@ _PUT_FIELDS: Final = (
     _FLAG,
 )
 _REFUSED: Final = 0
-_SHAPES: Final[dict[int, tuple[type, tuple[tuple[type, ...], ...]]]] = {
-    1: (Put, _PUT_FIELDS),
-    2: (PutMany, ((list,),)),
-    3: (Reserve, ((list,), _TEXT, _SOME_NUMBER, _NUMBER, _FLAG, (list,))),
-    4: (Ack, (_NUMBER, _NUMBER, _BYTES, _FLAG)),
-    5: (AckMany, ((list,), _FLAG)),
-    6: (Nack, (_NUMBER, _NUMBER, _SOME_NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
-    7: (Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
-    8: (Kick, (_TEXT, _NUMBER, _FLAG)),
-    9: (KickJob, (_NUMBER, _FLAG)),
-    10: (Cancel, (_NUMBER, _SOME_NUMBER, _FLAG, _FLAG)),
-    11: (ExpireLease, (_NUMBER, _NUMBER)),
-    12: (ReserveJob, (_NUMBER, _TEXT, _SOME_NUMBER, _FLAG)),
-    13: (GiveBack, ((list,), _FLAG)),
-    14: (Pause, (_TEXT, _NUMBER, _FLAG)),
-    15: (Purge, (_TEXT, _NUMBER, _FLAG)),
-    16: (SetTopic, (_TEXT, _SOME_NUMBER, _SOME_NUMBER, _SOME_NUMBER, (bool, type(None)), _FLAG)),
-    65: (Created, ((list,),)),
-    66: (Reserved, (_NUMBER, (list,))),
-    67: (Done, ()),
-    68: (Acked, ((list,),)),
-    69: (Kicked, (_NUMBER,)),
-    70: (Purged, (_NUMBER,)),
+_TEXTS: Final = partial(tuple_of, wanted=OF_TEXTS)
+_NUMBERS: Final = partial(tuple_of, wanted=OF_NUMBERS)
+_LIST: Final = (list,)
+_PUT: Final = MessageShape(Put, _PUT_FIELDS, lists=_TEXTS)
+
+
+def _puts_of(rows: list[Any]) -> tuple[Any, ...]:
+    if any(type(row) is not list for row in rows):
+        raise MalformedMessage("PutMany: a put that is no array")
+    return tuple(map(_PUT.build, rows))
+
+
+_SHAPES: Final[dict[int, MessageShape]] = {
+    1: _PUT,
+    2: MessageShape(PutMany, (_LIST,), lists=_puts_of),
+    3: MessageShape(Reserve, (_LIST, _TEXT, _SOME_NUMBER, _NUMBER, _FLAG, _LIST), lists=_TEXTS),
+    4: MessageShape(Ack, (_NUMBER, _NUMBER, _BYTES, _FLAG)),
+    5: MessageShape(AckMany, (_LIST, _FLAG), lists=pairs_of),
+    6: MessageShape(Nack, (_NUMBER, _NUMBER, _SOME_NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
+    7: MessageShape(Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
+    8: MessageShape(Kick, (_TEXT, _NUMBER, _FLAG)),
+    9: MessageShape(KickJob, (_NUMBER, _FLAG)),
+    10: MessageShape(Cancel, (_NUMBER, _SOME_NUMBER, _FLAG, _FLAG)),
+    11: MessageShape(ExpireLease, (_NUMBER, _NUMBER)),
+    12: MessageShape(ReserveJob, (_NUMBER, _TEXT, _SOME_NUMBER, _FLAG)),
+    13: MessageShape(GiveBack, (_LIST, _FLAG), lists=pairs_of),
+    14: MessageShape(Pause, (_TEXT, _NUMBER, _FLAG)),
+    15: MessageShape(Purge, (_TEXT, _NUMBER, _FLAG)),
+    16: MessageShape(SetTopic, (_TEXT, _SOME_NUMBER, _SOME_NUMBER, _SOME_NUMBER, (bool, type(None)), _FLAG)),
+    65: MessageShape(Created, (_LIST,), lists=_NUMBERS),
+    66: MessageShape(Reserved, (_NUMBER, _LIST), lists=_NUMBERS),
+    67: MessageShape(Done, ()),
+    68: MessageShape(Acked, (_LIST,), lists=_NUMBERS),
+    69: MessageShape(Kicked, (_NUMBER,)),
+    70: MessageShape(Purged, (_NUMBER,)),
 }
 _FIRST_RESULT: Final = 64
-_KINDS: Final = {shape[0]: kind for kind, shape in _SHAPES.items()}
-_NAMES: Final = {shape[0]: tuple(field.name for field in fields(shape[0])) for shape in _SHAPES.values()}
+_KINDS: Final = {shape.kind: number for number, shape in _SHAPES.items()}
 # What travels of an error: its class by number, and the arguments it is made from. Never renumbered.
 _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     1: (errors.LeaseLost, ("job_id",)),
@@ -198,54 +211,17 @@ def job_fields(job: Job | JobView | TopicStats) -> list[Any]:
 
 def _encode(message: Any) -> bytes:
     kind = type(message)
-    values: list[Any] = [_KINDS[kind]]
-    for name in _NAMES[kind]:
-        values.append(getattr(message, name))
-    if kind is PutMany:
-        values[1] = [[getattr(put, name) for name in _NAMES[Put]] for put in message.puts]
-    return pack(values)
+    if issubclass(kind, tuple):
+        return pack((_KINDS[kind], *message))
+    number = _KINDS[kind]
+    return pack((number, *_SHAPES[number].values_of(message)))
 
 
 def _decode(values: list[Any], *, results: bool) -> object:
-    shape = _SHAPES.get(values[0]) if type(values[0]) is int else None
+    number = values.pop(0)
+    shape = _SHAPES.get(number) if type(number) is int else None
     if shape is None:
-        raise UnknownVersion(values[0])
-    if (values[0] > _FIRST_RESULT) != results:
-        raise MalformedMessage(f"kind {values[0]} in the wrong place")
-    return build_message(shape[0], shape[1], values[1:])
-
-
-def build_message(kind: type, types: tuple[tuple[type, ...], ...], values: list[Any]) -> object:
-    """An instance of `kind` from untrusted values. Raises `MalformedMessage`."""
-    values = values[: len(types)]
-    has_list = False
-    for value, allowed in zip(values, types, strict=False):
-        found = type(value)
-        if found not in allowed:
-            raise MalformedMessage(f"{kind.__name__}: a field is a {found.__name__}")
-        has_list = has_list or found is list
-    if has_list:
-        values = [_tuple_of(kind, value) if type(value) is list else value for value in values]
-    try:
-        return kind(*values)
-    except TypeError as error:
-        raise MalformedMessage(f"{kind.__name__}: {error}") from error
-
-
-def _tuple_of(kind: type, values: list[Any]) -> tuple[Any, ...]:
-    """The elements of a list that a message of this kind has."""
-    if kind is PutMany:
-        return tuple(build_message(Put, _PUT_FIELDS, _of_type(kind, put, list)) for put in values)
-    if kind is AckMany or kind is GiveBack:
-        pairs = [tuple(_of_type(kind, pair, list)) for pair in values]
-        if any(len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int for pair in pairs):
-            raise MalformedMessage(f"{kind.__name__}: not pairs of numbers")
-        return tuple(pairs)
-    wanted = str if kind is Reserve or kind is Put else int
-    return tuple(_of_type(kind, value, wanted) for value in values)
-
-
-def _of_type(kind: type, value: Any, wanted: type) -> Any:
-    if type(value) is not wanted:
-        raise MalformedMessage(f"{kind.__name__}: a {type(value).__name__} in its list")
-    return value
+        raise UnknownVersion(number)
+    if (number > _FIRST_RESULT) != results:
+        raise MalformedMessage(f"kind {number} in the wrong place")
+    return shape.build(values)

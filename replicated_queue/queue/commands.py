@@ -2,10 +2,12 @@
 
 `platform` says that the asker is pinode itself: only then topics that begin with `pinode.` exist. Extending a
 lease is no command: it lives in the leader's memory and never enters the log.
+
+What each job needs is a tuple, not a dataclass: it is made several times an operation on every node.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 LOW_PRIORITY: Final = 3
 DEFAULT_LEASE_MS: Final = 60_000
@@ -14,8 +16,7 @@ DEFAULT_BACKOFF_MS: Final = 200
 MAX_JOBS_PER_COMMAND: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Add one job."""
 
     topic: str
@@ -43,14 +44,13 @@ class PutMany:
     puts: tuple[Put, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(NamedTuple):
     """Lease up to `count` jobs, the most urgent of all named topics first."""
 
     topics: tuple[str, ...]
     worker: str = ""
     lease_ms: int | None = None  # None: what the put asked for
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides a method of tuples that nobody needs
     platform: bool = False
     has: tuple[str, ...] = ()  # what the worker can do: jobs that need more are not for it
 
@@ -65,8 +65,7 @@ class ReserveJob:
     platform: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """The job is done; its result is kept for a while."""
 
     job_id: int
@@ -199,15 +198,13 @@ Command = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(NamedTuple):
     """Ids of the jobs of a put, in its order; with a dedupe key that of the job that was there already."""
 
     job_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """Which jobs were leased under which token; the leader adds their data, so that nobody keeps it twice."""
 
     token: int

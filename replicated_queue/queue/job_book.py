@@ -1,5 +1,6 @@
 """All jobs of a queue and where each stands: the moves between states, with all that must move along."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from replicated_queue.errors import QueueFull, TopicDraining
@@ -104,22 +105,29 @@ class JobBook:
         topic.settings = settings
         self.close_if_idle(topic)
 
-    def check_room(self, puts: list[Put]) -> None:
+    def check_room(self, puts: Sequence[Put]) -> None:
         """Refuse jobs for which the queue or their topic has no room, or takes none."""
         limits = self.limits
-        # The platform's own jobs have room left when the queue is full of others'.
-        share = 1.0 if all(put.platform for put in puts) else 1.0 - limits.platform_share
+        share, more_bytes = 1.0, 0
+        for put in puts:
+            if not put.platform:
+                # The platform's own jobs have room left when the queue is full of others'.
+                share = 1.0 - limits.platform_share
+            more_bytes += put_bytes(put)
         if len(self.jobs) + len(puts) > limits.max_jobs * share:
             raise QueueFull(what=f"{len(self.jobs)} jobs")
-        if self.used_bytes + sum(map(put_bytes, puts)) > limits.max_bytes * share:
+        if self.used_bytes + more_bytes > limits.max_bytes * share:
             raise QueueFull(what=f"{self.used_bytes} bytes of job data")
+        if len(puts) == 1:
+            self._check_topic_room(puts[0].topic, puts)
+            return
         by_topic: dict[str, list[Put]] = {}
         for put in puts:
             by_topic.setdefault(put.topic, []).append(put)
         for name, wanted in by_topic.items():
             self._check_topic_room(name, wanted)
 
-    def _check_topic_room(self, name: str, puts: list[Put]) -> None:
+    def _check_topic_room(self, name: str, puts: Sequence[Put]) -> None:
         topic = self.topics.get(name)
         if topic is not None and topic.settings != UNSET:
             settings, count = topic.settings, topic.job_count

@@ -99,7 +99,7 @@ class PriorityQueue:
         self._book.drop_old_buried()
         match command:
             case Put():
-                return Created((self._put_all((command,))[0],))
+                return Created((self._put_one(command),))
             case Reserve():
                 return self._reserve(command, token=index)
             case ReserveJob():
@@ -168,6 +168,12 @@ class PriorityQueue:
         """Hash of the whole state; equal on all replicas at one applied index."""
         return self._book.digest(self._last_id)
 
+    def _put_one(self, put: Put) -> int:
+        if put.dedupe_key is not None:
+            return self._put_all((put,))[0]
+        self._book.check_room((put,))
+        return self._put(put)
+
     def _put_all(self, puts: tuple[Put, ...]) -> tuple[int, ...]:
         known = [self._book.keys.known(put, now=self._book.now) for put in puts]
         self._book.check_room([put for put, job_id in zip(puts, known, strict=True) if job_id is None])
@@ -193,8 +199,12 @@ class PriorityQueue:
         return job.id
 
     def _reserve(self, command: Reserve, *, token: int) -> Reserved:
-        topics = [self.topics[name] for name in command.topics if name in self.topics]
-        topics = [topic for topic in topics if topic.paused_until <= self._book.now]
+        now = self._book.now
+        topics = [
+            topic
+            for name in command.topics
+            if (topic := self.topics.get(name)) is not None and topic.paused_until <= now
+        ]
         for topic in topics:
             self._book.wake_due(topic)
         taken: list[int] = []
