@@ -34,6 +34,7 @@ from replicated_queue.queue.commands import (
     Nack,
     Purge,
     Put,
+    Reserve,
 )
 from replicated_queue.queue.job import JobRecord
 from replicated_queue.queue.limits import QueueLimits
@@ -70,6 +71,7 @@ class ClusterState:
         self.registry = Registry(_JobsOfBuilds(self.queue))
         self.people = People(setup_code_hash=setup_code_hash)
         self.sessions = Sessions()
+        self.decisions = 0  # counts what was more than a move of a job in the queue
         self.registered_nodes = tuple(sorted(nodes, key=lambda node: node.node_id))
 
     def apply(self, command: bytes, *, index: int, now: int) -> bytes:
@@ -80,8 +82,10 @@ class ClusterState:
                 case "queue":
                     return self._apply_to_queue(encoded, index=index, now=now)
                 case "registry":
+                    self.decisions += 1
                     return self._apply_to_registry(encoded, index=index, now=now)
                 case "people":
+                    self.decisions += 1
                     return self._apply_to_people(encoded, index=index, now=now)
                 case _:
                     raise UnknownVersion(domain)
@@ -123,6 +127,8 @@ class ClusterState:
     def _follow(self, command: Command, *, index: int, now: int) -> None:
         """Tell the builds whose jobs the queue has moved by itself."""
         match command:
+            case Put() | Reserve():
+                pass  # these change no build: a worker says itself when it begins
             case ExpireLease() | Nack() | Bury() | Ack() | Cancel() | KickJob():
                 self._follow_job(command.job_id, index=index, now=now)
             case AckMany() | GiveBack():
@@ -133,11 +139,12 @@ class ClusterState:
                     if build.job_id is not None:
                         self._follow_job(build.job_id, index=index, now=now)
             case _:
-                pass  # puts and reserves change no build: a worker says itself when it begins
+                pass
 
     def _follow_job(self, job_id: int, *, index: int, now: int) -> None:
         if self.registry.build_of_job(job_id) is None:
             return
+        self.decisions += 1
         job: JobRecord | None = self.queue.jobs.get(job_id)
         state, attempts = (job.state, job.attempts) if job is not None else ("gone", 0)
         self.registry.job_changed(job_id, state=state, attempts=attempts, index=index, now=now)

@@ -19,6 +19,7 @@ from replicated_queue.broker import Broker
 from replicated_queue.service import ReplicaService
 
 RUNNING = ("starting", "up", "stopping")
+QUEUE_NEWS_SECONDS = 0.25  # how often at most who waits for changes hears that jobs have moved
 CONFIG_PURPOSE = b"config value"
 
 
@@ -82,7 +83,22 @@ class LiveCluster:
         self._gossip = gossip
         self._reports = reports
         self._monotonic = monotonic
-        replica.on_applied(lambda *_: self.changes.note())
+        self._noted_decisions = 0
+        self._is_note_due = False
+        replica.on_applied(self._applied)
+
+    def _applied(self, _: int) -> None:
+        """Tell of decisions at once, of jobs that move in the queue once for all that happen together."""
+        if self._noted_decisions != self.state.decisions:
+            self._noted_decisions = self.state.decisions
+            self.changes.note()
+        elif not self._is_note_due:
+            self._is_note_due = True
+            asyncio.get_running_loop().call_later(QUEUE_NEWS_SECONDS, self._note_queue)
+
+    def _note_queue(self) -> None:
+        self._is_note_due = False
+        self.changes.note()
 
     async def execute(
         self,

@@ -8,7 +8,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final, Protocol, assert_never
 
-from replicated_queue.courier import Courier
+from replicated_queue.courier import Courier, Parcel
 from replicated_queue.errors import (
     InvalidRequest,
     MalformedMessage,
@@ -137,9 +137,22 @@ class Broker(QueueOperations):
     def send(
         self, request: LeaderRequest, *, timeout_seconds: float | None = None
     ) -> "asyncio.Future[bytes]":
-        """Bring a request whose entry is already in its envelope to the leader."""
+        """Bring a request whose entry is already in its envelope to the leader. Cancel to withdraw it."""
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        return self._courier.send(request, timeout_seconds=seconds)
+        parcel = self.begin(request, timeout_seconds=seconds, done=partial(_settle, answer))
+        answer.add_done_callback(lambda _: self.withdraw(parcel))
+        return answer
+
+    def begin(
+        self, request: LeaderRequest, *, timeout_seconds: float, done: Callable[[Outcome], None]
+    ) -> Parcel:
+        """Bring the request to the leader and call `done` with its outcome, perhaps at once."""
+        return self._courier.send(request, timeout_seconds=timeout_seconds, done=done)
+
+    def withdraw(self, parcel: Parcel) -> None:
+        """Nobody waits for this outcome any more."""
+        self._courier.withdraw(parcel)
 
     async def answer(self, frame: bytes) -> bytes:
         """Answer a call of another node's broker. Cancel it when the caller is gone."""
@@ -245,7 +258,7 @@ class Broker(QueueOperations):
         await asyncio.wait([reached], timeout=CATCH_UP_SECONDS)
         self._behind = [waiting for waiting in self._behind if waiting[1] is not reached]
 
-    def _applied(self, index: int, command: bytes, result: bytes) -> None:
+    def _applied(self, index: int) -> None:
         for wanted, reached in self._behind:
             if wanted <= index and not reached.done():
                 reached.set_result(None)
@@ -285,6 +298,16 @@ class _PlatformQueue(QueueOperations):
 
     async def _read(self, question: Question) -> bytes:
         return self._broker.read(question)
+
+
+def _settle(answer: "asyncio.Future[bytes]", outcome: Outcome) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, QueueError):
+        answer.set_exception(outcome)
+        answer.exception()  # who asked may be gone: an error nobody reads is no news
+    else:
+        answer.set_result(outcome)
 
 
 class _Gathering:

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Final, cast
 
 from replicated_queue.broker import Broker
+from replicated_queue.courier import Parcel
 from replicated_queue.errors import (
     Busy,
     InvalidRequest,
     MalformedMessage,
     NotAuthorized,
-    OutcomeUnknown,
     QueueError,
     ReservedTopic,
     UnknownVersion,
@@ -74,7 +74,7 @@ class ClientConnection(asyncio.Protocol):
         self._client_id = b""
         self._is_welcome = False
         self._early: list[bytes] = []  # frames that came with the hello
-        self._under_way: dict[int, asyncio.Future[bytes]] = {}
+        self._under_way: dict[int, Parcel] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -101,8 +101,8 @@ class ClientConnection(asyncio.Protocol):
         self._judged()
         under_way = list(self._under_way.values())
         self._under_way.clear()
-        for future in under_way:
-            future.cancel()
+        for parcel in under_way:
+            self._broker.withdraw(parcel)
 
     def _greet(self) -> None:
         """Judge the hello; nothing more is read until that is done."""
@@ -151,7 +151,7 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(ask.request, Withdraw):
             withdrawn = self._under_way.pop(ask.number, None)
             if withdrawn is not None:
-                withdrawn.cancel()
+                self._broker.withdraw(withdrawn)
             return
         try:
             timeout_seconds = min(max(ask.timeout_ms / 1000, 0.0), MAX_TIMEOUT_SECONDS)
@@ -175,9 +175,11 @@ class ClientConnection(asyncio.Protocol):
             raise Busy()
         if number in self._under_way:
             raise InvalidRequest(f"request {number} is under way already.")
-        future = self._broker.send(request, timeout_seconds=timeout_seconds)
-        self._under_way[number] = future
-        future.add_done_callback(partial(self._done, number))
+        parcel = self._broker.begin(
+            request, timeout_seconds=timeout_seconds, done=partial(self._done, number)
+        )
+        if not parcel.is_done:
+            self._under_way[number] = parcel
 
     def _check_entry(self, request: Submit | ReserveJobs) -> None:
         """A client writes its own entries, so nothing in them is believed."""
@@ -200,16 +202,9 @@ class ClientConnection(asyncio.Protocol):
         if asked and not self._platform:
             raise ReservedTopic(topic="pinode.")
 
-    def _done(self, number: int, future: "asyncio.Future[bytes]") -> None:
-        if self._under_way.get(number) is not future:
-            return  # withdrawn, or the connection is closed
-        del self._under_way[number]
-        if future.cancelled():
-            self._answer(number, OutcomeUnknown())
-            return
-        error = future.exception()
-        assert error is None or isinstance(error, QueueError), error
-        self._answer(number, error if error is not None else future.result())
+    def _done(self, number: int, outcome: Outcome) -> None:
+        self._under_way.pop(number, None)  # not there when the answer came at once
+        self._answer(number, outcome)
 
     def _answer(self, number: int, outcome: Outcome) -> None:
         assert self._writer is not None

@@ -37,14 +37,15 @@ NOT_SENT: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, er
 Call = Callable[..., Awaitable[bytes]]  # Transport.call
 
 
-class _Parcel:
-    """One request under way."""
+class Parcel:
+    """One request under way; `done` is called once with its outcome, unless it is withdrawn before."""
 
     __slots__ = (
         "call",
         "deadline",
-        "future",
+        "done",
         "has_asked",
+        "is_done",
         "last_busy",
         "leader",
         "maybe_done",
@@ -57,11 +58,12 @@ class _Parcel:
     )
 
     def __init__(
-        self, request: LeaderRequest, future: "asyncio.Future[bytes]", now: float, timeout_seconds: float
+        self, request: LeaderRequest, done: Callable[[Outcome], None], now: float, timeout_seconds: float
     ) -> None:
         wait = request.wait_ms / 1000 if isinstance(request, ReserveJobs) else 0.0
         self.request = request
-        self.future = future
+        self.done = done
+        self.is_done = False
         self.sent_at = now
         self.wait_until = now + min(wait, MAX_WAIT_SECONDS)
         self.deadline = self.wait_until + timeout_seconds
@@ -86,8 +88,8 @@ class Courier:
         self._call = call
         self._clock = clock
         self.known_index = 0  # how far a leader was that answered us: our own changes are not above it
-        self._parcels: dict[_Parcel, None] = {}
-        self._outbox: list[_Parcel] = []
+        self._parcels: dict[Parcel, None] = {}
+        self._outbox: list[Parcel] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -115,21 +117,38 @@ class Courier:
         else:
             self._tasks.create_task(work)
 
-    def send(self, request: LeaderRequest, *, timeout_seconds: float) -> "asyncio.Future[bytes]":
-        """The leader's answer. Cancel the future to withdraw a reserve that waits.
+    def send(
+        self, request: LeaderRequest, *, timeout_seconds: float, done: Callable[[Outcome], None]
+    ) -> Parcel:
+        """Call `done` with the leader's answer, perhaps before this returns. See `withdraw`.
 
-        Fails with the leader's refusal, with `NoQuorum` or `Busy` if nothing was done by the deadline, with
+        The outcome is the leader's refusal, `NoQuorum` or `Busy` if nothing was done by the deadline, or
         `OutcomeUnknown` if it may have been.
         """
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        parcel = _Parcel(request, future, self._clock(), timeout_seconds)
+        parcel = Parcel(request, done, self._clock(), timeout_seconds)
         self._parcels[parcel] = None
-        future.add_done_callback(partial(self._finished, parcel))
         self._arm(parcel.deadline)
         self._dispatch(parcel)
-        return future
+        return parcel
 
-    def _dispatch(self, parcel: _Parcel) -> None:
+    def withdraw(self, parcel: Parcel) -> None:
+        """Nobody waits for the answer any more: of a reserve that waits, no job should go to nobody."""
+        if parcel.is_done:
+            return
+        parcel.is_done = True
+        del self._parcels[parcel]
+        call, parcel.call = parcel.call, None
+        if not isinstance(parcel.request, ReserveJobs):
+            return
+        envelope = decode_envelope(parcel.request.envelope)
+        self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
+        if call is not None and parcel.has_asked:
+            call.cancel()
+            if parcel.leader is not None and envelope.client_id is not None:
+                request = ForgetWaiter(envelope.client_id, envelope.slot, envelope.sequence)
+                self.spawn(self._forget_at(parcel.leader, request))
+
+    def _dispatch(self, parcel: Parcel) -> None:
         parcel.retry_at = None
         if self._log.is_leader:
             parcel.under_way = True
@@ -142,7 +161,7 @@ class Courier:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._outbox.append(parcel)
 
-    def _request(self, parcel: _Parcel, *, may_wait: bool = True) -> LeaderRequest:
+    def _request(self, parcel: Parcel, *, may_wait: bool = True) -> LeaderRequest:
         """The request as it is asked now: with the rest of its wait, and whether it is a repetition."""
         request = parcel.request
         if not isinstance(request, ReserveJobs):
@@ -151,14 +170,14 @@ class Courier:
         return request._replace(wait_ms=rest, repeated=request.repeated or parcel.maybe_done)
 
     def _flush(self) -> None:
-        parcels = [parcel for parcel in self._outbox if not parcel.future.done()]
+        parcels = [parcel for parcel in self._outbox if not parcel.is_done]
         self._outbox.clear()
         leader = self._log.leader_id
         if leader is None or self._log.is_leader or self._tasks is None:
             for parcel in parcels:
                 self._retry(parcel)
             return
-        batch: list[_Parcel] = []
+        batch: list[Parcel] = []
         size_bytes = 0
         for parcel in parcels:
             if parcel.has_asked:
@@ -173,7 +192,7 @@ class Courier:
         if batch:
             self._begin_call(leader, batch, may_wait=False)
 
-    def _begin_call(self, leader: PeerId, parcels: list[_Parcel], *, may_wait: bool) -> None:
+    def _begin_call(self, leader: PeerId, parcels: list[Parcel], *, may_wait: bool) -> None:
         assert self._tasks is not None
         requests = [self._request(parcel, may_wait=may_wait) for parcel in parcels]
         task = self._tasks.create_task(self._ask(leader, parcels, requests))
@@ -181,7 +200,7 @@ class Courier:
             parcel.leader = leader
             parcel.call = task
 
-    async def _ask(self, leader: PeerId, parcels: list[_Parcel], requests: list[LeaderRequest]) -> None:
+    async def _ask(self, leader: PeerId, parcels: list[Parcel], requests: list[LeaderRequest]) -> None:
         wait_ms = max(request.wait_ms if isinstance(request, ReserveJobs) else 0 for request in requests)
         timeout_seconds = wait_ms / 1000 + CALL_SECONDS
         outcomes: list[Outcome]
@@ -202,10 +221,10 @@ class Courier:
             if parcel.call is asyncio.current_task():
                 self._answered(parcel, outcome)
 
-    def _answered(self, parcel: _Parcel, outcome: Outcome) -> None:
+    def _answered(self, parcel: Parcel, outcome: Outcome) -> None:
         parcel.under_way = False
         parcel.call = None
-        if parcel.future.done():
+        if parcel.is_done:
             return
         match outcome:
             case bytes():
@@ -221,18 +240,18 @@ class Courier:
             case SessionExpired():
                 is_repeated = isinstance(parcel.request, ReserveJobs) and parcel.request.repeated
                 surely_not_done = not parcel.maybe_done and not is_repeated
-                parcel.future.set_exception(SessionExpired(surely_not_done=surely_not_done))
+                self._finish(parcel, SessionExpired(surely_not_done=surely_not_done))
             case _:
-                parcel.future.set_exception(outcome)
+                self._finish(parcel, outcome)
 
-    def _deliver(self, parcel: _Parcel, answer: bytes) -> None:
+    def _deliver(self, parcel: Parcel, answer: bytes) -> None:
         if answer != NOTHING_READY or parcel.has_asked or self._clock() >= parcel.wait_until:
-            parcel.future.set_result(answer)
+            self._finish(parcel, answer)
             return
         parcel.has_asked = True  # found nothing at once: now ask to wait
         self._dispatch(parcel)
 
-    def _retry(self, parcel: _Parcel, *, after_seconds: float | None = None) -> None:
+    def _retry(self, parcel: Parcel, *, after_seconds: float | None = None) -> None:
         parcel.under_way = False
         if after_seconds is None:
             after_seconds = parcel.retry_seconds
@@ -246,21 +265,11 @@ class Courier:
             for parcel in [parcel for parcel in self._parcels if parcel.retry_at is not None]:
                 self._dispatch(parcel)
 
-    def _finished(self, parcel: _Parcel, future: "asyncio.Future[bytes]") -> None:
-        self._parcels.pop(parcel, None)
-        call, parcel.call = parcel.call, None
-        if not future.cancelled():
-            future.exception()  # who asked may be gone: an error nobody reads is no news
-        if not future.cancelled() or not isinstance(parcel.request, ReserveJobs):
-            return
-        # Nobody waits for a job any more: none should be leased to nobody.
-        envelope = decode_envelope(parcel.request.envelope)
-        self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
-        if call is not None and parcel.has_asked:
-            call.cancel()
-            if parcel.leader is not None and envelope.client_id is not None:
-                request = ForgetWaiter(envelope.client_id, envelope.slot, envelope.sequence)
-                self.spawn(self._forget_at(parcel.leader, request))
+    def _finish(self, parcel: Parcel, outcome: Outcome) -> None:
+        parcel.is_done = True
+        del self._parcels[parcel]
+        parcel.call = None
+        parcel.done(outcome)
 
     async def _forget_at(self, leader: PeerId, request: ForgetWaiter) -> None:
         with suppress(OSError, TimeoutError):  # then the reserve gives up at its own deadline
@@ -293,7 +302,7 @@ class Courier:
             if parcel.call is not None and self._log.leader_id not in (None, parcel.leader):
                 self._abandon(parcel)
 
-    def _abandon(self, parcel: _Parcel) -> None:
+    def _abandon(self, parcel: Parcel) -> None:
         """Another node leads now: whoever was asked may never answer."""
         call, parcel.call = parcel.call, None
         parcel.maybe_done = True
@@ -301,13 +310,13 @@ class Courier:
             call.cancel()  # a batch goes on for the others; its answer is no longer read for this one
         self._dispatch(parcel)
 
-    def _give_up(self, parcel: _Parcel, now: float) -> None:
+    def _give_up(self, parcel: Parcel, now: float) -> None:
         if parcel.maybe_done or parcel.under_way:
-            parcel.future.set_exception(OutcomeUnknown())
+            self._finish(parcel, OutcomeUnknown())
         elif parcel.last_busy is not None:
-            parcel.future.set_exception(parcel.last_busy)
+            self._finish(parcel, parcel.last_busy)
         else:
-            parcel.future.set_exception(NoQuorum(waited_seconds=now - parcel.sent_at))
+            self._finish(parcel, NoQuorum(waited_seconds=now - parcel.sent_at))
 
 
 def _size_bytes(request: LeaderRequest) -> int:

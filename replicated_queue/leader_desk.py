@@ -15,13 +15,12 @@ from replicated_queue.errors import (
     LeaseLost,
     MalformedMessage,
     NotLeader,
-    OutcomeUnknown,
     QueueError,
     Refusal,
 )
 from replicated_queue.leases import LeaseTable
-from replicated_queue.queue.codec import decode_command, decode_result, encode_command, encode_result
-from replicated_queue.queue.commands import Done, ExpireLease, Reserve, Reserved, ReserveJob
+from replicated_queue.queue.codec import DONE, decode_command, decode_result, encode_command
+from replicated_queue.queue.commands import ExpireLease, Reserve, Reserved, ReserveJob
 from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, check_number
 from replicated_queue.queue.priority_queue import NOTHING, PriorityQueue
 from replicated_queue.queue_state import QUEUE_DOMAIN
@@ -32,7 +31,6 @@ from replicated_queue.waiting_line import Key, Waiter, WaitingLine
 
 Reply = Callable[[Outcome], None]
 NOTHING_READY: Final = encode_jobs((), is_logged=False)
-DONE: Final = encode_result(Done())
 SHORTEST_TIMER_SECONDS: Final = 0.001
 
 
@@ -54,13 +52,13 @@ class ReplicatedLog(Protocol):
     @property
     def now_ms(self) -> int: ...
 
-    def propose(self, data: bytes) -> "asyncio.Future[bytes]": ...
+    def propose(self, data: bytes, done: Callable[[Outcome], None]) -> None: ...
 
     def on_leadership(self, callback: Callable[[bool, int], None]) -> None: ...
 
     def on_leader(self, callback: Callable[[], None]) -> None: ...
 
-    def on_applied(self, callback: Callable[[int, bytes, bytes], None]) -> None: ...
+    def on_applied(self, callback: Callable[[int], None]) -> None: ...
 
 
 class _Reservation:
@@ -106,7 +104,7 @@ class LeaderDesk:
         try:
             match request:
                 case Submit():
-                    self._log.propose(request.envelope).add_done_callback(partial(_answered, reply))
+                    self._log.propose(request.envelope, partial(_answered, reply))
                 case ReserveJobs():
                     self._reserve(request, reply)
                 case ExtendLease():
@@ -201,19 +199,28 @@ class LeaderDesk:
         return self._queue.available(topic, has, now=self._log.now_ms) - self._taking.get(topic, 0)
 
     def _propose(self, reservation: _Reservation) -> None:
-        future = self._log.propose(reservation.envelope)
+        self._take(reservation)
+        try:
+            self._log.propose(reservation.envelope, partial(self._reserved, reservation))
+        except QueueError:
+            self._untake(reservation)
+            raise
+
+    def _take(self, reservation: _Reservation) -> None:
         for topic in reservation.topics:
             self._taking[topic] = self._taking.get(topic, 0) + reservation.count
-        future.add_done_callback(partial(self._reserved, reservation))
 
-    def _reserved(self, reservation: _Reservation, future: "asyncio.Future[bytes]") -> None:
+    def _untake(self, reservation: _Reservation) -> None:
         for topic in reservation.topics:
             self._taking[topic] -= reservation.count
             if self._taking[topic] <= 0:
                 del self._taking[topic]
             if self._waiting.anybody(topic):
                 self._wake(topic)
-        outcome = _outcome_of(future)
+
+    def _reserved(self, reservation: _Reservation, answer: Outcome) -> None:
+        self._untake(reservation)
+        outcome = _opened(answer)
         if isinstance(outcome, bytes):
             try:
                 result = decode_result(outcome)
@@ -310,23 +317,18 @@ class LeaderDesk:
         command = encode_command(ExpireLease(job_id, token))
         entry = encode_envelope(Envelope(QUEUE_DOMAIN, command))
         with suppress(NotLeader, Busy):  # asked again in a second, if this node still leads
-            self._log.propose(entry).add_done_callback(_outcome_of)
+            self._log.propose(entry, lambda _: None)
 
 
-def _answered(reply: Reply, future: "asyncio.Future[bytes]") -> None:
-    reply(_outcome_of(future))
+def _answered(reply: Reply, answer: Outcome) -> None:
+    reply(_opened(answer))
 
 
-def _outcome_of(future: "asyncio.Future[bytes]") -> Outcome:
-    """What the state machine answered, or the error in its place."""
-    if future.cancelled():
-        return OutcomeUnknown()
-    error = future.exception()
-    if isinstance(error, QueueError):
-        return error
-    if error is not None:
-        raise error
+def _opened(answer: Outcome) -> Outcome:
+    """What the state machine answered inside what its sessions did, or the error in its place."""
+    if isinstance(answer, QueueError):
+        return answer
     try:
-        return open_answer(future.result())
+        return open_answer(answer)
     except (Refusal, MalformedMessage) as refusal:
         return refusal

@@ -18,7 +18,6 @@ class Applied(NamedTuple):
     """One command that the state machine has run."""
 
     index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs
-    command: bytes
     result: bytes
 
 
@@ -139,7 +138,7 @@ class Replica:
             stamp, command = decode_command(entry.data)
             self._time.at_least(stamp)
             result = self._state_machine.apply(command, index=entry.index, now=stamp)
-            applied.append(Applied(entry.index, command, result))
+            applied.append(Applied(entry.index, result))
         return applied
 
     @property

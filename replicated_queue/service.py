@@ -12,7 +12,7 @@ from .errors import Busy, DiskFull, JobTooLarge, MalformedMessage, NotLeader
 from .interfaces import StateMachine, Transport
 from .leadership import Leadership, LeadershipCallback
 from .persistence import Persistence, PersistenceCallbacks
-from .proposals import Proposals, fail
+from .proposals import Done, Proposals
 from .raft.joining import join_appends, newest_acknowledgements
 from .raft.log import RaftLog
 from .raft.membership import Membership
@@ -27,7 +27,7 @@ from .storage.recovery import Recovered
 
 logger = logging.getLogger(__name__)
 
-AppliedCallback = Callable[[int, bytes, bytes], None]  # index, command, result
+AppliedCallback = Callable[[int], None]  # how far the log is applied now
 
 
 class ReplicaService:
@@ -106,11 +106,12 @@ class ReplicaService:
             self._replica.raft.peer_unreachable(peer)
             self._wake()
 
-    def propose(self, data: bytes) -> asyncio.Future[bytes]:
-        """Propose one command. The future has its result once it is committed and applied here.
+    def propose(self, data: bytes, done: Done) -> None:
+        """Propose one command; `done` is called with its result once it is committed and applied here.
 
-        Raises `NotLeader`, `Busy` or `DiskFull` at once, with nothing done. The future fails with
-        `OutcomeUnknown` when leadership is lost before the command was committed.
+        Raises `NotLeader`, `Busy` or `DiskFull` at once, with nothing done. `done` is called with one of
+        these when it was refused later, with `OutcomeUnknown` when leadership is lost before the command was
+        committed.
         """
         settings, replica = self._settings, self._replica
         if replica is None or self._loop is None or replica.raft.role is not Role.LEADER:
@@ -125,9 +126,8 @@ class ReplicaService:
             len(self._proposals) >= settings.max_uncommitted_proposals
         ):
             raise Busy
-        future = self._proposals.add(data, size_bytes=size)
+        self._proposals.add(data, done, size_bytes=size)
         self._wake()
-        return future
 
     @property
     def is_leader(self) -> bool:
@@ -181,7 +181,7 @@ class ReplicaService:
         return (f"it leads nothing and takes no changes: {self._lacking}",) if self._lacking else ()
 
     def on_applied(self, callback: AppliedCallback) -> None:
-        """Call back for each command applied here, in order, on every replica."""
+        """Call back whenever commands were applied here, on every replica."""
         self._applied_callbacks.append(callback)
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
@@ -300,8 +300,8 @@ class ReplicaService:
         try:
             first = replica.propose([data for data, _ in proposed], now=now)
         except (NotLeader, Busy) as error:
-            for _, future in proposed:
-                fail(future, error)
+            for _, done in proposed:
+                done(error)
             return
         self._proposals.appended(first, proposed)
 
@@ -316,10 +316,12 @@ class ReplicaService:
             self._keep_promises(replica, [ready], now)
         if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
             self._proposals.give_up_waiting()
-        for applied in replica.apply(ready.committed):
-            self._proposals.applied(applied.index, applied.result)
-            for callback in self._applied_callbacks:
-                callback(applied.index, applied.command, applied.result)
+        if not ready.committed:
+            return
+        for index, result in replica.apply(ready.committed):
+            self._proposals.applied(index, result)
+        for callback in self._applied_callbacks:
+            callback(replica.applied_index)
 
     def _on_room(self, lacking: NoRoom | None) -> None:
         self._lacking = lacking

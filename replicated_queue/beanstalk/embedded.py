@@ -14,11 +14,12 @@ from replicated_queue.broker import Broker
 from replicated_queue.interfaces import Lane, StateMachine
 from replicated_queue.queue.job import LEASED, Job
 from replicated_queue.queue_state import QueueStateMachine
+from replicated_queue.request_codec import Outcome
 
 if TYPE_CHECKING:
     from replicated_queue.service import ReplicaService
 
-AppliedCallback = Callable[[int, bytes, bytes], None]
+AppliedCallback = Callable[[int], None]
 LeadershipCallback = Callable[[bool, int], None]
 
 
@@ -52,14 +53,13 @@ class MemoryLog:
     def applied_index(self) -> int:
         return self._index
 
-    def propose(self, data: bytes) -> "asyncio.Future[bytes]":
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def propose(self, data: bytes, done: Callable[[Outcome], None]) -> None:
         self._index += 1
         result = self._machine.apply(data, index=self._index, now=self.now_ms)
-        future.set_result(result)
+        # Not before this returns: who proposes writes down what it proposed first.
+        asyncio.get_running_loop().call_soon(done, result)
         for callback in self._applied:
-            callback(self._index, data, result)
-        return future
+            callback(self._index)
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
         self._leadership.append(callback)

@@ -100,6 +100,7 @@ _SHAPES: Final[dict[int, MessageShape]] = {
     70: MessageShape(Purged, (_NUMBER,)),
 }
 _FIRST_RESULT: Final = 64
+DONE: Final[bytes] = _PACK([67])  # what most operations answer
 _KINDS: Final = {shape.kind: number for number, shape in _SHAPES.items()}
 # What travels of an error: its class by number, and the arguments it is made from. Never renumbered.
 _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
@@ -157,6 +158,8 @@ def decode_command(data: bytes) -> Command:
 
 def encode_result(result: Result | Refusal) -> bytes:
     """What `apply` answers; a refusal is an answer too."""
+    if type(result) is Done:
+        return DONE
     if isinstance(result, QueueError):
         return pack([_REFUSED, *error_fields(result)])
     return _encode(result)
@@ -177,7 +180,7 @@ def apply_encoded(queue: PriorityQueue, command: bytes, *, index: int, now: int)
     diverge.
     """
     try:
-        return _encode(queue.apply(decode_command(command), index=index, now=now))
+        return encode_result(queue.apply(decode_command(command), index=index, now=now))
     except Refusal as refusal:
         return encode_result(refusal)
     except MalformedMessage as malformed:

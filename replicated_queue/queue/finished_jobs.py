@@ -1,6 +1,7 @@
 """What is remembered of finished jobs, so that a late ack hears that the job is done."""
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from typing import NamedTuple
 
 from replicated_queue.queue.job import JobView
 
@@ -8,8 +9,7 @@ MAX_FINISHED = 10_000
 MAX_FINISHED_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedJob:
+class FinishedJob(NamedTuple):
     """How a job ended. Its data is gone; its result stays until newer ones need the room."""
 
     id: int
@@ -47,7 +47,8 @@ class FinishedJobs:
     """The newest finished jobs, bounded by number and by bytes of their results; the oldest leave first."""
 
     def __init__(self, *, max_jobs: int = MAX_FINISHED, max_bytes: int = MAX_FINISHED_BYTES) -> None:
-        self._jobs: dict[int, FinishedJob] = {}  # in the order they finished
+        # In the order they finished. A plain dict would look for its first key among all those that left.
+        self._jobs: OrderedDict[int, FinishedJob] = OrderedDict()
         self._bytes = 0
         self._max_jobs = max_jobs
         self._max_bytes = max_bytes
@@ -65,7 +66,7 @@ class FinishedJobs:
         self._bytes += len(job.result)
         forgotten = []
         while len(self._jobs) > self._max_jobs or self._bytes > self._max_bytes:
-            oldest = self._jobs.pop(next(iter(self._jobs)))
+            _, oldest = self._jobs.popitem(last=False)
             self._bytes -= len(oldest.result)
             forgotten.append(oldest)
         return forgotten

@@ -25,6 +25,7 @@ from replicated_queue.queue.commands import (
 )
 from replicated_queue.queue.job import (
     LOWEST_PRIORITY,
+    MAX_DATA_BYTES,
     MAX_LEASE_MS,
     MIN_LEASE_MS,
     check_bytes,
@@ -65,17 +66,17 @@ def check_command(command: Command) -> None:
     match command:
         case Put():
             _check_put(command)
+        case Reserve():
+            _check_reserve(command)
+        case Ack():
+            check_bytes("the result", command.result)
         case PutMany():
             _check_count("put_many", len(command.puts))
             for put in command.puts:
                 _check_put(put)
-        case Reserve():
-            _check_reserve(command)
         case ReserveJob():
             check_text("the worker's name", command.worker)
             _check_lease(command.lease_ms)
-        case Ack():
-            check_bytes("the result", command.result)
         case AckMany():
             _check_count("ack_many", len(command.leases))
         case Nack():
@@ -105,6 +106,15 @@ def check_command(command: Command) -> None:
 
 def _check_put(put: Put) -> None:
     check_topic(put.topic, platform=put.platform)
+    if (
+        len(put.data) <= MAX_DATA_BYTES
+        and 0 <= put.priority <= LOWEST_PRIORITY
+        and 0 <= put.delay_ms <= MAX_LEASE_MS
+        and MIN_LEASE_MS <= put.lease_ms <= MAX_LEASE_MS
+        and 0 <= put.max_attempts <= MAX_ATTEMPTS
+        and put.dedupe_key is None
+    ):
+        return  # nearly all: every put is checked on every node
     check_bytes("the job's data", put.data)
     check_number("the priority", put.priority, low=0, high=LOWEST_PRIORITY)
     check_number("the delay in ms", put.delay_ms, low=0, high=MAX_LEASE_MS)
@@ -129,7 +139,8 @@ def _check_settings(command: SetTopic) -> None:
 
 
 def _check_reserve(command: Reserve) -> None:
-    check_text("the worker's name", command.worker)
+    if command.worker:
+        check_text("the worker's name", command.worker)
     check_number("the number of jobs", command.count, low=1, high=MAX_JOBS_PER_COMMAND)
     _check_lease(command.lease_ms)
     if not 1 <= len(command.topics) <= MAX_TOPICS_PER_RESERVE:

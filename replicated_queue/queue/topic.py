@@ -1,12 +1,14 @@
 """The jobs of one topic: who is next, who comes later, who is set aside."""
 
 from heapq import heappop, heappush
+from typing import Final
 
 from replicated_queue.queue.job import BURIED, DELAYED, LEASED, READY, URGENT_BELOW, JobRecord, TopicStats
 from replicated_queue.queue.ready_lines import SLACK, Needs, ReadyLines, most_urgent
 from replicated_queue.queue.topic_settings import TopicSettings
 
 UNSET = TopicSettings()
+NONE: Final = {READY: 0, DELAYED: 0, LEASED: 0, BURIED: 0}
 
 
 class Topic:
@@ -38,7 +40,7 @@ class Topic:
 
     def __init__(self, name: str, jobs: dict[int, JobRecord]) -> None:
         self.name = name
-        self.counts = {READY: 0, DELAYED: 0, LEASED: 0, BURIED: 0}
+        self.counts = dict(NONE)
         self.buried: dict[int, None] = {}  # in the order they were buried
         self.settings = UNSET
         self.used_bytes = 0  # of its jobs' data and texts
@@ -59,7 +61,7 @@ class Topic:
     @property
     def is_idle(self) -> bool:
         """Whether it has neither jobs nor settings, so that it may be forgotten."""
-        return not any(self.counts.values()) and self.settings == UNSET
+        return self.counts == NONE and self.settings == UNSET
 
     @property
     def job_count(self) -> int:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from replicated_queue.broker import Broker
-from replicated_queue.errors import Busy, NotLeader, OutcomeUnknown
+from replicated_queue.errors import Busy, NotLeader, OutcomeUnknown, QueueError
 from replicated_queue.queue_state import QueueStateMachine
 
 LeadershipCallback = Callable[[bool, int], None]
-AppliedCallback = Callable[[int, bytes, bytes], None]
+AppliedCallback = Callable[[int], None]
+Done = Callable[[bytes | QueueError], None]
 
 
 class FakeLog:
@@ -36,10 +37,10 @@ class FakeLog:
     def now_ms(self) -> int:
         return self._group.now_ms
 
-    def propose(self, data: bytes) -> "asyncio.Future[bytes]":
+    def propose(self, data: bytes, done: Done) -> None:
         if not self.is_leader:
             raise NotLeader(self.leader_id)
-        return self._group.propose(data)
+        self._group.propose(data, done)
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
         self.leadership_callbacks.append(callback)
@@ -54,7 +55,7 @@ class FakeLog:
         result = self.machine.apply(command, index=index, now=now)
         self.applied_index = index
         for callback in self.applied_callbacks:
-            callback(index, command, result)
+            callback(index)
         return result
 
 
@@ -92,7 +93,7 @@ class FakeGroup:
         self.now_ms = 0
         self.is_held = False
         self.busy = 0  # proposals to come that are refused
-        self.open: list[tuple[bytes, asyncio.Future[bytes]]] = []
+        self.open: list[tuple[bytes, Done]] = []
         self.logs = {node_id: FakeLog(self, node_id) for node_id in range(1, size + 1)}
         self.transports = {node_id: FakeTransport(self) for node_id in self.logs}
         self.brokers = {
@@ -123,12 +124,10 @@ class FakeGroup:
         """Another node leads. Open proposals are committed, or lost; their proposer never hears which."""
         before, self.leader = self.leader, leader
         proposals, self.open = self.open, []
-        for data, future in proposals:
+        for data, done in proposals:
             if not lose:
                 self._commit(data)
-            if not future.done():
-                future.set_exception(OutcomeUnknown())
-                future.exception()
+            done(OutcomeUnknown())
         self.term += 1
         for node_id, is_leader in ((before, False), (leader, True)):
             if node_id is not None:
@@ -138,24 +137,19 @@ class FakeGroup:
             for told in log.leader_callbacks:
                 told()
 
-    def propose(self, data: bytes) -> "asyncio.Future[bytes]":
+    def propose(self, data: bytes, done: Done) -> None:
         if self.busy:
             self.busy -= 1
             raise Busy(0.01)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bytes] = loop.create_future()
-        self.open.append((data, future))
+        self.open.append((data, done))
         if not self.is_held:
-            loop.call_soon(self.commit)
-        return future
+            asyncio.get_running_loop().call_soon(self.commit)
 
     def commit(self) -> None:
         """Commit what is proposed and answer it."""
         proposals, self.open = self.open, []
-        for data, future in proposals:
-            result = self._commit(data)
-            if not future.done():
-                future.set_result(result)
+        for data, done in proposals:
+            done(self._commit(data))
 
     def release(self) -> None:
         self.is_held = False

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from replicated_queue.errors import QueueError
 from replicated_queue.interfaces import Lane
 from replicated_queue.service import ReplicaService
 from replicated_queue.settings import ReplicaSettings
@@ -28,6 +29,20 @@ class Journal:
     @property
     def data(self) -> list[bytes]:
         return [command for _, _, command in self.commands]
+
+
+def proposed(service: ReplicaService, data: bytes) -> "asyncio.Future[bytes]":
+    """The result of a proposal, to be awaited. Raises at once what `propose` raises."""
+    result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: bytes | QueueError) -> None:
+        if isinstance(outcome, QueueError):
+            result.set_exception(outcome)
+        else:
+            result.set_result(outcome)
+
+    service.propose(data, done)
+    return result
 
 
 class Link:

@@ -17,7 +17,7 @@ from replicated_queue.storage.errors import CorruptLog, NoRoom
 from replicated_queue.storage.segments import DRAFT_NAME, make_segment
 from replicated_queue.storage.store import ReplicaStore
 from replicated_queue.storage.writer import StoreWriter, Write, WriterCallbacks
-from tests.replicated_queue.service_group import ServiceGroup
+from tests.replicated_queue.service_group import ServiceGroup, proposed
 from tests.replicated_queue.simulated_disk import PowerCut, SimulatedDisk
 from tests.waiting import eventually
 
@@ -277,11 +277,11 @@ async def test_a_leader_whose_disk_is_full_hands_over_and_nothing_is_lost(tmp_pa
         accepted: list[bytes] = []
         while old.is_leader:
             try:
-                accepted.append((await old.propose(b"%d " % len(accepted) * 2000)).split(b":", 1)[1])
+                accepted.append((await proposed(old, b"%d " % len(accepted) * 2000)).split(b":", 1)[1])
             except DiskFull:
                 await eventually(lambda: not old.is_leader, within_seconds=10)
         new = await group.elected()
-        accepted.append((await new.propose(b"after")).split(b":", 1)[1])
+        accepted.append((await proposed(new, b"after")).split(b":", 1)[1])
 
         assert new is not old and len(accepted) > 2
         await eventually(lambda: group.journals[me].data == accepted)
@@ -308,19 +308,19 @@ async def test_a_full_disk_refuses_with_advice_and_takes_changes_again_by_itself
     disk = SimulatedDisk()
     async with ServiceGroup(tmp_path, voters=(1,), open_disk=lambda _: disk, **FAST) as group:
         leader = await group.elected()
-        await leader.propose(b"x" * 40_000)
+        await proposed(leader, b"x" * 40_000)
         disk.fill()
 
         with pytest.raises(DiskFull, match="Free space there"):
             for _ in range(100):
-                await leader.propose(b"more" * 1000)
+                await proposed(leader, b"more" * 1000)
         assert leader.is_leader and not group.runs[1].done()
         assert "no room" in leader.warnings[0]
         disk.capacity_bytes = None
 
         async def is_taken() -> bool:
             try:
-                await leader.propose(b"again")
+                await proposed(leader, b"again")
             except DiskFull:
                 return False
             return True

@@ -264,11 +264,11 @@ async def test_a_forgotten_put_that_may_have_been_done_is_not_done_again(
             await cluster.servers[1].stop()
         else:
             group.transports[2].lose_answers = 1
-        data, future = group.open.pop()
+        data, done = group.open.pop()
         group._commit(data)
         forget_all_sessions(group)
         group.is_held = False
-        future.set_exception(OutcomeUnknown())
+        done(OutcomeUnknown())
 
         with pytest.raises(SessionExpired):
             await put

@@ -8,7 +8,7 @@ from replicated_queue.raft.raft import Raft
 from replicated_queue.slow_disk import DiskTrouble, DiskWatch, Unsynced
 from replicated_queue.storage.disk import Disk, RealDisk, RealFile
 from tests.replicated_queue.raft_group import RaftGroup
-from tests.replicated_queue.service_group import ServiceGroup
+from tests.replicated_queue.service_group import ServiceGroup, proposed
 from tests.waiting import eventually
 
 
@@ -124,7 +124,7 @@ async def test_services_move_leadership_off_a_disk_that_stands_still_and_lose_no
         await eventually(lambda: all(service.commit_index == 1 for service in group.services.values()))
         stalled.go.clear()
 
-        result = await old.propose(b"while it stands still")
+        result = await proposed(old, b"while it stands still")
         await eventually(lambda: not old.is_leader, within_seconds=10)
         stalled.go.set()
         new = await group.elected()

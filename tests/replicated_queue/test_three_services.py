@@ -7,7 +7,7 @@ import pytest
 
 from replicated_queue.errors import Busy, JobTooLarge, NotLeader, OutcomeUnknown
 from replicated_queue.storage.errors import CorruptLog, DirectoryLocked, DiskFailed
-from tests.replicated_queue.service_group import ServiceGroup
+from tests.replicated_queue.service_group import ServiceGroup, proposed
 from tests.replicated_queue.simulated_disk import SimulatedDisk
 from tests.waiting import eventually
 
@@ -18,7 +18,7 @@ async def test_a_proposal_is_answered_with_the_result_and_applied_on_all_three(t
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
 
-        results = await asyncio.gather(*(leader.propose(b"%d" % number) for number in range(100)))
+        results = await asyncio.gather(*(proposed(leader, b"%d" % number) for number in range(100)))
 
         assert [result.split(b":")[1] for result in results] == [b"%d" % number for number in range(100)]
         await eventually(lambda: all(len(journal.data) == 100 for journal in group.journals.values()))
@@ -29,7 +29,7 @@ async def test_all_three_restarted_have_everything_that_was_answered(tmp_path: P
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
         for start in range(0, 600, 100):
-            await asyncio.gather(*(leader.propose(b"%d" % (start + number) * 500) for number in range(100)))
+            await asyncio.gather(*(proposed(leader, b"%d" % (start + number) * 500) for number in range(100)))
         before = list(group.journals[group.id_of(leader)].commands)
         assert len(list((tmp_path / "1").glob("*.wal"))) > 1  # so that reading crosses segments
         for peer in group.voters:
@@ -45,12 +45,12 @@ async def test_all_three_restarted_have_everything_that_was_answered(tmp_path: P
 async def test_when_the_leader_goes_another_takes_over_and_time_runs_forwards(tmp_path: Path) -> None:
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
-        await leader.propose(b"before")
+        await proposed(leader, b"before")
         lost = group.id_of(leader)
         await group.stop(lost, resets_links=True)
 
         successor = await group.elected()
-        await successor.propose(b"after")
+        await proposed(successor, b"after")
         group.start(lost)
 
         await eventually(lambda: group.journals[lost].data == [b"before", b"after"])
@@ -66,7 +66,7 @@ async def test_a_follower_refuses_proposals_and_names_the_leader(tmp_path: Path)
         await eventually(lambda: follower.leader_id == leader_id)
 
         with pytest.raises(NotLeader) as refusal:
-            follower.propose(b"data")
+            proposed(follower, b"data")
 
         assert refusal.value.leader == leader_id
 
@@ -77,7 +77,7 @@ async def test_a_cut_off_leader_steps_down_and_its_waiters_hear_unknown_not_fail
         leader = await group.elected()
         group.cut_off.add(group.id_of(leader))
 
-        waiting = leader.propose(b"data")
+        waiting = proposed(leader, b"data")
 
         with pytest.raises(OutcomeUnknown):
             await asyncio.wait_for(waiting, 5)
@@ -102,7 +102,7 @@ async def test_a_node_that_comes_back_from_a_cut_does_not_disturb_the_leader(tmp
 async def test_leadership_is_handed_over_on_request(tmp_path: Path) -> None:
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
-        await leader.propose(b"data")
+        await proposed(leader, b"data")
 
         await leader.transfer_leadership()
 
@@ -144,15 +144,15 @@ async def test_a_leader_with_too_much_in_flight_is_busy_and_did_nothing(tmp_path
     """Checklist 1.45."""
     async with ServiceGroup(tmp_path, max_uncommitted_proposals=10, **FAST) as group:
         leader = await group.elected()
-        accepted = [leader.propose(b"data") for _ in range(10)]
+        accepted = [proposed(leader, b"data") for _ in range(10)]
 
         with pytest.raises(Busy):
-            leader.propose(b"one more")
+            proposed(leader, b"one more")
 
         await asyncio.gather(*accepted)
-        await leader.propose(b"now there is room")
+        await proposed(leader, b"now there is room")
         with pytest.raises(JobTooLarge):
-            leader.propose(bytes(300 * 1024))
+            proposed(leader, bytes(300 * 1024))
 
 
 async def test_a_second_service_on_the_same_directory_is_refused(tmp_path: Path) -> None:
@@ -169,10 +169,10 @@ async def test_a_failed_sync_ends_the_service_and_answers_nobody_with_success(tm
     disk = SimulatedDisk()
     async with ServiceGroup(tmp_path, voters=(1,), open_disk=lambda _: disk, **FAST) as group:
         leader = await group.elected()
-        await leader.propose(b"data")
+        await proposed(leader, b"data")
         disk.is_sync_failing = True
 
-        answer = leader.propose(b"more")
+        answer = proposed(leader, b"more")
 
         with pytest.raises(DiskFailed, match="can no longer keep its promises"):
             await asyncio.wait_for(group.runs[1], 5)
@@ -185,7 +185,7 @@ async def test_a_damaged_log_stops_the_service_before_it_votes(tmp_path: Path) -
     """Checklist 1.33."""
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
-        await asyncio.gather(*(leader.propose(b"%d" % number) for number in range(10)))
+        await asyncio.gather(*(proposed(leader, b"%d" % number) for number in range(10)))
         await group.stop(3)
         log = next((tmp_path / "3").glob("*.wal"))
         log.write_bytes(bytes([log.read_bytes()[0] ^ 1]) + log.read_bytes()[1:])
@@ -199,7 +199,7 @@ async def test_a_damaged_log_stops_the_service_before_it_votes(tmp_path: Path) -
 async def test_with_nothing_to_do_nothing_is_written(tmp_path: Path) -> None:
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
-        await leader.propose(b"data")
+        await proposed(leader, b"data")
         await eventually(lambda: all(service.commit_index == 2 for service in group.services.values()))
         before = {path: path.read_bytes() for path in tmp_path.rglob("*.wal")}
 
@@ -218,4 +218,4 @@ async def test_malformed_frames_and_strangers_are_dropped(tmp_path: Path) -> Non
         leader.receive(99, b"\xc1 no member")
 
         assert leader.malformed_frames == 1
-        assert await leader.propose(b"data") == b"2:data"
+        assert await proposed(leader, b"data") == b"2:data"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from replicated_queue.codec import decode_frame, encode_frame, encode_record
+from replicated_queue.codec import STAMP, decode_frame, encode_frame, encode_record
 from replicated_queue.errors import Busy, NotLeader
 from replicated_queue.raft.config import RaftConfig
 from replicated_queue.raft.joining import join_appends, newest_acknowledgements
@@ -202,7 +202,7 @@ class World:
             assert state.index >= bound, f"a read saw {state.index} after {bound} was committed"
         for applied in replica.apply(ready.committed):
             command = self.waiting.pop((node.me, node.life, applied.index), None)
-            if command == applied.command:
+            if command == self.committed[applied.index - 1].data[STAMP.size :]:
                 self.acknowledged.append((applied.index, command))
         if replica.raft.role is not Role.LEADER:
             self.waiting = {key: value for key, value in self.waiting.items() if key[0] != node.me}
