@@ -112,7 +112,9 @@ def _check_put(put: Put) -> None:
         and 0 <= put.delay_ms <= MAX_LEASE_MS
         and MIN_LEASE_MS <= put.lease_ms <= MAX_LEASE_MS
         and 0 <= put.max_attempts <= MAX_ATTEMPTS
+        and 0 <= put.backoff_ms <= MAX_BACKOFF_MS
         and put.dedupe_key is None
+        and not put.needs
     ):
         return  # nearly all: every put is checked on every node
     check_bytes("the job's data", put.data)
