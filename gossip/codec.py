@@ -297,10 +297,10 @@ def _node_id(value: object) -> NodeId:
 
 
 def _address(host: object, port: object) -> Address:
-    if type(port) is not int or not 1 <= port <= 65_535 or not isinstance(host, str):
+    if type(port) is not int or not 1 <= port <= 65_535 or not isinstance(host, str) or "%" in host:
         raise MalformedMessage("no address")
     try:
         ipaddress.ip_address(host)
     except ValueError as error:
-        raise MalformedMessage("the host of an address must be an IP address") from error
+        raise MalformedMessage("the host of an address must be an IP address, without a zone") from error
     return (host, port)

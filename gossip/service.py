@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 GOODBYES = 3  # datagrams get lost
 GOODBYE_PAUSE_SECONDS = 0.1
+MAPPED = "::ffff:"  # before an IPv4 address on an IPv6 socket
 DRAIN_DATAGRAMS = 256  # handled before timers and other tasks get their turn
 _PHRASES = {
     MemberJoined: "member joined",
@@ -132,6 +133,7 @@ class Gossip:
         former = [one.address for one in known_members if one.node_id != node_id]
         self._swim.add_seeds(former, now=now, are_lasting=False)
         self._socket: socket.socket | None = None
+        self._is_ipv6 = False
         self._streams: asyncio.TaskGroup | None = None
         self._wake = asyncio.Event()
 
@@ -140,6 +142,7 @@ class Gossip:
         loop = asyncio.get_running_loop()
         with _bound_socket(self._bind) as listening:
             self._socket = listening
+            self._is_ipv6 = listening.family is socket.AF_INET6
             try:
                 loop.add_reader(listening, self._wake.set)
                 async with asyncio.TaskGroup() as self._streams:
@@ -234,7 +237,7 @@ class Gossip:
                 return
             except OSError:
                 continue  # an ICMP error about something we sent: the probe will tell
-            self._receive(datagram, source[:2])
+            self._receive(datagram, _shown(source))
 
     def _receive(self, datagram: bytes, source: Address) -> None:
         self.counters.datagrams_received += 1
@@ -281,7 +284,7 @@ class Gossip:
         if len(datagram) > self._settings.datagram_bytes:
             self.counters.oversize += 1
         try:
-            self._socket.sendto(datagram, to)
+            self._socket.sendto(datagram, _sendable(to) if self._is_ipv6 else to)
         except OSError:
             self.counters.send_failures += 1  # as good as lost on the way
             return
@@ -337,8 +340,21 @@ def _bound_socket(bind: Address) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setblocking(False)
+        if family is socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` speaks IPv4 too
         bound.bind(address)
     except OSError:
         bound.close()
         raise
     return bound
+
+
+def _sendable(to: Address) -> Address:
+    """An IPv4 address as an IPv6 socket takes it (RFC 4291 §2.5.5.2)."""
+    return to if ":" in to[0] else (MAPPED + to[0], to[1])
+
+
+def _shown(source: tuple[str, int]) -> Address:
+    """The address of who sent, as everyone else knows it."""
+    host = source[0]
+    return (host.removeprefix(MAPPED) if "." in host else host, source[1])

@@ -13,9 +13,10 @@ from typing import Protocol
 
 from pinode.apps.observed import NodeStats
 from pinode.errors import NoLeader
-from pinode.host import HostSensors, default_node_name, default_route_address
+from pinode.host import HostSensors, default_node_name
 from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
+from pinode.own_address import OwnAddress, own_address
 from pinode.peers.certificates import fingerprint
 from pinode.peers.cluster_key import load_or_make_cluster_key
 from pinode.peers.discovery import announce
@@ -54,7 +55,8 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._name = settings.node.name or default_node_name()
-        self._host = settings.node.advertise or _own_address(settings)
+        self._own = OwnAddress("127.0.0.1")  # until it is looked for
+        self._moved = asyncio.Event()
         self._end = asyncio.Event()
         self._stop_dynos = False
         self._at_once = False
@@ -105,6 +107,7 @@ class Node:
 
     async def _live(self) -> None:
         settings = self._settings
+        self._own = await own_address(settings)
         secrets = ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
         links = PeerLinks(
@@ -116,19 +119,19 @@ class Node:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(links.run(), name="links")
-            logger.info("node starts name=%s id=%s address=%s", self._name, identity.node_id, self._host)
+            logger.info("node starts name=%s id=%s address=%s", self._name, identity.node_id, self._own.host)
             self._record = await found(
                 settings,
                 identity=identity,
                 name=self._name,
-                host=self._host,
+                host=self._own.host,
                 links=links,
                 random=self._random,
             )
             grounds = Grounds(
                 settings=settings,
                 name=self._name,
-                host=self._host,
+                host=self._own.host,
                 record=self._record,
                 identity=identity,
                 links=links,
@@ -141,7 +144,7 @@ class Node:
             self._say_where(self._record, is_new=not (settings.node.data_dir / "log").exists())
             member = self._member(identity.node_id)
             assert member  # `found` gives no other record
-            tasks.create_task(announce(settings, identity=identity, member=member), name="announce")
+            tasks.create_task(self._announce(member), name="announce")
             self._start(tasks, agreement, work)
 
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
@@ -164,11 +167,11 @@ class Node:
         }
         for name, part in parts.items():
             tasks.create_task(part.run(), name=name)
-        tasks.create_task(self._publish_stats(agreement, work), name="stats")
+        tasks.create_task(self._watch_machine(agreement, work), name="machine")
 
     def _say_where(self, record: FoundingRecord, *, is_new: bool) -> None:
         """What a person wants to know when a node is up."""
-        web = f"https://{self._host}:{self._settings.listen.web.port}"
+        web = f"https://{self._own.host}:{self._settings.listen.web.port}"
         logger.info("node is a member cluster=%s nodes=%d web=%s", record.name, len(record.members), web)
         logger.info(
             "browsers will warn until they trust its CA; SHA-256 %s", fingerprint(record.web_authority_pem)
@@ -220,11 +223,33 @@ class Node:
         """What this node says of itself in everybody's `pinode status`."""
         return (*self._facts.warnings, *work.router.warnings, *agreement.replica.warnings)
 
-    async def _publish_stats(self, agreement: Agreement, work: Work) -> None:
-        """Measure this machine; tell the others when it is news."""
+    async def _announce(self, member: FoundingMember) -> None:
+        """By multicast DNS, where this node is now."""
+        identity = self._identity
+        assert identity
+        while True:
+            self._moved.clear()
+            here = replace(member, host=self._own.host)
+            async with asyncio.TaskGroup() as tasks:
+                announcing = tasks.create_task(announce(self._settings, identity=identity, member=here))
+                await self._moved.wait()
+                announcing.cancel()
+
+    async def _move(self, agreement: Agreement, work: Work) -> None:
+        """This machine has another address: whoever dials it must learn that, and its certificate name it."""
+        logger.info("this node has a new address address=%s", self._own.host)
+        agreement.gossip.set_address((self._own.host, self._settings.listen.peer.port))
+        self._moved.set()
+        await work.certificate.renew(self._own.host)
+        work.router.tell_certificates()
+
+    async def _watch_machine(self, agreement: Agreement, work: Work) -> None:
+        """Measure this machine; tell the others when it is news, and when it has another address."""
         sensors = HostSensors(self._settings.node.data_dir)
         told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
         while True:
+            if self._own.look():
+                await self._move(agreement, work)
             began = time.monotonic()
             stats = NodeStats(**sensors.sample(began).as_stats(), loop_lag_ms=round(lag_seconds * 1000, 1))
             dynos, builds = agreement.cluster.at_work(agreement.cluster.node_id)
@@ -247,8 +272,3 @@ async def _within(seconds: float, work: Coroutine[None, None, None], what: str) 
             await work
     except (TimeoutError, OSError, QueueError) as error:
         logger.warning("%s did not succeed, ending anyway reason=%r", what, error)
-
-
-def _own_address(settings: Settings) -> str:
-    listen = settings.listen.peer.host
-    return default_route_address() if listen in ("0.0.0.0", "::") else listen

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import socket
 import time
 from dataclasses import dataclass
 from random import Random
@@ -18,16 +17,17 @@ from pinode.deploy.intake import Intake
 from pinode.dynos.reports import Reports
 from pinode.dynos.supervisor import Supervisor
 from pinode.errors import Conflict
-from pinode.host import architecture, own_addresses
+from pinode.host import architecture
 from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
 from pinode.metrics.history import NodeHistory
 from pinode.node_facts import NodeFacts, encode_facts
 from pinode.operations.tidying import SlugTidying
+from pinode.own_certificate import OwnCertificate, issued_by
 from pinode.peers.datagrams import DatagramSeal
 from pinode.peers.errors import PeerRefused
 from pinode.peers.founding_record import FoundingRecord
-from pinode.peers.identity import Identity, WebCredentials, load_web_credentials
+from pinode.peers.identity import Identity
 from pinode.peers.known_members import KnownMembers
 from pinode.peers.links import PeerLinks
 from pinode.people import codec as people_codec
@@ -84,6 +84,7 @@ class Agreement:
 class Work:
     """What this node does with it."""
 
+    certificate: OwnCertificate
     supervisor: Supervisor
     router: RouterProcess
     build_worker: BuildWorker
@@ -147,13 +148,14 @@ def make_agreement(grounds: Grounds) -> Agreement:
 def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -> Work:
     """The parts that build, run, route and show apps."""
     data_dir, cluster = grounds.settings.node.data_dir, agreement.cluster
-    web = _web_credentials(grounds)
+    certificate = _own_certificate(grounds)
     slugs, sources = _make_shelves(cluster)
     AppLogs(cluster, data_dir / "logs").serve()
     history = NodeHistory(cluster, rows=agreement.gossip.stats)
     history.serve()
-    _open_queue_door(grounds, cluster, web)
+    _open_queue_door(grounds, cluster, certificate)
     return Work(
+        certificate=certificate,
         supervisor=Supervisor(
             cluster,
             directory=data_dir / "dynos",
@@ -167,7 +169,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
         router=RouterProcess(
             cluster,
             directory=data_dir / "router",
-            certificates=_router_certificates(grounds.identity, web),
+            certificates=_router_certificates(grounds.identity, certificate),
             is_caught_up=agreement.caught_up,
         ),
         build_worker=BuildWorker(
@@ -183,8 +185,8 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
         history=history,
         web=WebServer(
             cluster,
-            ssl_context=web.context(),
-            ca_pem=web.authority_pem.encode(),
+            ssl_context=certificate.context(),
+            ca_pem=grounds.record.web_authority_pem.encode(),
             socket_path=data_dir / "pinode.sock",
             control=control,
             past=history,
@@ -304,18 +306,13 @@ def _heard(event: Event, own_name: str, cluster: LiveCluster) -> None:
     cluster.changes.note()
 
 
-def _web_credentials(grounds: Grounds) -> WebCredentials:
-    return load_web_credentials(
-        grounds.settings.node.data_dir,
-        authority_pem=grounds.record.web_authority_pem,
-        authority_key_pem=grounds.record.web_authority_key(grounds.identity.secrets),
-        cluster_name=grounds.record.name,
-        host=socket.gethostname(),
-        addresses=[grounds.host, *own_addresses()],
-    )
+def _own_certificate(grounds: Grounds) -> OwnCertificate:
+    issue = issued_by(grounds.record, grounds.identity.secrets, data_dir=grounds.settings.node.data_dir)
+    return OwnCertificate(issue, grounds.host)
 
 
-def _router_certificates(identity: Identity, web: WebCredentials) -> RouterCertificates:
+def _router_certificates(identity: Identity, own: OwnCertificate) -> RouterCertificates:
+    web = own.credentials
     return RouterCertificates(
         node_certificate=identity.files.certificate,
         node_key=identity.files.key,
@@ -325,7 +322,7 @@ def _router_certificates(identity: Identity, web: WebCredentials) -> RouterCerti
     )
 
 
-def _open_queue_door(grounds: Grounds, cluster: LiveCluster, web: WebCredentials) -> None:
+def _open_queue_door(grounds: Grounds, cluster: LiveCluster, web: OwnCertificate) -> None:
     """Let queue clients in by the peer port, with the token of a session."""
 
     async def authenticate(token: bytes) -> bool:

@@ -30,6 +30,8 @@ FLOORS: dict[str, float] = {
     "pinode.queue_socket": 2,
     "pinode.beanstalk_port": 5,
     "pinode.run_id": 1,
+    "pinode.own_address": 1,
+    "pinode.own_certificate": 1,
     "pinode.cluster": 2,
     "pinode.cluster_state": 2,
     "pinode.slugs": 2,
@@ -46,6 +48,7 @@ FLOORS: dict[str, float] = {
 SAME_FLOOR = {0, 1, 2}  # on these floors a room may use its neighbours; cycles are looked for all the same
 CORES = [
     "gossip/messages.py",
+    "gossip/keys.py",
     "gossip/codec.py",
     "gossip/member.py",
     "gossip/swim.py",

@@ -83,6 +83,8 @@ class Listener:
         family = socket.AF_INET6 if ":" in self._listen.host else socket.AF_INET
         door = socket.socket(family, socket.SOCK_STREAM)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` takes IPv4 too
         door.setblocking(False)
         try:
             door.bind((self._listen.host, self._listen.port))

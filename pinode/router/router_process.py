@@ -89,6 +89,11 @@ class RouterProcess:
         """What the router cannot do, such as a port that somebody else holds; for `pinode status`."""
         return self._problems
 
+    def tell_certificates(self) -> None:
+        """Have the router read the certificates again: they were issued anew, in the same files."""
+        if self._link is not None:
+            self._link.writer.write(encode_control(self._configure()))
+
     async def run(self) -> None:
         """Keep a router running and told, until cancelled; the router goes on with its last routes."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,18 +11,21 @@ import pytest
 import gossip
 from gossip.codec import MAX_UPDATES, decode_datagram, encode_datagram
 from gossip.member import Address, MemberState
-from gossip.messages import MalformedMessage
-from gossip.service import Gossip
+from gossip.messages import Ack, MalformedMessage, Ping
+from gossip.service import Gossip, Opened
 from gossip.settings import GossipSettings
 from tests.gossip.factories import Core, accused, member, node_id, says
 from tests.gossip.plain_seal import PlainSeal, Streams
+from tests.gossip.test_service import FAST
 from tests.waiting import eventually
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
 CLUSTER = b"home"
 
 
-def service_at(name: str, host: str, streams: Streams, *, settings: GossipSettings | None = None) -> Gossip:
+def service_at(
+    name: str, host: str, streams: Streams, *, settings: GossipSettings | None = None, bind: str = ""
+) -> Gossip:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
@@ -31,7 +34,7 @@ def service_at(name: str, host: str, streams: Streams, *, settings: GossipSettin
         node_id=node_id(name),
         name=name,
         address=address,
-        bind=address,
+        bind=(bind or host, address[1]),
         run_id=1,
         cluster_id=CLUSTER,
         seal=PlainSeal(),
@@ -65,6 +68,54 @@ async def test_members_find_each_other_by_ipv6() -> None:
             task.cancel()
 
     assert {one.state for service in services for one in service.members()} == {ALIVE}
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("other", ["127.0.0.1", "::1"])
+async def test_a_member_that_listens_to_both_families_speaks_either(other: str) -> None:
+    streams = Streams()
+    both = service_at("a", other, streams, settings=FAST, bind="::")
+    one = service_at("b", other, streams, settings=FAST)
+    sources: list[Address] = []
+
+    class Noting(PlainSeal):
+        def open(self, datagram: bytes, *, source: Address) -> Opened:
+            sources.append(source)
+            return super().open(datagram, source=source)
+
+    both._seal = Noting()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(service.run()) for service in (both, one)]
+        await eventually(lambda: min(len(both.members()), len(one.members())) == 2)
+        await eventually(lambda: min(both.counters.datagrams_sent, one.counters.datagrams_received) > 3)
+        for task in tasks:
+            task.cancel()
+
+    assert (both.counters.send_failures, one.counters.send_failures) == (0, 0)
+    assert {host for host, _ in sources} == {other}, "known by the address that everyone else knows"
+
+
+def test_an_answer_that_leaves_its_sender_by_another_interface_counts() -> None:
+    core = Core("b", "c")
+    core.run(1.1)
+    ping = next(one.datagram.message for one in core.sent(core.effects, Ping))
+    assert isinstance(ping, Ping)
+    probed = next(name for name in "bc" if node_id(name) == ping.target)
+
+    core.hears(probed, Ack(sequence=ping.sequence), source=("192.168.7.7", 7300))
+    core.run(0.9)
+
+    assert core.state(probed) is ALIVE
+    assert core.held(probed) == member(probed), "and its address stays the one it tells"
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "pi1.local", "", "10.0.0.256"])
+def test_an_address_that_means_nothing_elsewhere_is_not_told(host: str) -> None:
+    told = says("b", about=(replace(member("b"), address=(host, 7300)),))
+
+    with pytest.raises(MalformedMessage, match="address"):
+        decode_datagram(encode_datagram(told, cluster_id=CLUSTER), cluster_id=CLUSTER)
 
 
 async def test_a_datagram_over_its_bound_is_counted() -> None:
