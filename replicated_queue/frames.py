@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from replicated_queue.errors import MalformedMessage
 from replicated_queue.request_codec import LENGTH, MAX_FRAME_BYTES
 
-MAX_UNSENT_BYTES = 16 * 1024 * 1024  # a reader that lets so much pile up is cut off
+MAX_UNSENT_BYTES = 4 * 1024 * 1024  # a reader that lets so much pile up is cut off
 
 
 class FrameReader:

@@ -113,6 +113,7 @@ def test_a_build_that_outlived_all_its_workers_fails_and_says_so(agreed: Agreeme
     build_id = agreed.request()
 
     for _ in range(BUILD_ATTEMPTS):
+        agreed.now += 1_000  # its job waits a moment between attempts
         agreed.expire(*agreed.start())
 
     failed = build(agreed, build_id)

@@ -9,6 +9,7 @@ from replicated_queue.queue.commands import (
     AckMany,
     Bury,
     Cancel,
+    Done,
     ExpireLease,
     Kick,
     Kicked,
@@ -106,6 +107,24 @@ def test_an_ack_after_the_bury_is_refused() -> None:
         log.apply(Ack(*lease))
 
     assert log.state_of(lease[0]) == "buried"
+
+
+def test_a_bury_that_its_worker_repeats_is_done_already_and_anybody_elses_is_refused() -> None:
+    """Checklist 3.15."""
+    log = QueueLog()
+    log.put()
+    lease = log.take()
+    log.apply(Bury(*lease, reason="broken"))
+    before = log.queue.digest()
+
+    assert log.apply(Bury(*lease, reason="broken")) == Done()
+    with pytest.raises(LeaseLost):
+        log.apply(Bury(lease[0], lease[1] + 1))
+    assert log.queue.digest() == before
+
+    log.apply(KickJob(lease[0]))
+    with pytest.raises(LeaseLost):
+        log.apply(Bury(*lease))
 
 
 def test_a_job_that_is_long_forgotten_is_not_found() -> None:

@@ -50,6 +50,24 @@ def test_a_pause_can_be_ended_early() -> None:
     assert log.take()[0] == job_id
 
 
+def test_pausing_kicking_and_purging_twice_is_the_same_as_once() -> None:
+    """Checklist 3.15."""
+    log = QueueLog()
+    for _ in range(3):
+        log.put()
+    log.apply(Bury(*log.take()))
+
+    kicks = [log.apply(Kick("mail", 5)) for _ in range(2)]
+    for _ in range(2):
+        log.apply(Pause("mail", 1_000), at=500)
+    paused_until = log.queue.topics["mail"].paused_until
+    purges = [log.apply(Purge("mail")) for _ in range(2)]
+
+    assert kicks == [Kicked(1), Kicked(0)]
+    assert paused_until == 1_500
+    assert purges == [Purged(3), Purged(0)]
+
+
 def test_other_topics_of_a_reserve_go_on_while_one_is_paused() -> None:
     log = QueueLog()
     log.put(topic="mail", priority=0)
