@@ -30,6 +30,7 @@ class Build:
     commit: str | None = None
     version: int | None = None  # of the release it became
     failure: str | None = None  # one line and what to do
+    cancelled_by: str | None = None  # while its node ends it: the build is over when that is done
     origin: Origin = "git"
     source_digest: str | None = None  # of the `Source` it is made from, where there is no git URL
     # Of the git URL, under the data key; gone when the build has ended.

@@ -17,7 +17,14 @@ from pinode.apps.checks import (
     check_texts,
     one_line,
 )
-from pinode.apps.commands import CancelBuild, CompleteBuild, FailBuild, RequestBuild, StartBuild
+from pinode.apps.commands import (
+    CancelBuild,
+    CompleteBuild,
+    EndCancelledBuild,
+    FailBuild,
+    RequestBuild,
+    StartBuild,
+)
 from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, InvalidValue, LeaseLost
 from pinode.apps.release_changes import add_release, add_slug
 from pinode.apps.source_changes import add_source, check_source, forget_unused_sources
@@ -91,8 +98,14 @@ class BuildChanges:
         )
 
     def complete(self, command: CompleteBuild, *, index: int, now: int) -> int:
-        """Ack the job and make the release, both or neither; the release's version."""
+        """Ack the job and make the release, both or neither; the release's version.
+
+        0: somebody cancelled it meanwhile, so nothing comes of it.
+        """
         build = self._leased(command.build_id, command.token)
+        if build.cancelled_by is not None:
+            self._cancelled(build, index=index, now=now)
+            return 0
         app = self._tables.app(build.app)
         check_process_types(command.process_types)
         check_quantities(command.default_formation)
@@ -127,6 +140,9 @@ class BuildChanges:
     def fail(self, command: FailBuild, *, index: int, now: int) -> None:
         """Ack the job; the old release keeps serving."""
         build = self._leased(command.build_id, command.token)
+        if build.cancelled_by is not None:
+            self._cancelled(build, index=index, now=now)
+            return
         check_texts(commit=command.commit)
         self._jobs.ack(build.job_id or 0, command.token, index=index, now=now)
         failed = replace(build, commit=command.commit or build.commit)
@@ -134,11 +150,21 @@ class BuildChanges:
         self._let_next_run(build.app, index=index, now=now)
 
     def cancel(self, command: CancelBuild, *, index: int, now: int) -> None:
-        """End a build that waits or runs; what its worker still sends is refused."""
-        build = self._open(command.build_id)
-        self._end(
-            build, "cancelled", failure=one_line(f"cancelled by {command.actor}."), index=index, now=now
-        )
+        """End a build that waits; have one that runs ended by its worker."""
+        build = replace(self._open(command.build_id), cancelled_by=one_line(command.actor))
+        if build.state == "building":
+            self._tables.put_build(build)
+        else:
+            self._cancelled(build, index=index, now=now)
+
+    def end_cancelled(self, command: EndCancelledBuild, *, index: int, now: int) -> None:
+        """Its worker says that nothing of it runs any more."""
+        build = self._leased(command.build_id, command.token)
+        if build.cancelled_by is not None:
+            self._cancelled(build, index=index, now=now)
+
+    def _cancelled(self, build: Build, *, index: int, now: int) -> None:
+        self._end(build, "cancelled", failure=f"cancelled by {build.cancelled_by}.", index=index, now=now)
         self._let_next_run(build.app, index=index, now=now)
 
     def cancel_all(self, app: str, *, index: int, now: int) -> None:
@@ -155,6 +181,9 @@ class BuildChanges:
         """
         build = self._tables.build_of_job(job_id)
         if build is None or state == "leased":
+            return
+        if build.cancelled_by is not None:  # its worker went away, and what it ran with it
+            self._cancelled(build, index=index, now=now)
             return
         if state in ("ready", "delayed"):
             if build.state == "building":

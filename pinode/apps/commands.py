@@ -140,10 +140,18 @@ class FailBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelBuild:
-    """Ends a queued or running build; the worker's later CompleteBuild is refused."""
+    """Ends a build that waits. One that runs is to be ended by its worker; nothing comes of it any more."""
 
     build_id: int
     actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndCancelledBuild:
+    """The worker of a cancelled build has ended all its processes. Refused with `LeaseLost` as ever."""
+
+    build_id: int
+    token: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +236,6 @@ class EndReleaseCommand:
 
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
-    | CancelBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
+    | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
     | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pinode.apps.commands import (
     CompleteBuild,
     CreateApp,
     DestroyApp,
+    EndCancelledBuild,
     EndReleaseCommand,
     FailBuild,
     FailRelease,
@@ -91,6 +92,8 @@ class Registry:
                 self._builds.fail(command, index=index, now=now)
             case CancelBuild():
                 self._builds.cancel(command, index=index, now=now)
+            case EndCancelledBuild():
+                self._builds.end_cancelled(command, index=index, now=now)
             case _:
                 return self._apply_to_releases(command, index=index, now=now)
         return None

@@ -12,6 +12,7 @@ from pinode.cli.output import ago, printable, say, show_json, show_json_line, ta
 from pinode.cli.rollout import PATIENCE_SECONDS, POLL_SECONDS, Ended, Patience, follow_rollout
 from pinode.cli.target import app_option, app_path, chosen_app
 
+CANCEL_SECONDS = 60.0
 QUIET_SECONDS = 60.0  # a log silent for longer is asked for again: its node may have vanished
 
 
@@ -154,12 +155,8 @@ def builds_output(invocation: Invocation, app: str | None, build: int | None) ->
     """What a build printed; the newest one unless you name one. With --json: a document a line, {text}."""
     name = chosen_app(invocation, app)
     client = ApiClient(invocation)
-    if build is None:
-        known = client.items(app_path(name, "builds"))
-        if not known:
-            raise Failure(f"{name} has not been built yet", hint="pinode deploy URL", code=ExitCode.NOT_FOUND)
-        build = max(item["id"] for item in known)
-    for line in client.lines(app_path(name, "builds", str(build), "log"), follow=1):
+    number = build or _newest(client, name)
+    for line in client.lines(app_path(name, "builds", str(number), "log"), follow=1):
         show_json_line({"text": line}) if invocation.json else click.echo(printable(line))
     return ExitCode.OK
 
@@ -170,6 +167,59 @@ def builds_output(invocation: Invocation, app: str | None, build: int | None) ->
 @click.pass_obj
 def builds_cancel(invocation: Invocation, app: str | None, build: int) -> int:
     """End a build that waits or runs."""
-    ApiClient(invocation).request("DELETE", app_path(chosen_app(invocation, app), "builds", str(build)))
+    name = chosen_app(invocation, app)
+    client = ApiClient(invocation)
+    found = client.request("DELETE", app_path(name, "builds", str(build)))
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while found is not None and found["cancelling"]:  # its node has not ended it yet
+        if time.monotonic() > deadline:
+            raise Failure(
+                f"{found['node']} has not ended build {build} yet",
+                hint=f"it will, or its lease ends: pinode builds:info {build} -a {name}",
+                code=ExitCode.TIMED_OUT,
+            )
+        time.sleep(POLL_SECONDS)
+        found = client.get(app_path(name, "builds", str(build)))
+    if found is not None and found["state"] != "cancelled":
+        raise Failure(f"build {build} {found['state']} before it could be cancelled", code=ExitCode.CONFLICT)
     say(f"cancelled build {build}")
     return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.argument("build", type=click.IntRange(1), required=False)
+@click.pass_obj
+def builds_info(invocation: Invocation, app: str | None, build: int | None) -> int:
+    """One build: of what, by whom, where, and what came of it; the newest one unless you name one."""
+    name = chosen_app(invocation, app)
+    client = ApiClient(invocation)
+    found = client.get(app_path(name, "builds", str(build or _newest(client, name))))
+    if invocation.json:
+        show_json(found)
+        return ExitCode.OK
+    click.echo(f"build {found['id']} of {name}")
+    facts = [
+        ("state", "cancelling" if found["cancelling"] else found["state"]),
+        ("failure", found["failure"]),
+        ("release", f"v{found['version']}" if found["version"] else None),
+        ("source", found["git_url"] or found["origin"]),
+        ("ref", found["ref"]),
+        ("folder", found["dir"]),
+        ("commit", found["commit"]),
+        ("node", found["node"]),
+        ("who", found["created_by"]),
+        ("asked", f"{ago(found['age_seconds'])} ago"),
+        ("took", ago(found["duration_seconds"])),
+    ]
+    for fact, value in facts:
+        if value:
+            click.echo(f"  {fact:<9}  {printable(str(value))}")
+    return ExitCode.OK
+
+
+def _newest(client: ApiClient, app: str) -> int:
+    known = client.items(app_path(app, "builds"))
+    if not known:
+        raise Failure(f"{app} has not been built yet", hint="pinode deploy URL", code=ExitCode.NOT_FOUND)
+    return int(max(item["id"] for item in known))

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "apps:destroy": ("app_commands", "apps_destroy", "remove an app for good"),
     "deploy": ("build_commands", "deploy", "build and deploy an app from a git URL"),
     "builds": ("build_commands", "builds", "an app's builds"),
+    "builds:info": ("build_commands", "builds_info", "one build"),
     "builds:output": ("build_commands", "builds_output", "what a build printed"),
     "builds:cancel": ("build_commands", "builds_cancel", "end a build"),
     "releases": ("release_commands", "releases", "an app's releases"),

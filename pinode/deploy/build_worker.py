@@ -15,7 +15,7 @@ from pathlib import Path
 from builders.request import Bounds, BuildFailure, BuildResult, Outcome
 from pinode.apps.app import App
 from pinode.apps.build import BUILD_TOPIC, Build
-from pinode.apps.commands import CompleteBuild, FailBuild, StartBuild
+from pinode.apps.commands import CompleteBuild, EndCancelledBuild, FailBuild, StartBuild
 from pinode.apps.errors import BuildFinished, BuildNotFound, LeaseLost, Refused
 from pinode.cluster import Cluster
 from pinode.deploy.build_caches import BuildCaches
@@ -183,6 +183,7 @@ class _Attempt:
         """Build it, unless somebody else has the lease; every end but our own is told to the cluster."""
         build = await self._claim()
         if build is None:
+            await self._end_if_cancelled()
             return
         logger.info("build started build=%d app=%s token=%d", build.id, build.app, self._job.token)
         try:
@@ -193,6 +194,7 @@ class _Attempt:
         finally:
             await asyncio.to_thread(remove_folder, self._folder)
             self._source_file.unlink(missing_ok=True)
+        await self._end_if_cancelled()
 
     @property
     def _source_file(self) -> Path:
@@ -227,7 +229,7 @@ class _Attempt:
             logger.warning("build not begun, this node is far behind the others build=%d", self._build_id)
             return None
 
-    async def _say(self, command: StartBuild | CompleteBuild | FailBuild) -> bool:
+    async def _say(self, command: StartBuild | CompleteBuild | FailBuild | EndCancelledBuild) -> bool:
         """Have it agreed, however long that takes; False when this build is no longer ours to speak for."""
         key = f"{type(command).__name__} {self._build_id} {self._job.token}".encode()
         while True:
@@ -238,7 +240,7 @@ class _Attempt:
                 logger.info("build not ours build=%d reason=%s", self._build_id, refused)
                 return False
             except Refused as refused:
-                if isinstance(command, FailBuild):
+                if isinstance(command, FailBuild | EndCancelledBuild):
                     raise
                 command = self._failure(str(refused))
                 key = f"refused {self._build_id} {self._job.token}".encode()
@@ -350,7 +352,18 @@ class _Attempt:
 
     def _is_ours(self) -> bool:
         build = self._cluster.state.registry.build(self._build_id)
-        return build is not None and not build.is_finished and build.token == self._job.token
+        return (
+            build is not None
+            and not build.is_finished
+            and build.token == self._job.token
+            and build.cancelled_by is None
+        )
+
+    async def _end_if_cancelled(self) -> None:
+        """Say that it has ended: only when nothing of it runs any more."""
+        build = self._cluster.state.registry.build(self._build_id)
+        if build is not None and build.cancelled_by is not None:
+            await self._say(EndCancelledBuild(build_id=self._build_id, token=self._job.token))
 
     async def _give_back(self) -> None:
         """This node ends: let another one begin at once instead of when the lease ends."""

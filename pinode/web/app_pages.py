@@ -9,7 +9,7 @@ from aiohttp import web
 
 from pinode.apps.app import App
 from pinode.apps.build import Build
-from pinode.apps.commands import CancelBuild, DestroyApp
+from pinode.apps.commands import DestroyApp
 from pinode.apps.errors import BuildNotFound
 from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build
@@ -18,7 +18,7 @@ from pinode.errors import InvalidInput
 from pinode.logs.app_log import tail
 from pinode.operations.app_view import building, dynos
 from pinode.web.app_api import apps_of, check_source, create, scale_app, set_config
-from pinode.web.build_api import named_build
+from pinode.web.build_api import cancel, named_build
 from pinode.web.documents import app_document, build_document, dyno_document, release_document
 from pinode.web.forms import form_of
 from pinode.web.messages import shown
@@ -142,10 +142,11 @@ async def cancel_build(request: web.Request) -> web.StreamResponse:
     """POST /apps/{app}/builds/{id}/cancel"""
     build = named_build(request)
     try:
-        await site_of(request).cluster.execute(CancelBuild(build_id=build.id, actor=caller(request).name))
+        ended = await cancel(site_of(request).cluster, caller(request), build)
     except REFUSALS as error:
         return await _build_page(request, build, problem_of(error))
-    raise web.HTTPSeeOther(f"/apps/{build.app}/builds/{build.id}?note=cancelled")
+    note = "cancelled" if ended.is_finished else "cancelling"
+    raise web.HTTPSeeOther(f"/apps/{build.app}/builds/{build.id}?note={note}")
 
 
 def _wanted(form: dict[str, str]) -> dict[str, Any]:

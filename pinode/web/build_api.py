@@ -1,12 +1,16 @@
 """The API about builds."""
 
+import asyncio
+
 from aiohttp import web
 
 from pinode.apps.build import Build
 from pinode.apps.commands import CancelBuild
 from pinode.apps.errors import BuildNotFound
+from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build
 from pinode.deploy.build_log import build_log
+from pinode.web.caller import Caller
 from pinode.web.documents import build_document
 from pinode.web.messages import (
     answer,
@@ -21,6 +25,8 @@ from pinode.web.messages import (
     text_of,
 )
 from pinode.web.site import caller, managed_app, site_of
+
+CANCEL_SECONDS = 15.0  # for the node that builds to end all processes of the build
 
 
 async def create_build(request: web.Request) -> web.StreamResponse:
@@ -55,10 +61,10 @@ async def show_build(request: web.Request) -> web.StreamResponse:
 
 
 async def cancel_build(request: web.Request) -> web.StreamResponse:
-    """DELETE …/builds/{id}"""
-    build = named_build(request)
-    await site_of(request).cluster.execute(CancelBuild(build_id=build.id, actor=caller(request).name))
-    return nothing()
+    """DELETE …/builds/{id} → 204 when nothing of it runs any more, 202 while its node still ends it"""
+    build, cluster = named_build(request), site_of(request).cluster
+    ended = await cancel(cluster, caller(request), build)
+    return nothing() if ended.is_finished else answer(build_document(cluster, ended), status=202)
 
 
 async def show_build_log(request: web.Request) -> web.StreamResponse:
@@ -66,6 +72,21 @@ async def show_build_log(request: web.Request) -> web.StreamResponse:
     build = named_build(request)
     follow = query_flag(request, "follow")
     return await stream_text(request, build_log(site_of(request).cluster, build.id, follow=follow))
+
+
+async def cancel(cluster: Cluster, caller: Caller, build: Build) -> Build:
+    """Cancel it and wait a while for its end; the build as it is then. Raises `BuildFinished`."""
+    await cluster.execute(CancelBuild(build_id=build.id, actor=caller.name))
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            while True:
+                revision = cluster.revision
+                found = cluster.state.registry.build(build.id)
+                if found is None or found.is_finished:
+                    return found or build
+                await cluster.changed(revision)
+    except TimeoutError:
+        return cluster.state.registry.build(build.id) or build
 
 
 def named_build(request: web.Request) -> Build:

@@ -61,6 +61,7 @@ def build_document(cluster: Cluster, build: Build) -> dict[str, Any]:
         "version": build.version,
         "node": node.name if node is not None else build.node_id,
         "failure": build.failure,
+        "cancelling": build.cancelled_by is not None and not build.is_finished,
         "created_by": build.created_by,
         "created_at_ms": build.created_at_ms,
         "age_seconds": _age(cluster, build.created_at_ms),

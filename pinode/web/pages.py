@@ -32,6 +32,7 @@ NOTES = {
     "scaled": "Scaled. The dynos follow.",
     "configured": "The config vars are changed.",
     "cancelled": "The build is cancelled.",
+    "cancelling": "The build is being ended.",
     "destroyed": "The app is destroyed.",
     "registered": "You are registered. Log in.",
 }

@@ -249,8 +249,10 @@ async def test_a_cancelled_build_is_ended_and_frees_its_slot(tmp_path: Path, sta
     await stage.running(build_id)
 
     stage.cluster.apply(CancelBuild(build_id=build_id, actor="ada"))
+    assert stage.build(build_id).state == "building"
+    ended = await stage.ended(build_id)
 
-    await eventually(stage.nothing_is_left, within_seconds=10)
+    assert ended.state == "cancelled" and stage.nothing_is_left()
     assert (await stage.ended(stage.request(good.url))).state == "succeeded"
 
 

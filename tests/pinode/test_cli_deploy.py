@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pinode.apps.commands import FailBuild, FailRelease
+from pinode.apps.commands import EndCancelledBuild, FailBuild, FailRelease
 from pinode.cli.build_commands import follow_build, wait_for_release
 from pinode.cli.invocation import ExitCode, Failure
 from tests.pinode.cli_stage import CliStage, cli_stage
@@ -215,3 +215,32 @@ def test_what_waiting_does_not_mend_ends_the_deploy_at_once() -> None:
         follow_build(ScriptedClient([], [], failing=gone), "blog", 1)  # type: ignore[arg-type]
 
     assert caught.value.code == ExitCode.NOT_FOUND
+
+
+def test_one_build_is_shown_with_what_came_of_it(node: CliStage) -> None:
+    node.release("blog")
+
+    ran = node.run("builds:info", "-a", "blog")
+    build = node.run("builds:info", "-a", "blog", "--json").document
+
+    assert ran.out.startswith(f"build {build['id']} of blog\n")
+    for fact in ("succeeded", "v1", "c" * 40, "pi1", "ada"):
+        assert fact in ran.out
+    assert node.run("builds:info", "999", "-a", "blog").code == 3
+
+
+def test_cancelled_is_said_only_when_nothing_of_the_build_runs_any_more(node: CliStage) -> None:
+    build_id = node.do(lambda cluster: cluster.start_build("blog"))
+    build = node.cluster.state.registry.build(build_id)
+    process = node.start("builds:cancel", str(build_id), "-a", "blog")
+    until(
+        lambda: node.cluster.state.registry.build(build_id).cancelled_by,  # type: ignore[union-attr]
+        within_seconds=10,
+        saying="the build is to be ended",
+    )
+    was_running = process.poll() is None
+
+    node.do(lambda cluster: cluster.apply(EndCancelledBuild(build_id=build_id, token=build.token)))  # type: ignore[union-attr]
+    ran = node.finish(process)
+
+    assert was_running and ran.code == 0 and f"cancelled build {build_id}" in ran.err

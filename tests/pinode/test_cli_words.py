@@ -38,6 +38,7 @@ CONTRACT = [
     "maintenance:off",
     "logs",
     "builds",
+    "builds:info",
     "builds:output",
     "releases",
     "releases:info",

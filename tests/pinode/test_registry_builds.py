@@ -3,7 +3,15 @@
 import pytest
 
 from pinode.apps.build import BUILD_TOPIC, Build
-from pinode.apps.commands import CancelBuild, CreateApp, DestroyApp, FailBuild, RequestBuild, StartBuild
+from pinode.apps.commands import (
+    CancelBuild,
+    CreateApp,
+    DestroyApp,
+    EndCancelledBuild,
+    FailBuild,
+    RequestBuild,
+    StartBuild,
+)
 from pinode.apps.errors import (
     AppNotFound,
     BuildFinished,
@@ -115,6 +123,7 @@ def test_a_build_that_outlived_all_its_workers_fails_and_says_so(agreed: Agreeme
     for _ in range(BUILD_ATTEMPTS):
         agreed.now += 1_000  # its job waits a moment between attempts
         agreed.expire(*agreed.start())
+        agreed.now += 60_000  # each attempt waits a little longer
 
     failed = build(agreed, build_id)
     assert failed.state == "failed"
@@ -186,21 +195,63 @@ def test_of_a_lost_build_and_a_newer_one_only_the_newer_is_built(agreed: Agreeme
     assert agreed.take_job("c")[0] == 0
 
 
-@pytest.mark.parametrize("is_running", [False, True])
-def test_a_cancelled_build_lets_the_next_one_run_and_refuses_its_worker(
-    agreed: Agreement, is_running: bool
-) -> None:
+def test_a_build_that_waits_is_cancelled_at_once(agreed: Agreement) -> None:
     cancelled = agreed.request()
-    token = agreed.start()[1] if is_running else 0
 
     agreed.do(CancelBuild(build_id=cancelled, actor="ada"))
 
     assert build(agreed, cancelled).state == "cancelled"
     assert not agreed.queue.jobs
     with pytest.raises(BuildFinished):
-        agreed.complete(cancelled, token)
-    with pytest.raises(BuildFinished):
         agreed.do(CancelBuild(build_id=cancelled, actor="ada"))
+
+
+def test_a_build_that_runs_is_cancelled_when_its_worker_says_that_nothing_of_it_runs(
+    agreed: Agreement,
+) -> None:
+    cancelled = agreed.request()
+    token = agreed.start()[1]
+    newer = agreed.request()
+
+    agreed.do(CancelBuild(build_id=cancelled, actor="ada"))
+    agreed.do(CancelBuild(build_id=cancelled, actor="bob"))
+    assert build(agreed, cancelled).state == "building"
+    assert agreed.take_job("b")[0] == 0  # two builds of one app never run at once
+    agreed.do(EndCancelledBuild(build_id=cancelled, token=token))
+
+    ended = build(agreed, cancelled)
+    assert (ended.state, ended.failure) == ("cancelled", "cancelled by bob.")
+    assert agreed.take_job("b")[0] == newer
+    with pytest.raises(BuildFinished):
+        agreed.complete(cancelled, token)
+
+
+@pytest.mark.parametrize("outcome", ["complete", "fail"])
+def test_nothing_comes_of_a_build_that_ended_just_after_it_was_cancelled(
+    agreed: Agreement, outcome: str
+) -> None:
+    build_id = agreed.request()
+    token = agreed.start()[1]
+    agreed.do(CancelBuild(build_id=build_id, actor="ada"))
+
+    if outcome == "complete":
+        agreed.complete(build_id, token)
+    else:
+        agreed.do(FailBuild(build_id=build_id, token=token, failure="x"))
+
+    assert build(agreed, build_id).state == "cancelled"
+    assert not agreed.registry.releases("blog")
+
+
+def test_a_cancelled_build_whose_worker_went_away_is_not_built_again(agreed: Agreement) -> None:
+    build_id = agreed.request()
+    token = agreed.start()[1]
+    agreed.do(CancelBuild(build_id=build_id, actor="ada"))
+
+    agreed.expire(build_id, token)
+
+    assert build(agreed, build_id).state == "cancelled"
+    assert not agreed.queue.jobs
 
 
 def test_a_worker_whose_app_is_gone_hears_so(agreed: Agreement) -> None:

@@ -9,6 +9,7 @@ from pinode.apps.commands import (
     CancelBuild,
     CreateApp,
     DestroyApp,
+    EndCancelledBuild,
     FailBuild,
     FailRelease,
     HoldSlug,
@@ -31,7 +32,19 @@ from replicated_queue.errors import Refusal
 from replicated_queue.queue.commands import Bury, ExpireLease, Nack
 from tests.pinode.agreement import GIT_URL, Agreement, completion
 
-WORKER_VERBS = ("take", "start", "complete", "fail", "cancel", "expire", "nack", "bury", "unplace", "deploy")
+WORKER_VERBS = (
+    "take",
+    "start",
+    "complete",
+    "fail",
+    "cancel",
+    "cancelled",
+    "expire",
+    "nack",
+    "bury",
+    "unplace",
+    "deploy",
+)
 
 
 def random_step(random: Random, registry: Registry) -> Any:
@@ -105,12 +118,15 @@ class Life:
                 agreed.do(StartBuild(build_id=build_id, token=token, node_id="n2"))
             case "complete":
                 types = {"web": "x", "worker": "y"}
-                agreed.do(completion(build_id, token, slug=str(1 + build_id % 2), process_types=types))
-                self.succeeded.append(build_id)
+                completed = completion(build_id, token, slug=str(1 + build_id % 2), process_types=types)
+                if agreed.do(completed):
+                    self.succeeded.append(build_id)
             case "fail":
                 agreed.do(FailBuild(build_id=build_id, token=token, failure="x"))
             case "cancel":
                 agreed.do(CancelBuild(build_id=build_id, actor="ada"))
+            case "cancelled":
+                agreed.do(EndCancelledBuild(build_id=build_id, token=token))
             case "expire":
                 agreed.do_on_queue(ExpireLease(job_id, token))
             case "nack":

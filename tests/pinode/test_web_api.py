@@ -1,14 +1,17 @@
 """The JSON API: what programs ask and what they are answered."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 
+from pinode.apps.commands import EndCancelledBuild
 from pinode.deploy.build_log import serve_build_logs
 from pinode.web.site import Streams
 from tests.pinode.fake_cluster import SETUP_CODE
 from tests.pinode.web_stage import Stage, stage, token_of
+from tests.waiting import eventually
 
 URL = "https://git.example.org/ada/blog.git"
 
@@ -173,6 +176,22 @@ async def test_a_waiting_build_is_cancelled_and_one_that_ended_is_not(web: Stage
     assert first.status == 204
     assert (again.status, again.code) == (409, "build_finished")
     assert [build["state"] for build in listed] == ["cancelled"]
+
+
+async def test_a_build_that_runs_is_cancelled_when_nothing_of_it_runs_any_more(web: Stage) -> None:
+    web.add_app("blog", git_url=URL)
+    build_id = web.cluster.start_build("blog")
+    build = web.cluster.state.registry.build(build_id)
+    assert build is not None
+
+    cancelling = asyncio.create_task(web.api("DELETE", f"/api/v1/apps/blog/builds/{build_id}"))
+    await eventually(lambda: web.cluster.state.registry.build(build_id).cancelled_by)
+    shown = (await web.api("GET", f"/api/v1/apps/blog/builds/{build_id}")).json()
+    was_done = cancelling.done()
+    web.cluster.apply(EndCancelledBuild(build_id=build_id, token=build.token))
+
+    assert (shown["state"], shown["cancelling"], was_done) == ("building", True, False)
+    assert (await cancelling).status == 204
 
 
 async def test_a_build_of_another_app_is_as_unknown_as_none(web: Stage) -> None:
