@@ -15,6 +15,7 @@ from pathlib import Path
 from pinode.apps.build import Build
 from pinode.apps.errors import BuildNotFound
 from pinode.cluster import Cluster
+from pinode.deploy.log_copies import read_copy
 from pinode.errors import PinodeError
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ async def build_log(cluster: Cluster, build_id: int, *, follow: bool) -> AsyncGe
             break
         if part is None and not said_waiting:
             said_waiting = True
-            yield _line(f"Build {build_id} of {build.app} waits for a node.")
+            yield _line(f"Build {build_id} of {build.app} waits for {_awaited(cluster, build)}.")
         await cluster.changed(revision, timeout_seconds=CHANGE_SECONDS)
         yield b""
     if part is None and build.failure:
@@ -100,6 +101,15 @@ async def _read_part(
         part.is_read = True
     except (OSError, TimeoutError, PinodeError) as error:
         logger.info("build log unreachable build=%d node=%s error=%s", build.id, part.node_id, error)
+        if build.is_finished:
+            asked = {**asked, "offset": part.offset, "follow": False}
+            async with aclosing(read_copy(cluster, build, METHOD, asked)) as chunks:
+                async for chunk in chunks:
+                    part.offset += len(chunk)
+                    part.is_read = True
+                    yield chunk
+            if part.is_read:
+                return
         part.failures += 1
         if part.failures == 1:
             node = cluster.node(part.node_id)
@@ -128,6 +138,13 @@ async def _read_file(
         if quiet_looks % HEARTBEAT_LOOKS == 0:
             yield b""
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _awaited(cluster: Cluster, build: Build) -> str:
+    """What a build that has not begun waits for."""
+    builds = cluster.state.registry.unfinished_builds()
+    first = next((one for one in builds if one.app == build.app and one.state == "building"), None)
+    return f"build {first.id} of the same app, which runs" if first is not None else "a node"
 
 
 def _read(path: Path, offset: int) -> bytes:

@@ -25,6 +25,7 @@ from pinode.deploy.build_machine import BuildMachine, find_build_machine
 from pinode.deploy.build_process import BuildOrder, run_build, slug_path
 from pinode.deploy.copies import Copies, Sources
 from pinode.deploy.leftovers import remove_folder
+from pinode.deploy.log_copies import keep_log, serve_log_copies
 from pinode.deploy.log_file import LogFile
 from pinode.errors import PinodeError
 from pinode.sandbox.sandbox import Isolation
@@ -36,7 +37,6 @@ from replicated_queue.queue.job import Job
 RESERVE_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 NACK_SECONDS = 2.0
-LOGS_KEPT = 200
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class BuildWorker:
         self._caches = BuildCaches(directory / "cache", most_bytes=cluster.settings.limits.build_cache_bytes)
         self._building = 0
         serve_build_logs(cluster, directory)
+        serve_log_copies(cluster, directory)
 
     async def run(self) -> None:
         """Build until cancelled or stopped."""
@@ -147,7 +148,7 @@ class BuildWorker:
             await attempt.run()
         finally:
             self._building -= 1
-        await asyncio.to_thread(_forget_old_logs, self._directory)
+        await keep_log(self._cluster, self._directory, int(job.data))
         if not self._building:
             apps = {_cache_name(app) for app in self._cluster.state.registry.apps()}
             await asyncio.to_thread(self._caches.forget, apps)
@@ -396,12 +397,6 @@ def _sentences(failure: BuildFailure) -> str:
 
 def _free_bytes(directory: Path) -> int:
     return shutil.disk_usage(directory).free
-
-
-def _forget_old_logs(directory: Path) -> None:
-    logs = [path for path in directory.glob("*.log") if path.stem.isdecimal()]
-    for path in sorted(logs, key=lambda path: int(path.stem))[:-LOGS_KEPT]:
-        path.unlink(missing_ok=True)
 
 
 def _cache_name(app: App) -> str:

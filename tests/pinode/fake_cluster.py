@@ -36,10 +36,13 @@ MIB = 1024 * 1024
 
 
 class FakePeers:
-    """`PeerCalls` to oneself: every node id answers, but for those in `unreachable`."""
+    """`PeerCalls` to oneself: every node id answers, but for those in `unreachable`; `others` for
+    themselves.
+    """
 
     def __init__(self) -> None:
         self.unreachable: set[str] = set()
+        self.others: dict[str, FakePeers] = {}
         self._handlers: dict[str, Callable[[str, bytes], Awaitable[bytes]]] = {}
         self._streams: dict[str, Callable[[str, bytes], AsyncIterator[bytes]]] = {}
 
@@ -50,17 +53,20 @@ class FakePeers:
         self._streams[method] = handler
 
     async def call(self, node_id: str, method: str, payload: bytes, *, timeout_seconds: float) -> bytes:
-        if node_id in self.unreachable or method not in self._handlers:
+        if node_id in self.unreachable or method not in self._of(node_id)._handlers:
             raise Unreachable(f"{node_id} does not answer.")
         async with asyncio.timeout(timeout_seconds):
-            return await self._handlers[method]("caller", payload)
+            return await self._of(node_id)._handlers[method]("caller", payload)
+
+    def _of(self, node_id: str) -> "FakePeers":
+        return self.others.get(node_id, self)
 
     async def stream(
         self, node_id: str, method: str, payload: bytes, *, timeout_seconds: float
     ) -> AsyncIterator[bytes]:
-        if node_id in self.unreachable or method not in self._streams:
+        if node_id in self.unreachable or method not in self._of(node_id)._streams:
             raise Unreachable(f"{node_id} does not answer.")
-        async for chunk in self._streams[method]("caller", payload):
+        async for chunk in self._of(node_id)._streams[method]("caller", payload):
             yield chunk
 
 

@@ -1,6 +1,7 @@
 """The log of a build, read on another node than the one that builds."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from pinode.apps.commands import CancelBuild, CreateApp, FailBuild, RequestBuild
 from pinode.apps.errors import BuildNotFound
 from pinode.deploy.build_log import build_log, serve_build_logs
+from pinode.deploy.log_copies import METHOD, copy_log, forget_old_logs, serve_log_copies
+from pinode.errors import PinodeError
 from tests.pinode.fake_cluster import FakeCluster
 from tests.waiting import eventually
 
@@ -24,6 +27,20 @@ def cluster(tmp_path: Path) -> FakeCluster:
 
 async def read(chunks: AsyncIterator[bytes]) -> str:
     return b"".join([chunk async for chunk in chunks]).decode()
+
+
+def two_nodes(directory: Path) -> tuple[FakeCluster, FakeCluster]:
+    """pi1 and pi2, of one agreed state, each with a folder of its own for logs."""
+    builder, keeper = FakeCluster(nodes=["pi1", "pi2"]), FakeCluster(nodes=["pi1", "pi2"])
+    keeper.node_id, keeper.node_name, keeper.state = list(keeper.views)[1], "pi2", builder.state
+    builder.add_user("ada")
+    builder.apply(CreateApp(name="blog", owner="ada"))
+    for cluster in (builder, keeper):
+        (directory / cluster.node_name).mkdir()
+        serve_build_logs(cluster, directory / cluster.node_name)
+        serve_log_copies(cluster, directory / cluster.node_name)
+    builder.peers.others[keeper.node_id] = keeper.peers
+    return builder, keeper
 
 
 class Reader:
@@ -119,3 +136,65 @@ async def test_a_build_that_never_began_says_why(cluster: FakeCluster) -> None:
 async def test_an_unknown_build_has_no_log(cluster: FakeCluster) -> None:
     with pytest.raises(BuildNotFound):
         await read(build_log(cluster, 999, follow=True))
+
+
+async def test_a_build_that_waits_for_another_one_of_its_app_says_for_which(cluster: FakeCluster) -> None:
+    first = cluster.start_build("blog")
+    second = cluster.apply(
+        RequestBuild(app="blog", git_url="https://h/x.git", ref=None, subdirectory=None, actor="ada")
+    )
+
+    reader = Reader(cluster, second)
+
+    await eventually(lambda: f"waits for build {first} of the same app, which runs." in reader.text)
+    reader.task.cancel()
+
+
+async def test_a_second_node_keeps_the_log_and_gives_it_when_the_first_is_away(tmp_path: Path) -> None:
+    builder, keeper = two_nodes(tmp_path)
+    build_id = builder.start_build("blog", node="pi1")
+    text = "cloning\n" * 200_000
+    (tmp_path / "pi1" / f"{build_id}.log").write_text(text)
+    builder.complete_build(build_id)
+
+    assert await copy_log(builder, tmp_path / "pi1" / f"{build_id}.log", build_id) == keeper.node_id
+
+    builder.peers.unreachable.add(builder.node_id)
+    assert await read(build_log(builder, build_id, follow=True)) == text
+
+
+async def test_without_a_copy_the_node_that_has_the_log_is_named(tmp_path: Path) -> None:
+    builder, _ = two_nodes(tmp_path)
+    build_id = builder.start_build("blog", node="pi1")
+    builder.complete_build(build_id)
+    builder.peers.unreachable.add(builder.node_id)
+
+    text = await read(build_log(builder, build_id, follow=False))
+
+    assert text == "-----> pi1, which has this part of the log, does not answer.\n"
+
+
+@pytest.mark.parametrize(
+    ("build", "offset", "size"), [(999, 0, 1), (None, -1, 1), (None, 10**9, 1), (None, 0, 8_000_000)]
+)
+async def test_a_copy_of_no_known_build_or_beyond_the_bound_is_not_taken(
+    tmp_path: Path, build: int | None, offset: int, size: int
+) -> None:
+    builder, keeper = two_nodes(tmp_path)
+    known = builder.start_build("blog", node="pi1")
+    head = json.dumps({"build": build or known, "offset": offset}).encode()
+
+    with pytest.raises(PinodeError):
+        await builder.peers.call(keeper.node_id, METHOD, head + b"\n" + bytes(size), timeout_seconds=5)
+
+    assert not list((tmp_path / "pi2").glob("*.log"))
+
+
+async def test_logs_of_builds_that_are_forgotten_are_deleted(tmp_path: Path) -> None:
+    for number in (1, 2, 30):
+        (tmp_path / f"{number}.log").write_text("x")
+    (tmp_path / "other.log").write_text("x")
+
+    forget_old_logs(tmp_path, {2, 30})
+
+    assert {path.name for path in tmp_path.glob("*.log")} == {"2.log", "30.log", "other.log"}
