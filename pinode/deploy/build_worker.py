@@ -9,7 +9,6 @@ import asyncio
 import logging
 import platform
 import shutil
-import time
 from pathlib import Path
 
 from builders.request import Bounds, BuildFailure, BuildResult, Outcome
@@ -20,6 +19,7 @@ from pinode.apps.errors import BuildFinished, BuildNotFound, LeaseLost, Refused
 from pinode.cluster import Cluster
 from pinode.deploy.build_caches import BuildCaches
 from pinode.deploy.build_job import url_to_fetch
+from pinode.deploy.build_lease import BuildLease
 from pinode.deploy.build_log import serve_build_logs
 from pinode.deploy.build_machine import BuildMachine, find_build_machine
 from pinode.deploy.build_process import BuildOrder, run_build, slug_path
@@ -36,7 +36,6 @@ from replicated_queue.queue.job import Job
 
 RESERVE_SECONDS = 30.0
 RETRY_SECONDS = 1.0
-NACK_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +172,7 @@ class _Attempt:
         self._sources = sources
         self._job = job
         self._build_id = int(job.data)
+        self._lease = BuildLease(cluster, job, self._build_id)
         self._machine = machine
         self._directory = directory
         self._caches = caches
@@ -190,7 +190,7 @@ class _Attempt:
         try:
             await self._make_while_ours(build)
         except asyncio.CancelledError:
-            await self._give_back()
+            await self._lease.give_back()
             raise
         finally:
             await asyncio.to_thread(remove_folder, self._folder)
@@ -205,7 +205,7 @@ class _Attempt:
         try:
             async with asyncio.TaskGroup() as tasks:
                 work = tasks.create_task(self._make(build), name=f"build {build.id}")
-                guard = tasks.create_task(self._until_lost(), name=f"lease of build {build.id}")
+                guard = tasks.create_task(self._lease.until_lost(), name=f"lease of build {build.id}")
                 guard.add_done_callback(lambda _: work.cancel())
                 work.add_done_callback(lambda _: guard.cancel())
         except* Exception as errors:
@@ -224,7 +224,7 @@ class _Attempt:
                     revision = self._cluster.revision
                     build = self._cluster.state.registry.build(self._build_id)
                     if build is not None and (build.is_finished or build.token >= self._job.token):
-                        return build if self._is_ours() else None
+                        return build if self._lease.is_ours() else None
                     await self._cluster.changed(revision)
         except TimeoutError:
             logger.warning("build not begun, this node is far behind the others build=%d", self._build_id)
@@ -328,53 +328,10 @@ class _Attempt:
     def _failure(self, text: str, *, commit: str | None = None) -> FailBuild:
         return FailBuild(build_id=self._build_id, token=self._job.token, failure=text, commit=commit)
 
-    async def _until_lost(self) -> None:
-        """Keep the lease; return when it, or the build, is no longer ours."""
-        revision = self._cluster.revision
-        extend_at = 0.0
-        while self._is_ours():
-            if time.monotonic() >= extend_at:
-                extend_at = time.monotonic() + self._job.lease_seconds / 3
-                if not await self._extend():
-                    return
-            remaining = max(0.0, extend_at - time.monotonic())
-            revision = await self._cluster.changed(revision, timeout_seconds=remaining)
-
-    async def _extend(self) -> bool:
-        try:
-            await self._cluster.queue.platform_queue.extend(self._job)
-        except queue_errors.Refusal as refused:
-            logger.info("build lost its lease build=%d reason=%s", self._build_id, refused)
-            return False
-        except (queue_errors.QueueError, OSError) as error:
-            # Without a leader nobody else gets the job either: a new one grants a full lease first.
-            logger.info("build lease not extended build=%d reason=%s", self._build_id, error)
-        return True
-
-    def _is_ours(self) -> bool:
-        build = self._cluster.state.registry.build(self._build_id)
-        return (
-            build is not None
-            and not build.is_finished
-            and build.token == self._job.token
-            and build.cancelled_by is None
-        )
-
     async def _end_if_cancelled(self) -> None:
         """Say that it has ended: only when nothing of it runs any more."""
-        build = self._cluster.state.registry.build(self._build_id)
-        if build is not None and build.cancelled_by is not None:
+        if self._lease.is_cancelled():
             await self._say(EndCancelledBuild(build_id=self._build_id, token=self._job.token))
-
-    async def _give_back(self) -> None:
-        """This node ends: let another one begin at once instead of when the lease ends."""
-        try:
-            async with asyncio.timeout(NACK_SECONDS):
-                await self._cluster.queue.platform_queue.nack(
-                    self._job, reason="the node that built it ended"
-                )
-        except (queue_errors.QueueError, OSError):
-            pass  # the lease ends by itself
 
 
 def _bounds(settings: Settings) -> Bounds:
