@@ -76,6 +76,7 @@ def set_config(tables: Tables, command: SetConfig, *, now: int) -> int | None:
         app,
         slug_digest=present.slug_digest,
         process_types=present.process_types,
+        health_checks=present.health_checks,
         created_by=command.actor,
         description=_description(command),
         commit=present.commit,

@@ -26,6 +26,7 @@ from pinode.apps.commands import (
     StartBuild,
 )
 from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, InvalidValue, LeaseLost
+from pinode.apps.health_check import check_health_checks
 from pinode.apps.release_changes import add_release, add_slug
 from pinode.apps.source_changes import add_source, check_source, forget_unused_sources
 from pinode.apps.tables import Tables
@@ -109,6 +110,7 @@ class BuildChanges:
         app = self._tables.app(build.app)
         check_process_types(command.process_types)
         check_quantities(command.default_formation)
+        check_health_checks(command.health_checks)
         check_slug(command.slug_digest, command.slug_bytes, command.holders)
         check_texts(commit=command.commit, arch=command.arch, python=command.python)
         slug = Slug(
@@ -125,6 +127,7 @@ class BuildChanges:
             app,
             slug_digest=command.slug_digest,
             process_types=dict(sorted(command.process_types.items())),
+            health_checks=dict(sorted(command.health_checks.items())),
             created_by=build.created_by,
             description=f"Deploy {command.commit[:8]}",
             commit=command.commit,

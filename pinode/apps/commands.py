@@ -9,6 +9,7 @@ again in `apply` where the answer can change meanwhile). New fields get defaults
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.source import Origin, Source
 
 
@@ -126,6 +127,7 @@ class CompleteBuild:
     process_types: Mapping[str, str]
     default_formation: Mapping[str, int] = field(default_factory=dict)
     dynos_per_user: int = 20
+    health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,11 @@
 """A release: slug + config vars + process types, immutable but for its state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pinode.apps.app import SealedConfig
+from pinode.apps.health_check import HealthCheck
 
 ReleaseState = Literal["pending", "live", "superseded", "failed"]
 CommandState = Literal["waiting", "running", "succeeded", "failed"]
@@ -27,6 +28,7 @@ class Release:
     description: str
     commit: str | None = None
     build_id: int | None = None
+    health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)  # by process type
     state: ReleaseState = "pending"
     failure: str | None = None
     command_state: CommandState = "waiting"  # of its `release:` command, where it has one

@@ -17,6 +17,7 @@ from pinode.apps.errors import (
     ReleaseNotPending,
     SlugNotFound,
 )
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.placement_changes import drop_placements
 from pinode.apps.release import Release
 from pinode.apps.source_changes import hold_source
@@ -48,6 +49,7 @@ def add_release(
     *,
     slug_digest: str,
     process_types: Mapping[str, str],
+    health_checks: Mapping[str, tuple[HealthCheck, ...]],
     created_by: str,
     description: str,
     commit: str | None,
@@ -68,6 +70,7 @@ def add_release(
         slug_digest=slug_digest,
         config=app.config,
         process_types=process_types,
+        health_checks=health_checks,
         created_by=created_by,
         created_at_ms=now,
         description=description,
@@ -92,6 +95,7 @@ def roll_back(tables: Tables, command: Rollback, *, now: int) -> int:
         app,
         slug_digest=old.slug_digest,
         process_types=old.process_types,
+        health_checks=old.health_checks,
         created_by=command.actor,
         description=f"Rollback to v{old.version}",
         commit=old.commit,

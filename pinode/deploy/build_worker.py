@@ -17,6 +17,7 @@ from pinode.apps.build import BUILD_TOPIC, Build
 from pinode.apps.commands import CompleteBuild, EndCancelledBuild, FailBuild, StartBuild
 from pinode.apps.errors import BuildFinished, BuildNotFound, LeaseLost, Refused
 from pinode.cluster import Cluster
+from pinode.deploy.app_wishes import formation_of, health_checks_of
 from pinode.deploy.build_caches import BuildCaches
 from pinode.deploy.build_job import url_to_fetch
 from pinode.deploy.build_lease import BuildLease
@@ -312,6 +313,9 @@ class _Attempt:
         holders = {self._cluster.node_id, *await self._replication.spread(slug.digest)}
         if len(holders) == 1 and len(self._cluster.nodes()) > 1:
             log.write(" !     No other node could take a copy of the slug yet")
+        checks, unsupported = health_checks_of(result.app_json)
+        for line in unsupported:
+            log.write(f" !     {line}")
         return CompleteBuild(
             build_id=self._build_id,
             token=self._job.token,
@@ -322,6 +326,8 @@ class _Attempt:
             python=result.python,
             holders=tuple(sorted(holders)),
             process_types=result.process_types,
+            default_formation=formation_of(result.app_json),
+            health_checks=checks,
             dynos_per_user=self._cluster.settings.limits.dynos_per_user,
         )
 

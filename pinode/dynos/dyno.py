@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pinode.apps.checks import last_lines as kept_lines
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.observed import DynoState
 from pinode.dynos.endings import ending
 
@@ -91,7 +92,9 @@ Effect = Prepare | Start | Probe | Terminate | Kill | Announce | Conclude | Forg
 class Dyno:
     """The state machine. `port` is where it must listen; None: it need not (a worker)."""
 
-    def __init__(self, *, app: str, timings: DynoTimings, listens: bool) -> None:
+    def __init__(
+        self, *, app: str, timings: DynoTimings, listens: bool, checks: Sequence[HealthCheck] = ()
+    ) -> None:
         self.state: DynoState = "fetching"
         self.restarts = 0
         self.exit_code: int | None = None
@@ -101,6 +104,12 @@ class Dyno:
         self._app = app
         self._timings = timings
         self._listens = listens
+        self._first_look_seconds = max(
+            (max(check.initial_delay_seconds, check.uptime_seconds) for check in checks), default=0
+        )
+        self._attempts = max((check.attempts for check in checks), default=1)
+        self._wait_seconds = max((check.wait_seconds for check in checks), default=0)
+        self._wrong_answers = 0  # of this process, to its health checks
         self._is_starting = False  # its process is being made, and cannot be stopped yet
         self._is_running = False
         self._is_wanted = True
@@ -149,10 +158,12 @@ class Dyno:
         self.state, self.exit_code = "starting", None
         if self._listens:
             self._probe_delay = self._timings.probe_seconds
-            self._due["probe"] = now + self._probe_delay
-            self._due["listen"] = now + self._timings.start_seconds
+            self._wrong_answers = 0
+            self._due["probe"] = now + max(self._probe_delay, self._first_look_seconds)
+            patience = self._first_look_seconds + (self._attempts - 1) * self._wait_seconds
+            self._due["listen"] = now + self._timings.start_seconds + patience
         else:
-            self._due["settle"] = now + self._timings.settle_seconds
+            self._due["settle"] = now + max(self._timings.settle_seconds, self._first_look_seconds)
         return []
 
     def start_failed(self, detail: str, now: float) -> list[Effect]:
@@ -178,6 +189,21 @@ class Dyno:
             return []
         self.last_lines = kept_lines(last_lines)
         self._failed(f"did not answer on PORT within {self._timings.start_seconds:g} s: {reason}", now)
+        return self._end_process(now, drain_seconds=0)
+
+    def answered_wrongly(
+        self, reason: str, now: float, *, is_last: bool, last_lines: Sequence[str] = ()
+    ) -> list[Effect]:
+        """It answers, but not as its health check wants."""
+        if self.state != "starting" or not self._is_running:
+            return []
+        self._wrong_answers += 1
+        if not is_last and self._wrong_answers < self._attempts:
+            self._due["probe"] = now + self._wait_seconds
+            return []
+        self.last_lines = kept_lines(last_lines)
+        times = "once" if self._wrong_answers == 1 else f"{self._wrong_answers} times"
+        self._failed(f"did not pass its health check, asked {times}: {reason}", now)
         return self._end_process(now, drain_seconds=0)
 
     def exited(self, exit_code: int | None, last_lines: Sequence[str], now: float) -> list[Effect]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pinode.apps.app import SealedConfig
 from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.errors import MalformedCommand
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.placement import Placement
 from pinode.apps.records import from_plain, pack, to_plain, unpack
 
@@ -26,6 +27,7 @@ class Launch:
     slug_digest: str
     command: str
     config: SealedConfig
+    health_checks: tuple[HealthCheck, ...] = ()
 
     @property
     def listens(self) -> bool:

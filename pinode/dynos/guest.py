@@ -292,17 +292,17 @@ class Guest:
             return
         assert isinstance(self._dyno, Dyno)
         host = f"{self.launch.placement.app}.{self._premises.cluster.settings.apps.domain}"
-        health = await look(process, port=port, host=host, is_last=is_last)
+        checks = self.launch.health_checks
+        health = await look(process, port=port, host=host, is_last=is_last, checks=checks)
         if process is not self._process:
             return
         now = self._premises.clock()
         if health.answers:
             self._happened(self._dyno.answered(now))
-        else:
-            last_lines = self.log.last_lines(CRASH_LINES) if is_last else ()
-            self._happened(
-                self._dyno.did_not_answer(health.reason, now, is_last=is_last, last_lines=last_lines)
-            )
+            return
+        last_lines = self.log.last_lines(CRASH_LINES)
+        tell = self._dyno.answered_wrongly if health.is_wrong_answer else self._dyno.did_not_answer
+        self._happened(tell(health.reason, now, is_last=is_last, last_lines=last_lines))
 
     def _on_exit(self) -> None:
         process, self._process = self._process, None
@@ -328,4 +328,4 @@ def _dyno_of(launch: Launch, timings: DynoTimings) -> Dyno | ReleaseDyno:
     placement = launch.placement
     if launch.runs_once:
         return ReleaseDyno(app=placement.app, version=placement.version, timings=timings)
-    return Dyno(app=placement.app, timings=timings, listens=launch.listens)
+    return Dyno(app=placement.app, timings=timings, listens=launch.listens, checks=launch.health_checks)

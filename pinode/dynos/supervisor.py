@@ -203,7 +203,11 @@ class Supervisor:
         if release is None or command is None:
             return None
         return Launch(
-            placement=placement, slug_digest=release.slug_digest, command=command, config=release.config
+            placement=placement,
+            slug_digest=release.slug_digest,
+            command=command,
+            config=release.config,
+            health_checks=release.health_checks.get(placement.process_type, ()),
         )
 
     def _begin(self, launch: Launch, premises: Premises) -> None:

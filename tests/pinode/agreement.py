@@ -5,6 +5,7 @@ from typing import Any
 
 from pinode.apps.build import BUILD_TOPIC
 from pinode.apps.commands import CompleteBuild, CreateApp, RegistryCommand, RequestBuild, StartBuild
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.registry import Registry
 from pinode.cluster_state import ClusterState, decode_result, encode_command
 from pinode.people.commands import PeopleCommand
@@ -108,6 +109,7 @@ def completion(
     holders: tuple[str, ...] = ("a", "b"),
     arch: str = "aarch64",
     default_formation: Mapping[str, int] | None = None,
+    health_checks: Mapping[str, tuple[HealthCheck, ...]] | None = None,
 ) -> CompleteBuild:
     return CompleteBuild(
         build_id=build_id,
@@ -120,4 +122,5 @@ def completion(
         holders=holders,
         process_types=process_types or {"web": "gunicorn app:app"},
         default_formation=default_formation or {},
+        health_checks=health_checks or {},
     )

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from builders.archive import pack
 from pinode.apps.commands import CompleteBuild, CreateApp, Place, SetConfig, Unplace
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.observed import DynoReport
 from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.proc import processes_under
@@ -62,7 +63,9 @@ class World:
     is_caught_up: bool = True
     supervisor: Supervisor | None = None
 
-    def deploy(self, **process_types: str) -> int:
+    def deploy(
+        self, *, checks: Mapping[str, tuple[HealthCheck, ...]] | None = None, **process_types: str
+    ) -> int:
         """A release of the app `blog` with these commands; its version."""
         build_id = self.cluster.start_build("blog")
         build = self.cluster.state.registry.build(build_id)
@@ -79,6 +82,7 @@ class World:
                 holders=(self.cluster.node_id,),
                 process_types=process_types,
                 default_formation={},
+                health_checks=checks or {},
             )
         )
         return version
@@ -162,7 +166,7 @@ def _child_in(status: Path) -> int:
     return int(json.loads(status.read_text().splitlines()[0])["child-pid"])
 
 
-async def make_world(directory: Path) -> World:
+async def make_world(directory: Path, *, server: str = SERVER) -> World:
     """A node with the slug of a small server in its store, known to the registry as the app `blog`."""
     (first,) = free_ports(1)
     ports = PortRange(min(first, 60_000), min(first, 60_000) + 40)
@@ -172,7 +176,7 @@ async def make_world(directory: Path) -> World:
     cluster.apply(CreateApp(name="blog", owner="ada"))
     source = directory / "source"
     source.mkdir()
-    (source / "server.py").write_text(SERVER)
+    (source / "server.py").write_text(server)
     slugs = SlugStore(directory / "slugs", most_bytes=10_000_000)
     archive = directory / "slug.tar.gz"
     pack(source, archive, most_bytes=1_000_000)

@@ -1,0 +1,59 @@
+"""What an app.json wishes, in the words of what is agreed; what cannot be done for it is said."""
+
+from collections.abc import Mapping
+
+from builders import app_json
+from builders.app_json import AppJson
+from pinode.apps.checks import DYNOS_PER_TYPE, RELEASE_TYPE
+from pinode.apps.health_check import CHECKS_OF_A_TYPE, HEADERS_OF_A_CHECK, HealthCheck
+
+STARTING = ("startup", "readiness")  # kinds that are about the start of a dyno
+
+
+def formation_of(wishes: AppJson) -> dict[str, int]:
+    """How many dynos of each type a first deploy starts; later the owner says."""
+    return {
+        name: min(quantity, DYNOS_PER_TYPE)
+        for name, quantity in wishes.formation.items()
+        if name != RELEASE_TYPE
+    }
+
+
+def health_checks_of(wishes: AppJson) -> tuple[Mapping[str, tuple[HealthCheck, ...]], list[str]]:
+    """The checks of dynos that start, by process type; and a line for each one that is not done here."""
+    found: dict[str, tuple[HealthCheck, ...]] = {}
+    unsupported: list[str] = []
+    for name, checks in wishes.healthchecks.items():
+        kept = []
+        for check in checks:
+            problem = _problem(check)
+            if problem:
+                unsupported.append(f"The health check {check.name or check.kind!r} of {name} {problem}")
+            else:
+                kept.append(_check(check))
+        if kept:
+            found[name] = tuple(kept[:CHECKS_OF_A_TYPE])
+    return found, unsupported
+
+
+def _problem(check: app_json.HealthCheck) -> str:
+    if check.command:
+        return "is a command, and commands are not asked here"
+    if check.kind not in STARTING:
+        return f"is of type {check.kind}, and only the start of a dyno is checked"
+    if check.only_warns:
+        return "only warns, and is left out"
+    return ""
+
+
+def _check(check: app_json.HealthCheck) -> HealthCheck:
+    return HealthCheck(
+        path=check.path,
+        content=check.content,
+        headers=check.headers[:HEADERS_OF_A_CHECK],
+        attempts=max(1, check.attempts),
+        timeout_seconds=max(1, check.timeout_seconds),
+        wait_seconds=check.wait_seconds,
+        initial_delay_seconds=check.initial_delay_seconds,
+        uptime_seconds=check.uptime_seconds,
+    )

@@ -1,0 +1,150 @@
+"""Health checks of an app.json: what is asked of a dyno before its release goes live, and what fails it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from builders.app_json import parse_app_json
+from pinode.apps.commands import MakeReleaseLive, Rollback, SetConfig
+from pinode.apps.errors import InvalidValue
+from pinode.apps.health_check import HealthCheck
+from pinode.deploy.app_wishes import formation_of, health_checks_of
+from pinode.dynos.dyno import Dyno, DynoTimings, Probe, Terminate
+from tests.pinode.agreement import Agreement
+from tests.pinode.dyno_world import World, make_world
+from tests.waiting import eventually
+
+TIMINGS = DynoTimings(start_seconds=60, probe_seconds=0.05, stop_seconds=30)
+READY = HealthCheck(path="/ready", attempts=3, wait_seconds=5)
+
+
+def starting(*checks: HealthCheck, listens: bool = True) -> Dyno:
+    dyno = Dyno(app="blog", timings=TIMINGS, listens=listens, checks=checks)
+    dyno.begin(0)
+    dyno.prepared(0)
+    dyno.started(0)
+    return dyno
+
+
+def test_a_wrong_answer_is_asked_for_again_after_the_wait_and_fails_after_so_many_attempts() -> None:
+    dyno = starting(READY)
+
+    assert dyno.answered_wrongly("status 500", 1, is_last=False) == []
+    assert (dyno.state, dyno.next_deadline()) == ("starting", 6)
+    assert dyno.tick(6) == [Probe()]
+    dyno.answered_wrongly("status 500", 7, is_last=False)
+    effects = dyno.answered_wrongly("status 500", 13, is_last=False, last_lines=["no database"])
+
+    assert effects == [Terminate()] and dyno.state == "failed"
+    assert "did not pass its health check, asked 3 times: status 500" in str(dyno.detail)
+    assert dyno.last_lines == ("no database",)
+
+
+def test_a_right_answer_after_wrong_ones_is_up() -> None:
+    dyno = starting(READY)
+    dyno.answered_wrongly("status 503", 1, is_last=False)
+
+    dyno.answered(6)
+
+    assert dyno.state == "up"
+
+
+def test_refused_connections_are_no_attempts_and_waiting_for_checks_does_not_count_as_not_starting() -> None:
+    dyno = starting(READY)
+
+    for moment in range(10):
+        dyno.did_not_answer("nothing listens", moment, is_last=False)
+
+    assert dyno.state == "starting"
+    assert dyno.tick(69.9) == [Probe()]  # 60 s to listen, and two waits of five between three attempts
+    assert dyno.tick(70) == [Probe(is_last=True)]
+
+
+def test_the_first_question_waits_for_the_initial_delay_and_the_uptime() -> None:
+    dyno = starting(HealthCheck(path="/", initial_delay_seconds=4, uptime_seconds=7))
+    worker = starting(HealthCheck(uptime_seconds=7), listens=False)
+
+    assert dyno.next_deadline() == worker.next_deadline() == 7
+    worker.tick(7)
+    assert worker.state == "up"
+
+
+def test_an_app_json_is_taken_for_what_can_be_checked_here_and_the_rest_is_said() -> None:
+    document = b"""{"formation": {"web": {"quantity": 2}, "worker": {"quantity": 900}, "release": {"quantity": 1}},
+        "healthchecks": {"web": [
+            {"type": "startup", "path": "/ready", "attempts": 2, "httpHeaders": [{"name": "X-A", "value": "b"}]},
+            {"type": "liveness", "path": "/alive"},
+            {"type": "startup", "command": ["true"], "name": "cmd"}]}}"""
+
+    wishes = parse_app_json(document)
+    checks, unsupported = health_checks_of(wishes)
+
+    assert formation_of(wishes) == {"web": 2, "worker": 100}
+    assert checks == {"web": (HealthCheck(path="/ready", attempts=2, headers=(("X-A", "b"),)),)}
+    assert len(unsupported) == 2 and "'cmd' of web is a command" in unsupported[1]
+
+
+def test_a_release_carries_its_checks_and_so_do_those_that_are_made_of_it() -> None:
+    agreed = Agreement()
+    agreed.create()
+    agreed.deploy(health_checks={"web": (READY,)})
+    agreed.do(MakeReleaseLive(app="blog", version=1))
+    agreed.do(SetConfig(app="blog", set_values={"A": b"1"}, actor="ada"))
+    agreed.do(MakeReleaseLive(app="blog", version=2))
+    agreed.do(Rollback(app="blog", version=1, actor="ada"))
+
+    assert [release.health_checks for release in agreed.registry.releases("blog")] == [{"web": (READY,)}] * 3
+
+
+@pytest.mark.parametrize(
+    "check", [HealthCheck(path="/\n"), HealthCheck(attempts=0), HealthCheck(headers=(("a", "b"),) * 99)]
+)
+def test_a_check_beyond_its_bounds_is_refused(check: HealthCheck) -> None:
+    agreed = Agreement()
+    agreed.create()
+
+    with pytest.raises(InvalidValue):
+        agreed.deploy(health_checks={"web": (check,)})
+
+
+SERVER = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        is_right = self.path == "/ready" and self.headers["X-Probe"] == "yes"
+        body = b"all well" if is_right else b"no"
+        self.send_response(200 if is_right else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = await make_world(tmp_path, server=SERVER)
+    yield made
+    made.end_processes()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "wrong"),
+    [
+        ("/ready", "all well", ""),
+        ("/other", "", "/other is answered with status 404"),
+        ("/ready", "happy", "/ready is answered without 'happy' in it"),
+    ],
+)
+async def test_a_real_dyno_is_up_only_when_it_answers_as_its_check_wants(
+    world: World, path: str, content: str, wrong: str
+) -> None:
+    check = HealthCheck(path=path, content=content, headers=(("X-Probe", "yes"),), attempts=2, wait_seconds=0)
+    async with world.running() as supervisor:
+        number = world.place(world.deploy(web="exec python3 server.py", checks={"web": (check,)}))
+        await eventually(world.is_in(number, "failed" if wrong else "up"), within_seconds=15)
+        row = world.rows[number]
+        await supervisor.stop_all()
+
+    assert wrong in str(row.detail)
