@@ -26,15 +26,23 @@ class NodeChoice:
 
         Spread first; then away from hot and full nodes, to those that have the slug, to the least loaded.
         """
-        if slug is None:
-            return None
-        able = [node for node in self._nodes if slug.arch in (node.arch, ANY_ARCH)]
-        if not able:
+        able = self._able(slug)
+        if not able or slug is None:
             return None
         best = min(able, key=lambda node: self._cost(node, release, slug)).node_id
         self._dynos[best] += 1
         self._dynos_of[release.app, release.version, best] += 1
         return best
+
+    def is_memory_short(self, slug: Slug | None) -> bool:
+        """Whether every node that can run the release is full."""
+        able = self._able(slug)
+        return bool(able) and all(node.stats.memory_percent >= FULL_PERCENT for node in able)
+
+    def _able(self, slug: Slug | None) -> list[NodeView]:
+        if slug is None:
+            return []
+        return [node for node in self._nodes if slug.arch in (node.arch, ANY_ARCH)]
 
     def _cost(self, node: NodeView, release: Release, slug: Slug) -> tuple[int | bool | str, ...]:
         stats = node.stats

@@ -86,9 +86,13 @@ class _Planning:
         verdict = self._verdict(app, pending) if pending is not None else None
         if verdict is not None:
             return [verdict]  # the rest follows from what it makes of the releases
-        commands = self._fill(app, live) if live is not None else []
-        if pending is not None:
-            commands += self._run_command(pending) if _owes_command(pending) else self._fill(app, pending)
+        commands = self._fill(app, live, beside=pending) if live is not None else []
+        if pending is not None and _owes_command(pending):
+            commands += self._run_command(pending)
+        elif pending is not None and live is not None and self._is_memory_short(pending):
+            commands += self._fill_one_by_one(app, live, pending)
+        elif pending is not None:
+            commands += self._fill(app, pending)
         elif live is not None and not commands:
             commands += self._restart(live)
         return commands + self._retire(app, live)
@@ -176,16 +180,57 @@ class _Planning:
                 return FailRelease(app=release.app, version=release.version, failure=failure)
         return None
 
-    def _fill(self, app: App, release: Release) -> list[RegistryCommand]:
-        """Place what is missing, move what was on a dead node, unplace what is too much."""
+    def _fill(
+        self, app: App, release: Release, *, beside: Release | None = None, most: int | None = None
+    ) -> list[RegistryCommand]:
+        """Place what is missing, move what was on a dead node, unplace what is too much.
+
+        What the release `beside` it has up already is not placed again: it gave way to that. `most` bounds
+        how many are placed that have no placement yet.
+        """
+        covered = self._slots_up(beside) if beside is not None else set()
         dynos = [one for one in self._placements(release) if one.process_type != RELEASE_TYPE]
         placed = {(one.process_type, one.ordinal): one for one in dynos}
         commands: list[RegistryCommand] = []
         for slot in _wanted(app, release):
             present = placed.pop(slot, None)
+            if present is None:
+                if slot in covered or (most is not None and most <= 0):
+                    continue
+                most = most - 1 if most is not None else None
             if present is None or self._is_gone(present.node_id):
                 commands += self._place(release, slot, replaces=present)
         return commands + [Unplace(number=surplus.number) for surplus in placed.values()]
+
+    def _fill_one_by_one(self, app: App, live: Release, pending: Release) -> list[RegistryCommand]:
+        """Where memory is short: a new dyno when the last one is up, and an old one gives way for the next.
+
+        One old web dyno stays to the last, so that the app answers all the time.
+        """
+        up = self._slots_up(pending)
+        missing = [slot for slot in _wanted(app, pending) if slot not in self._slots(pending)]
+        is_settled = len(up) == len(self._slots(pending))
+        commands: list[RegistryCommand] = []
+        if is_settled and missing:
+            old = [one for one in self._placements(live) if one.process_type != RELEASE_TYPE]
+            for process_type in sorted({one.process_type for one in old}):
+                of_type = [one for one in old if one.process_type == process_type]
+                least = 1 if process_type == "web" else 0
+                giving_way = [one for one in of_type if (one.process_type, one.ordinal) in up]
+                for one in giving_way[: max(0, len(of_type) - least)]:
+                    commands.append(Unplace(number=one.number))
+        return commands + self._fill(app, pending, most=1 if is_settled else 0)
+
+    def _is_memory_short(self, release: Release) -> bool:
+        return self._choice.is_memory_short(self._registry.slug(release.slug_digest))
+
+    def _slots(self, release: Release) -> set[Slot]:
+        return {(one.process_type, one.ordinal) for one in self._placements(release)} - {
+            (RELEASE_TYPE, release.version)
+        }
+
+    def _slots_up(self, release: Release) -> set[Slot]:
+        return {(one.process_type, one.ordinal) for one in self._placements(release) if self._is_up(one)}
 
     def _place(self, release: Release, slot: Slot, *, replaces: Placement | None) -> list[RegistryCommand]:
         node_id = self._choice.choose(release, self._registry.slug(release.slug_digest))

@@ -1,11 +1,13 @@
 """From any state, with observations that stay as they are, the plan reaches the formation and then falls silent."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from pinode.apps.commands import RestartDynos, SetConfig, SetFormation, StartReleaseCommand, StopDynos
 from pinode.apps.errors import Refused
+from pinode.apps.observed import NodeStats
 from pinode.apps.placement import Placement
 from pinode.scheduler.plan import RETURN_GRACE_MS
 from tests.pinode.observed_world import ObservedWorld, node
@@ -16,7 +18,7 @@ TYPES = {"web": "x", "worker": "y", "release": "z"}
 def stir(world: ObservedWorld, random: Random) -> None:
     """Something happens: somebody deploys, scales or configures, a node dies, a dyno fails, the leader changes."""
     app = random.choice(["blog", "shop"])
-    match random.randrange(11):
+    match random.randrange(12):
         case 0 | 1:
             kinds = random.choice([("web",), ("worker",), ("web", "worker"), ("release", "web")])
             types = {name: TYPES[name] for name in kinds}
@@ -40,6 +42,9 @@ def stir(world: ObservedWorld, random: Random) -> None:
             kind = random.choice([None, "web", "worker.1"])
             world.agreed.do(RestartDynos(app=app, dyno=kind, actor="ada"))
         case 8:
+            memory = NodeStats(memory_percent=random.choice([20.0, 95.0]))
+            world.nodes = {name: replace(node, stats=memory) for name, node in world.nodes.items()}
+        case 9:
             world.agreed.do(StopDynos(app=app, actor="ada"))
         case _:
             world.agreed.now += random.choice([0, 100, 5_000, 100_000])
