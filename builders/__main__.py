@@ -16,14 +16,24 @@ from builders.builder import BuildContext, Builder, ProcfileBuilder
 from builders.codec import REQUEST_BYTES, decode_request, encode_outcome
 from builders.errors import BoundHit, BuildError, NoBuilderFound
 from builders.git_url import check_git_url
+from builders.go import GoBuilder
 from builders.log import BuildLog
+from builders.nodejs import NodejsBuilder
 from builders.procfile import PROCFILE_BYTES, parse_procfile
 from builders.python import PythonBuilder
 from builders.request import MIB, RESULT_FILE, SLUG_FILE, BuildFailure, BuildRequest, BuildResult, Outcome
 from builders.source import Source, fetch_source
+from builders.static import StaticBuilder
 from builders.steps import Steps
 
-BUILDERS: tuple[Builder, ...] = (PythonBuilder(), ProcfileBuilder())  # the most specific first
+# The most specific first; a Procfile alone before a static site, for it says what runs.
+BUILDERS: tuple[Builder, ...] = (
+    PythonBuilder(),
+    GoBuilder(),
+    NodejsBuilder(),
+    ProcfileBuilder(),
+    StaticBuilder(),
+)
 
 
 class _Build:
@@ -71,7 +81,7 @@ class _Build:
         types = dict(procfile or built.process_types)
         if not types:
             raise BuildError(
-                "nothing says what to run: no Procfile, and no Flask, FastAPI or Django app was recognised",
+                f"nothing says what to run: no Procfile, and in this {builder.name} app none was recognised",
                 hint="Write a file named Procfile with a line such as `web: gunicorn app:app`",
             )
         if built.inferred:

@@ -268,7 +268,8 @@ def _is_cron_part(part: str, lowest: int, highest: int) -> bool:
 
 
 def _named(fields: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> list[tuple[str, Any]]:
-    found = _object(fields.get(key) or {}, key)
+    value = fields.get(key)
+    found = _object({} if value is None else value, key)
     for name in found:
         if not pattern.fullmatch(name):
             raise _malformed(f"{key} of app.json names {name[:80]!a}", f"A name is {pattern.pattern}")

@@ -38,8 +38,7 @@ class NoBuilderFound(BuildError):
     def __init__(self, *, tried: str, looked_in: str) -> None:
         super().__init__(
             f"no builder matches {looked_in} (tried {tried})",
-            hint="Python needs requirements.txt or pyproject.toml there, anything else a Procfile; "
-            "an app in a subdirectory is deployed with --dir",
+            hint="Add one of these; an app in a subdirectory is deployed with --dir",
         )
 
 
@@ -50,9 +49,19 @@ class NoInterpreter(BuildError):
 
 
 class StepFailed(BuildError):
-    """A command of the build ended with an error."""
+    """A command of the build ended with an error; `said` are the last lines it printed."""
 
     code = "step_failed"
+
+    def __init__(self, message: str, *, hint: str = "", said: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.said = said
+
+
+class NoToolchain(BuildError):
+    """What a language needs is not installed, or not in the version the app asks for."""
+
+    code = "no_toolchain"
 
 
 class BoundHit(BuildError):

@@ -55,7 +55,7 @@ def from_pipfile_lock(text: str) -> Asked:
     """Everything in the lock's `default` section, and nothing else."""
     try:
         lock = json.loads(text)
-        packages, meta = _table(lock, "default"), _table(lock, "_meta")
+        packages, meta = lock.get("default"), _table(lock, "_meta")
         lines = [_pipfile_line(name, item) for name, item in sorted(packages.items())]
     except (ValueError, RecursionError, AttributeError, TypeError) as error:
         raise _unreadable("Pipfile.lock", error) from error

@@ -1,5 +1,6 @@
 """The commands of a build: what is ours first, then what is the app's; each within the build's bounds."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from builders.command import Command, CommandBounds, run
@@ -7,6 +8,8 @@ from builders.errors import BoundHit, StepFailed
 from builders.log import BuildLog
 from builders.request import BuildRequest
 from builders.walls import walled
+
+KEPT_LINES = 50
 
 
 class Steps:
@@ -52,8 +55,14 @@ class Steps:
             output_bytes=bounds.output_bytes,
         )
         command = Command(argv=argv, env=env, cwd=self._request.app, bounds=within)
+        said: deque[str] = deque(maxlen=KEPT_LINES)
+
+        def heard(line: str) -> None:
+            said.append(line)
+            on_line(line)
+
         try:
-            code = await run(command, on_line=on_line)
+            code = await run(command, on_line=heard)
         except BoundHit as hit:
             raise BoundHit(hit.bound, f"{step} was ended: {hit.message}", hint=hit.hint) from hit
         except OSError as error:
@@ -61,4 +70,6 @@ class Steps:
                 f"{step} could not be started ({error})", hint="Look at this node's installation"
             ) from error
         if code != 0:
-            raise StepFailed(f"{step} failed with exit status {code}", hint="The lines above say why")
+            raise StepFailed(
+                f"{step} failed with exit status {code}", hint="The lines above say why", said=tuple(said)
+            )

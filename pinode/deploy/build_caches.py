@@ -15,7 +15,7 @@ SHARED, APPS = "shared", "apps"
 # What can be taken away alone: a tool that misses it fetches or makes it again.
 SHARED_ENTRIES = (
     "uv/archive-v*/*", "uv/sdists-v*/*/*", "uv/wheels-v*/*/*", "uv/simple-v*/*", "go/build/*/*", "go/mod",
-    "python/*",
+    "python/*", "tools/*",
 )  # fmt: skip
 LARGEST_SHARE = 0.25  # of the disk
 LEFT_AFTER_TRIM = 0.8  # of the bound, so that not every build has to trim

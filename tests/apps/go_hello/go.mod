@@ -1,0 +1,3 @@
+module example.org/hello/v2
+
+go 1.19
