@@ -1,0 +1,347 @@
+"""Bugs somebody could write into the queue, by line of `docs/checklist_queue.md`."""
+
+from tests.mutants.mutant import Mutant
+
+TESTS = "tests/replicated_queue/"
+LEASES = TESTS + "test_leases_and_tokens.py::"
+MEMORY = TESTS + "test_lease_memory.py::"
+WAITING = TESTS + "test_waiting_reserves.py::"
+BROKER = TESTS + "test_broker.py::"
+BOUNDS = TESTS + "test_bounds_of_the_queue.py::"
+WAITS = TESTS + "test_backoff_and_ageing.py::"
+NEEDS = TESTS + "test_needs_of_jobs.py::"
+ORDER = TESTS + "test_order_of_jobs.py::"
+TOPICS = TESTS + "test_topic_settings.py::"
+PAUSE = TESTS + "test_pause_and_purge.py::"
+TIME = TESTS + "test_replica.py::"
+
+CORE = "replicated_queue/queue/"
+QUEUE, BOOK, LINES = CORE + "priority_queue.py", CORE + "job_book.py", CORE + "ready_lines.py"
+KEYS, BACKOFF, JOB, FINISHED = (
+    CORE + name for name in ("dedupe_keys.py", "backoff.py", "job.py", "finished_jobs.py")
+)
+DESK, TABLE, LINE = (f"replicated_queue/{name}.py" for name in ("leader_desk", "leases", "waiting_line"))
+SESSIONS, FRAMES, REPLICA, SERVICE = (
+    f"replicated_queue/{name}.py" for name in ("sessions", "frames", "replica", "service")
+)
+
+
+def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(line=f"queue {line}", what=what, file=file, old=old, new=new, test=test)
+
+
+MUTANTS = (
+    planted(
+        1,
+        "an older token is as good as the newest",
+        QUEUE,
+        "if job.state != LEASED or job.token != token:",
+        "if job.state != LEASED or job.token < token:",
+        LEASES + "test_a_job_whose_lease_ran_out_goes_to_the_next_worker_and_the_late_ack_is_refused",
+    ),
+    planted(
+        1,
+        "the token is the number of the attempt",
+        QUEUE,
+        "        job.token = token\n",
+        "        job.token = job.attempts\n",
+        LEASES + "test_the_token_is_the_place_of_the_reserve_in_the_log",
+    ),
+    planted(
+        2,
+        "an expiry ends whatever lease holds the job now",
+        QUEUE,
+        "if job is not None and job.state == LEASED and job.token == command.token:",
+        "if job is not None and job.state == LEASED:",
+        LEASES + "test_an_expiry_that_comes_too_late_changes_nothing",
+    ),
+    planted(
+        2,
+        "a pause of the process counts against the leases",
+        TABLE,
+        "if self._seen is not None and now - self._seen <= GAP_SECONDS:",
+        "if self._seen is not None:",
+        MEMORY + "test_a_pause_of_the_process_lengthens_every_lease_by_at_least_the_pause",
+    ),
+    planted(
+        2,
+        "a leader that may have a successor promises time",
+        DESK,
+        "        if not self._log.has_quorum:\n            raise NotLeader(None)",
+        "        if False:\n            raise NotLeader(None)",
+        WAITING + "test_a_leader_without_majority_promises_no_time",
+    ),
+    planted(
+        3,
+        "a repeated reserve waits for another job",
+        DESK,
+        "if request.repeated or is_asked_by_id or",
+        "if is_asked_by_id or",
+        BROKER + "test_a_reserve_whose_answer_was_lost_gets_the_same_job_and_token",
+    ),
+    planted(
+        4,
+        "a repeated request is done again",
+        SESSIONS,
+        "if known is not None and envelope.sequence <= known[0]:",
+        "if known is not None and envelope.sequence < known[0]:",
+        BROKER + "test_a_put_over_a_change_of_leader_is_done_exactly_once",
+    ),
+    planted(
+        5,
+        "a waiter that is gone stays in line",
+        DESK,
+        '        """Nobody waits any more for this reserve."""\n        self._waiting.remove(key)',
+        '        """Nobody waits any more for this reserve."""',
+        WAITING + "test_a_waiter_whose_caller_is_gone_takes_no_job",
+    ),
+    planted(
+        6,
+        "a new leader knows of no lease that is held",
+        DESK,
+        "            for job_id, token, granted_ms in self._queue.leases():",
+        "            for job_id, token, granted_ms in ():",
+        WAITING + "test_every_held_job_has_a_deadline_after_an_election",
+    ),
+    planted(
+        7,
+        "a key is held across topics",
+        KEYS,
+        "        job_id = self._keys.get((put.topic, put.dedupe_key))",
+        "        job_id = next((i for (_, k), i in self._keys.items() if k == put.dedupe_key), None)",
+        BOUNDS + "test_a_dedupe_key_gives_the_id_of_the_job_that_is_there",
+    ),
+    planted(
+        7,
+        "the window never ends",
+        KEYS,
+        "if done is not None and now - done.finished_ms < self._window_ms:",
+        "if done is not None:",
+        BOUNDS + "test_a_dedupe_key_of_a_job_that_was_done_is_refused_within_its_window",
+    ),
+    planted(
+        7,
+        "a job that was called off keeps its key",
+        BOOK,
+        "        if state == CANCELLED:\n            self.keys.forget(done)",
+        "        if False:\n            self.keys.forget(done)",
+        BOUNDS + "test_a_dedupe_key_is_free_again_when_its_job_was_cancelled",
+    ),
+    planted(
+        8,
+        "a timeout is counted as a nack",
+        QUEUE,
+        "            job.timeouts += 1\n",
+        "            job.nacks += 1\n",
+        LEASES + "test_a_job_is_buried_with_its_reasons_after_the_last_attempt",
+    ),
+    planted(
+        8,
+        "only a nack waits for the back-off",
+        QUEUE,
+        "        if delay_ms is None:  # a worker",
+        '        if delay_ms is None and event != "nack":\n            delay_ms = 0\n'
+        "        if delay_ms is None:  # a worker",
+        WAITS + "test_a_poisoned_job_waits_between_attempts_however_they_fail",
+    ),
+    planted(
+        8,
+        "every wait is as long as the first",
+        BACKOFF,
+        "base_ms << min(attempts - 2, LONGEST_SHIFT)",
+        "base_ms",
+        WAITS + "test_each_failed_attempt_waits_twice_as_long_as_the_one_before_up_to_ten_minutes",
+    ),
+    planted(
+        8,
+        "all jobs wait equally long",
+        BACKOFF,
+        '(crc32(b"%d %d" % (job_id, attempts)) % 1024)',
+        "512",
+        WAITS + "test_jobs_that_failed_together_do_not_come_back_together",
+    ),
+    planted(
+        9,
+        "jobs that age are ordered by priority first",
+        LINES,
+        "if aged is None or (job.rank, job.id) < (aged.rank, aged.id):",
+        "if aged is None or (job.priority, job.id) < (aged.priority, aged.id):",
+        WAITS + "test_the_most_urgent_of_several_topics_counts_ageing_too",
+    ),
+    planted(
+        9,
+        "jobs that do not age come before those that do",
+        LINES,
+        "    return plain if place < (aged.rank, aged.id) else aged",
+        "    return plain",
+        WAITS + "test_jobs_that_do_not_age_starve_no_job_that_does",
+    ),
+    planted(
+        9,
+        "every job of a topic that ages does so",
+        QUEUE,
+        ".ageing_ms if put.ages else 0",
+        ".ageing_ms",
+        WAITS + "test_jobs_that_do_not_age_go_by_priority_alone_however_long_they_wait",
+    ),
+    planted(
+        10,
+        "a worker is given what it cannot do",
+        LINES,
+        "            if has is not None and not has.issuperset(needs):",
+        "            if False:",
+        NEEDS + "test_a_job_is_given_only_to_a_worker_that_has_all_it_needs",
+    ),
+    planted(
+        10,
+        "who stands first and cannot do the job holds up the others",
+        DESK,
+        "            if self._free(topic, waiter.has) > 0:\n                return waiter\n        return None",
+        "            return waiter if self._free(topic, waiter.has) > 0 else None\n        return None",
+        NEEDS + "test_who_waits_longer_but_cannot_do_the_job_holds_up_nobody",
+    ),
+    planted(
+        10,
+        "the leader counts jobs that the worker cannot do",
+        QUEUE,
+        "ready = line.ready.count(has) if line.needs else line.counts[READY]",
+        "ready = line.counts[READY]",
+        NEEDS + "test_a_leader_counts_as_available_only_what_the_worker_can_do",
+    ),
+    planted(
+        11,
+        "a job that comes back stands behind later ones",
+        JOB,
+        "if self.ageing_ms else self.priority\n",
+        "if self.ageing_ms else self.priority * 1_000 + self.reserves\n",
+        ORDER + "test_a_job_keeps_its_place_after_a_delay_a_nack_and_a_kick",
+    ),
+    planted(
+        12,
+        "a new leader goes by its own clock",
+        REPLICA,
+        "            self._time.at_least(self._newest_stamp())\n",
+        "",
+        TIME + "test_a_new_leader_continues_from_the_newest_stamp_of_the_log_applied_or_not",
+    ),
+    planted(
+        13,
+        "one job more than the bound fits",
+        BOOK,
+        "if len(self.jobs) + len(puts) > limits.max_jobs * share:",
+        "if len(self.jobs) > limits.max_jobs * share:",
+        BOUNDS + "test_the_bound_on_jobs_is_decided_in_apply_and_gone_when_a_job_is",
+    ),
+    planted(
+        13,
+        "reasons are kept and not counted",
+        BOOK,
+        "        self._grow(job, sum(map(text_bytes, job.reasons)) - before)\n",
+        "",
+        BOUNDS + "test_all_that_somebody_chose_the_length_of_counts_towards_the_bound_on_bytes",
+    ),
+    planted(
+        13,
+        "a topic's own bound on bytes is not looked at",
+        BOOK,
+        "if settings.max_bytes and topic.used_bytes",
+        "if False and topic.used_bytes",
+        TOPICS + "test_a_topic_holds_no_more_bytes_than_its_own_bound",
+    ),
+    planted(
+        14,
+        "answers pile up for who does not read them",
+        FRAMES,
+        "if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:",
+        "if False:",
+        TESTS + "test_slow_readers.py::test_a_client_that_reads_no_answers_is_cut_off_and_others_are_served",
+    ),
+    planted(
+        14,
+        "any number of proposals are taken in",
+        SERVICE,
+        "len(self._proposals) >= settings.max_uncommitted_proposals",
+        "False",
+        TESTS + "test_three_services.py::test_a_leader_with_too_much_in_flight_is_busy_and_did_nothing",
+    ),
+    planted(
+        15,
+        "a bury that is repeated is refused",
+        QUEUE,
+        "if job is not None and job.buried_token and job.buried_token == command.token:",
+        "if False:",
+        LEASES + "test_a_bury_that_its_worker_repeats_is_done_already_and_anybody_elses_is_refused",
+    ),
+    planted(
+        15,
+        "anybody removes a job that is held",
+        QUEUE,
+        "if job.state == LEASED and not command.force and job.token != command.token:",
+        "if False:",
+        LEASES + "test_a_leased_job_is_cancelled_only_by_its_holder_or_by_force",
+    ),
+    planted(
+        15,
+        "a drained topic takes jobs",
+        BOOK,
+        "            if settings.is_draining:\n",
+        "            if False:\n",
+        TOPICS + "test_a_drained_topic_takes_no_new_jobs_and_gives_out_those_it_has",
+    ),
+    planted(
+        16,
+        "the newest buried job is dropped",
+        BOOK,
+        "            self._drop(next(iter(self.buried)))",
+        "            self._drop(next(reversed(self.buried)))",
+        BOUNDS + "test_buried_jobs_are_bounded_and_the_oldest_is_dropped",
+    ),
+    planted(
+        16,
+        "buried jobs stay for ever",
+        QUEUE,
+        "        self._book.drop_old_buried()\n",
+        "",
+        BOUNDS + "test_a_buried_job_that_nobody_looks_after_is_dropped_when_it_is_too_old",
+    ),
+    planted(
+        17,
+        "finished jobs are never forgotten",
+        FINISHED,
+        "while len(self._jobs) > self._max_jobs or",
+        "while False or",
+        LEASES + "test_a_job_that_is_long_forgotten_is_not_found",
+    ),
+    planted(
+        17,
+        "results may take any room",
+        FINISHED,
+        " or self._bytes > self._max_bytes:",
+        ":",
+        BOUNDS + "test_results_of_finished_jobs_are_bounded_by_their_bytes",
+    ),
+    planted(
+        19,
+        "an ended lease is extended",
+        TABLE,
+        "if held is None or held[0] != token or job_id in self._ending:",
+        "if held is None or held[0] != token:",
+        MEMORY + "test_a_lease_whose_end_is_on_its_way_is_not_extended_and_its_expiry_is_asked_again",
+    ),
+    planted(
+        19,
+        "a finished job is as unknown as one that never was",
+        QUEUE,
+        "            raise AlreadyDone(job_id=job_id, state=done.state)\n",
+        "            pass\n",
+        LEASES + "test_an_ack_that_comes_twice_hears_that_the_job_is_done",
+    ),
+    planted(
+        20,
+        "a reserve is logged though nothing is ready",
+        DESK,
+        "if request.repeated or is_asked_by_id or self._finds_free(reservation):",
+        "if True:",
+        WAITING + "test_nothing_enters_the_log_while_reserves_wait",
+    ),
+)
