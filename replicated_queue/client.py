@@ -5,7 +5,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -44,25 +44,40 @@ FIRST_ROUND_SECONDS: Final = 0.05  # between two rounds over the nodes, doubled 
 LONGEST_ROUND_SECONDS: Final = 1.0
 SOCKET_NAME: Final = "queue.sock"
 
-MakeRequest = Callable[
-    [int, bool], Request
-]  # (log index known before it is first sent, may it be done already)
-
 
 class _Pending:
-    """A request that has no answer yet."""
+    """A request that has no answer yet: one that is the same each time it is sent, or an entry of the log."""
 
-    __slots__ = ("deadline", "future", "is_repeated", "is_sent", "make", "number", "since", "wait_until")
+    __slots__ = (
+        "command",
+        "deadline",
+        "future",
+        "is_repeated",
+        "is_reserve",
+        "is_sent",
+        "number",
+        "request",
+        "sequence",
+        "since",
+        "slot",
+        "wait_until",
+    )
 
-    def __init__(self, number: int, make: MakeRequest, wait_until: float, deadline: float) -> None:
+    def __init__(
+        self, number: int, future: "asyncio.Future[bytes]", wait_until: float, deadline: float
+    ) -> None:
         self.number = number
-        self.make = make
+        self.future = future
         self.wait_until = wait_until
         self.deadline = deadline
-        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.request: Request | None = None
+        self.command = b""  # of an entry, which goes under a number of our session
+        self.slot = 0
+        self.sequence = 0
+        self.since = 0  # the newest index of the log that we knew before it was first sent
+        self.is_reserve = False
         self.is_sent = False  # on the link that is up
         self.is_repeated = False  # was sent on a link that broke
-        self.since = 0
 
 
 class QueueClient(QueueOperations):
@@ -95,6 +110,7 @@ class QueueClient(QueueOperations):
         self._link: ClientLink | None = None
         self._needed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # while the client is open
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._last_index = 0
@@ -112,6 +128,7 @@ class QueueClient(QueueOperations):
     async def __aenter__(self) -> Self:
         if self._context is None and not isinstance(self._places[0], Path):
             self._context = await asyncio.to_thread(client_context, self._ca)
+        self._loop = asyncio.get_running_loop()
         self._keeper = asyncio.create_task(self._keep_connected(), name="queue client")
         self._needed.set()
         return self
@@ -131,98 +148,121 @@ class QueueClient(QueueOperations):
         if self._link is not None:
             self._link.close()
             await asyncio.wait([self._link.lost], timeout=GRACE_SECONDS)
+        self._loop = None
         for pending in list(self._pending.values()):
             pending.future.cancel()
 
     async def _command(self, command: Command) -> Result:
-        return decode_result(await self._numbered(command, lambda entry, _: Submit(entry)))
+        return decode_result(await self._numbered(command))
 
     async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
-        wait = max(0.0, wait)
-        until = time.monotonic() + wait
-
-        def request(entry: bytes, is_repeated: bool) -> Request:
-            rest_ms = round(max(0.0, until - time.monotonic()) * 1000)
-            return ReserveJobs(entry, rest_ms, is_repeated)
-
-        return decode_jobs(await self._numbered(command, request, wait=wait))
+        return decode_jobs(await self._numbered(command, wait=max(0.0, wait), is_reserve=True))
 
     async def _extend(self, request: ExtendLease) -> None:
-        decode_result(await self._ask(lambda *_: request))
+        decode_result(await self._unnumbered(request))
 
     async def _read(self, question: Question) -> bytes:
-        return await self._ask(lambda *_: question)
+        return await self._unnumbered(question)
 
-    async def _numbered(
-        self, command: Command, request: Callable[[bytes, bool], Request], *, wait: float = 0.0
-    ) -> bytes:
+    async def _numbered(self, command: Command, *, wait: float = 0.0, is_reserve: bool = False) -> bytes:
         """Bring a command into the log under a number of our session."""
         check_command(command)
         encoded = encode_command(command)
+        until = time.monotonic() + wait
         while True:
-            slot, sequence = await self._slots.take()
-
-            def make(since: int, is_repeated: bool, slot: int = slot, sequence: int = sequence) -> Request:
-                envelope = Envelope(QUEUE_DOMAIN, encoded, self._client_id, slot, sequence, since)
-                return request(encode_envelope(envelope), is_repeated)
-
+            slot, sequence = self._slots.take_free() or await self._slots.take()
+            pending = self._pend(until)
+            pending.command, pending.slot, pending.sequence = encoded, slot, sequence
+            pending.is_reserve = is_reserve
             try:
-                return await self._ask(make, wait=wait)
+                self._ask(pending)
+                return await pending.future
             except _SessionRenewed:
                 continue
+            except asyncio.CancelledError:
+                self._withdraw(pending)
+                raise
             finally:
                 self._slots.give_back(slot)
 
-    async def _ask(self, make: MakeRequest, *, wait: float = 0.0) -> bytes:
-        if self._keeper is None:
-            raise RuntimeError("use the client inside `async with QueueClient(...) as queue:`")
-        now = time.monotonic()
-        deadline = now + wait + self._timeout + GRACE_SECONDS
-        pending = _Pending(next(self._numbers), make, now + wait, deadline)
-        self._pending[pending.number] = pending
-        if self._link is not None:
-            self._send(pending)
-        else:
-            self._needed.set()
-        self._arm(deadline)
+    async def _unnumbered(self, request: Request) -> bytes:
+        """Ask what may be done twice."""
+        pending = self._pend(time.monotonic())
+        pending.request = request
         try:
+            self._ask(pending)
             return await pending.future
         except asyncio.CancelledError:
-            if pending.is_sent and self._link is not None:
-                self._link.send(encode_ask(pending.number, 0, Withdraw()))
+            self._withdraw(pending)
             raise
-        finally:
-            self._pending.pop(pending.number, None)
 
-    def _send(self, pending: _Pending) -> None:
-        assert self._link is not None
+    def _pend(self, wait_until: float) -> _Pending:
+        if self._loop is None:
+            raise RuntimeError("use the client inside `async with QueueClient(...) as queue:`")
+        deadline = wait_until + self._timeout + GRACE_SECONDS
+        return _Pending(next(self._numbers), self._loop.create_future(), wait_until, deadline)
+
+    def _ask(self, pending: _Pending) -> None:
+        """Send it now or on the next link, until it is answered or its deadline has come."""
+        self._pending[pending.number] = pending
+        if self._timer is None or self._timer_at > pending.deadline:
+            self._arm(pending.deadline)
+        if self._link is not None:
+            self._send(pending, self._link)
+        else:
+            self._needed.set()
+
+    def _send(self, pending: _Pending, link: ClientLink) -> None:
         if not pending.is_repeated:
             pending.since = self._last_index
         pending.is_sent = True
+        now = time.monotonic()
         # The node counts a wait for itself, and the deadline beyond it.
-        begins = max(time.monotonic(), pending.wait_until)
-        timeout_ms = round((pending.deadline - GRACE_SECONDS - begins) * 1000)
+        timeout_ms = round((pending.deadline - GRACE_SECONDS - max(now, pending.wait_until)) * 1000)
         try:
-            request = pending.make(pending.since, pending.is_repeated)
-            self._link.send(encode_ask(pending.number, max(1, timeout_ms), request))
+            link.send(encode_ask(pending.number, max(1, timeout_ms), self._request_of(pending, now)))
         except QueueError as error:
-            _fail(pending, error)
+            self._fail(pending, error)
+
+    def _request_of(self, pending: _Pending, now: float) -> Request:
+        if pending.request is not None:
+            return pending.request
+        slot, sequence = pending.slot, pending.sequence
+        entry = encode_envelope(
+            Envelope(QUEUE_DOMAIN, pending.command, self._client_id, slot, sequence, pending.since)
+        )
+        if not pending.is_reserve:
+            return Submit(entry)
+        return ReserveJobs(entry, round(max(0.0, pending.wait_until - now) * 1000), pending.is_repeated)
 
     def _answered(self, number: int, applied_index: int, outcome: Outcome) -> None:
-        self._last_index = max(self._last_index, applied_index)
+        if applied_index > self._last_index:
+            self._last_index = applied_index
         pending = self._pending.get(number)
-        if pending is None or pending.future.done():
+        if pending is None:
             return
         match outcome:
             case bytes():
-                pending.future.set_result(outcome)
+                del self._pending[number]
+                if not pending.future.done():
+                    pending.future.set_result(outcome)
             case SessionExpired() if outcome.surely_not_done and not pending.is_repeated:
                 # Asked once by us and by the node, and refused: it may be asked anew under a later index.
-                _fail(pending, _SessionRenewed())
+                self._fail(pending, _SessionRenewed())
             case NoQuorum() if pending.is_repeated:
-                _fail(pending, OutcomeUnknown())
+                self._fail(pending, OutcomeUnknown())
             case _:
-                _fail(pending, outcome)
+                self._fail(pending, outcome)
+
+    def _fail(self, pending: _Pending, error: QueueError) -> None:
+        self._pending.pop(pending.number, None)
+        if not pending.future.done():
+            pending.future.set_exception(error)
+
+    def _withdraw(self, pending: _Pending) -> None:
+        """Nobody waits for it any more."""
+        if self._pending.pop(pending.number, None) is not None and pending.is_sent and self._link is not None:
+            self._link.send(encode_ask(pending.number, 0, Withdraw()))
 
     async def _keep_connected(self) -> None:
         """Hold a connection while there is something to ask."""
@@ -238,7 +278,7 @@ class QueueClient(QueueOperations):
             self._needed.clear()
             self._link = link
             for pending in list(self._pending.values()):
-                self._send(pending)
+                self._send(pending, link)
             await asyncio.wait([link.lost])
             self._link = None
             self._link_lost()
@@ -262,7 +302,7 @@ class QueueClient(QueueOperations):
             self._places.append(self._places.pop(0))
         if refusals == len(self._places):
             for pending in list(self._pending.values()):
-                _fail(pending, NotAuthorized())
+                self._fail(pending, NotAuthorized())
             self._needed.clear()  # not before something is asked again
         return None
 
@@ -295,19 +335,14 @@ class QueueClient(QueueOperations):
 
     def _give_up(self, pending: _Pending) -> None:
         if pending.is_sent or pending.is_repeated:
-            _fail(pending, OutcomeUnknown())
+            self._fail(pending, OutcomeUnknown())
         else:
             tried = [str(place) for place in self._places]
-            _fail(pending, NodeUnreachable(tried=tried, reason=self._last_failure))
+            self._fail(pending, NodeUnreachable(tried=tried, reason=self._last_failure))
 
 
 class _SessionRenewed(QueueError):
     """Ask again: our session was forgotten while we were silent, and nothing was done."""
-
-
-def _fail(pending: _Pending, error: QueueError) -> None:
-    if not pending.future.done():
-        pending.future.set_exception(error)
 
 
 def _usual_data_dir() -> Path:

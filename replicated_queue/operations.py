@@ -87,7 +87,9 @@ class QueueOperations(ABC):
             tuple(needs),
             ages,
         )
-        return (await self._created(command))[0]
+        created = await self._command(command)
+        assert isinstance(created, Created)
+        return created.job_ids[0]
 
     async def put_many(
         self,
@@ -121,7 +123,9 @@ class QueueOperations(ABC):
 
         job_ids: list[int] = []
         for chunk in _chunks(datas):
-            job_ids += await self._created(PutMany(tuple(map(put_of, chunk))))
+            created = await self._command(PutMany(tuple(map(put_of, chunk))))
+            assert isinstance(created, Created)
+            job_ids += created.job_ids
         return job_ids
 
     async def reserve(
@@ -278,11 +282,6 @@ class QueueOperations(ABC):
         """
         question = ReadJobs(topic, state, after, limit, self.platform)
         return tuple(decode_views(await self._read(question)))
-
-    async def _created(self, command: Put | PutMany) -> tuple[int, ...]:
-        result = await self._command(command)
-        assert isinstance(result, Created)
-        return result.job_ids
 
     @abstractmethod
     async def _command(self, command: Command) -> Result:

@@ -18,8 +18,12 @@ class Slots:
         self._free = list(range(count - 1, -1, -1))
         self._waiting: deque[asyncio.Future[int]] = deque()
 
+    def take_free(self) -> tuple[int, int] | None:
+        """(slot, sequence) for a new request, if a slot is free."""
+        return self._next(self._free.pop()) if self._free else None
+
     async def take(self) -> tuple[int, int]:
-        """(slot, sequence) for a new request."""
+        """(slot, sequence) for a new request, when a slot is free."""
         if self._free:
             return self._next(self._free.pop())
         future = asyncio.get_running_loop().create_future()

@@ -45,7 +45,7 @@ MUTANTS = (
         QUEUE,
         "        job.token = token\n",
         "        job.token = job.attempts\n",
-        LEASES + "test_the_token_is_the_place_of_the_reserve_in_the_log",
+        LEASES + "test_what_acts_for_a_job_can_ask_whether_its_token_still_holds",
     ),
     planted(
         2,
@@ -162,11 +162,11 @@ MUTANTS = (
     ),
     planted(
         9,
-        "jobs that age are ordered by priority first",
-        LINES,
-        "if aged is None or (job.rank, job.id) < (aged.rank, aged.id):",
-        "if aged is None or (job.priority, job.id) < (aged.priority, aged.id):",
-        WAITS + "test_the_most_urgent_of_several_topics_counts_ageing_too",
+        "the time of the put counts for nothing",
+        JOB,
+        "return self.created_ms + self.priority * self.ageing_ms if",
+        "return self.priority * self.ageing_ms if",
+        WAITS + "test_with_ageing_a_patient_job_is_served_within_its_priority_times_the_step",
     ),
     planted(
         9,
@@ -218,11 +218,11 @@ MUTANTS = (
     ),
     planted(
         12,
-        "a new leader goes by its own clock",
+        "a leader stamps what its own clock says",
         REPLICA,
-        "            self._time.at_least(self._newest_stamp())\n",
-        "",
-        TIME + "test_a_new_leader_continues_from_the_newest_stamp_of_the_log_applied_or_not",
+        "        return max(int(self._milliseconds), self._floor)",
+        "        return int(now * 1000)",
+        TIME + "test_what_a_leader_stamps_never_runs_backwards_though_its_clock_does",
     ),
     planted(
         13,

@@ -104,11 +104,12 @@ async def test_a_put_whose_answer_was_lost_is_asked_again_and_done_once() -> Non
         assert group.transports[2].calls == 3
 
 
-async def test_a_reserve_whose_answer_was_lost_gets_the_same_job_and_token() -> None:
-    """Checklist 3.3."""
+@pytest.mark.parametrize("jobs", [[b"first"], [b"first", b"second"]])
+async def test_a_reserve_whose_answer_was_lost_gets_the_same_job_and_token(jobs: list[bytes]) -> None:
+    """Checklist 3.3: also when no other job is there."""
     async with FakeGroup() as group:
-        await group.brokers[1].put("mail", b"first")
-        await group.brokers[1].put("mail", b"second")
+        for data in jobs:
+            await group.brokers[1].put("mail", data)
         group.transports[2].lose_answers = 1
 
         job = await group.brokers[2].reserve("mail")
