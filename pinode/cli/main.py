@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "logs": ("dyno_commands", "logs", "what an app's dynos print"),
     "config": ("config_commands", "config", "an app's config vars"),
     "config:set": ("config_commands", "config_set", "set config vars"),
+    "config:get": ("config_commands", "config_get", "one config var's value"),
+    "config:import": ("config_commands", "config_import", "set config vars from a file"),
     "config:unset": ("config_commands", "config_unset", "remove config vars"),
     "queue": ("queue_commands", "queue", "the topics of the queue"),
     "queue:list": ("queue_commands", "queue_list", "the jobs of a topic"),

@@ -154,9 +154,10 @@ class _View:
 def has_come_up(app: str, release: dict[str, Any]) -> bool:
     """Whether the release serves, or served and gave way; raises `Ended` when it never will."""
     if release["state"] == "failed":
+        failure = release["failure"] or "it did not say why"
         raise Ended(
-            f"release v{release['version']} of {app} failed: {release['failure'] or 'it did not say why'}",
-            hint=f"what its dynos said: pinode logs -a {app}",
+            f"release v{release['version']} of {app} failed: {failure}",
+            hint=None if "pinode logs" in failure else f"what its dynos said: pinode logs -a {app}",
         )
     if release["state"] == "superseded" and not release["has_served"]:
         raise Ended(

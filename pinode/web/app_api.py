@@ -177,11 +177,14 @@ async def set_config(cluster: Cluster, caller: Caller, app: App, changes: Mappin
             raise InvalidInput(f"the value of {name} contains a NUL character or half a character.")
         if value is not None and len(value) > VALUE_CHARACTERS:
             raise InvalidInput(f"the value of {name} is longer than {VALUE_CHARACTERS} characters.")
+    present = {name: cluster.reveal(value) for name, value in app.config.values.items()}
+    # Sealed anew, an equal value would look like another one, and be a release of nothing.
+    different = {name: value for name, value in changes.items() if present.get(name) != value}
     await cluster.execute(
         SetConfig(
             app=app.name,
-            set_values={name: cluster.seal(value) for name, value in changes.items() if value is not None},
-            unset=tuple(name for name, value in changes.items() if value is None),
+            set_values={name: cluster.seal(value) for name, value in different.items() if value is not None},
+            unset=tuple(name for name, value in different.items() if value is None),
             actor=caller.name,
         )
     )

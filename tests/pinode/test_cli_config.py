@@ -160,3 +160,38 @@ def test_a_value_that_is_too_large_is_refused_by_the_node(node: CliStage) -> Non
     assert ran.code == 2
     assert "blog" in ran.err
     assert node.values("blog") == {}
+
+
+def test_one_value_comes_out_byte_for_byte(node: CliStage) -> None:
+    node.run("config:set", "A=two\nlines ", "-a", "blog")
+
+    ran = node.run("config:get", "A", "-a", "blog")
+
+    assert (ran.code, ran.out) == (0, "two\nlines ")
+    assert node.run("config:get", "B", "-a", "blog").code == 3
+    assert node.run("config:get", "A", "-a", "blog", "--json").document == {"A": "two\nlines "}
+
+
+def test_a_file_is_imported_in_one_release(node: CliStage, tmp_path: Path) -> None:
+    node.release("blog")
+    (tmp_path / "env").write_text("A=1\nB='x y'\n")
+
+    ran = node.run("config:import", str(tmp_path / "env"), "-a", "blog")
+    again = node.run("config:import", str(tmp_path / "env"), "-a", "blog")
+    broken = node.run("config:import", str(tmp_path / "none"), "-a", "blog")
+
+    assert (ran.code, again.code, broken.code) == (0, 0, 2)
+    assert node.values("blog") == {"A": "1", "B": "x y"}
+    assert "v2 brings it up" in ran.err and "nothing is released" in again.err
+    assert [release.version for release in node.cluster.state.registry.releases("blog")] == [2, 1]
+
+
+def test_what_config_shows_can_be_imported_again(node: CliStage, tmp_path: Path) -> None:
+    values = {"A": "two\nlines", "B": " = # $x ", "C": "", "D": "\t🍓"}
+    node.run("config:set", *(f"{name}={value}" for name, value in values.items()), "-a", "blog")
+    for words in (("--reveal",), ("--reveal", "--json")):
+        (tmp_path / "env").write_text(node.run("config", *words, "-a", "blog").out)
+        node.run("config:unset", *values, "-a", "blog")
+
+        assert node.run("config:import", str(tmp_path / "env"), "-a", "blog").code == 0
+        assert node.values("blog") == values

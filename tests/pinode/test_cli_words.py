@@ -45,6 +45,8 @@ CONTRACT = [
     "rollback",
     "config",
     "config:set",
+    "config:get",
+    "config:import",
     "queue",
     "queue:list",
     "queue:info",
