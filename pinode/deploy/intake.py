@@ -7,6 +7,7 @@ leaves nothing behind.
 import asyncio
 import itertools
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -118,6 +119,7 @@ class Reception:
         self._folder = folder
         self._program = program
         self._file = given.open("xb")
+        os.fchmod(self._file.fileno(), 0o644)  # whatever our umask: the intake's own user reads it
         self._waiting = bytearray()
         self._received = 0
         self._looked_at = -LOOK_BYTES

@@ -46,7 +46,9 @@ class PushCache:
         """
         folder = self._directory / app
         packs = folder / "pack"
-        packs.mkdir(mode=0o755, parents=True, exist_ok=True)
+        packs.mkdir(parents=True, exist_ok=True)
+        for shown in (folder, packs):  # whatever our umask: the app's next intake, another user, reads them
+            shown.chmod(0o755)
         if pack is not None:
             for part in (pack.with_suffix(".idx"), pack):  # git reads a pack when it sees its index
                 if not stat.S_ISREG(part.lstat().st_mode):

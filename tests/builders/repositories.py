@@ -36,6 +36,7 @@ class Repository:
             check=True,
             capture_output=True,
             text=True,
+            umask=0o022,
         ).stdout.strip()
 
     def commit(self, files: Mapping[str, str | bytes], message: str = "Change") -> str:
@@ -44,9 +45,17 @@ class Repository:
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _show(self.path)
         self.git("add", "--all", "--force")
         self.git("commit", "--quiet", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
+
+
+def _show(folder: Path) -> None:
+    """Let others read it, as anybody's repository can be read: builds have users of their own."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
 
 
 def make_repository(path: Path, files: Mapping[str, str | bytes] | None = None) -> Repository:
@@ -54,6 +63,7 @@ def make_repository(path: Path, files: Mapping[str, str | bytes] | None = None) 
     path.mkdir(parents=True)
     repository = Repository(path)
     repository.git("init", "--quiet", "--initial-branch=main")
+    _show(path)
     if files is not None:
         repository.commit(files)
     return repository

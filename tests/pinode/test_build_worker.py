@@ -60,6 +60,7 @@ class Sources:
         if not source.exists():
             raise NotFound(f"nobody has source {digest[:12]}.")
         target.write_bytes(source.read_bytes())
+        target.chmod(0o644)
 
 
 class Stage:
@@ -286,7 +287,9 @@ async def test_a_build_that_ends_while_nobody_leads_is_told_when_somebody_does(
     await stage.running(build_id)
 
     stage.cluster.has_quorum = False
-    (next((stage.directory / "builds" / "work").iterdir()) / "app" / "go").touch()
+    go_on = next((stage.directory / "builds" / "work").iterdir()) / "app" / "go"
+    go_on.touch()
+    go_on.chmod(0o644)  # it becomes part of the slug
     await eventually(
         lambda: any(isinstance(said, CompleteBuild) for said in stage.cluster.commands), within_seconds=20
     )

@@ -172,7 +172,9 @@ def test_what_lies_in_a_closed_home_directory_can_be_shown_without_opening_it(
     closed = app.parent
     closed.chmod(0o700)
     (closed / "shown").mkdir(mode=0o755)
+    (closed / "shown").chmod(0o755)
     (closed / "shown" / "file").write_text("content")
+    (closed / "shown" / "file").chmod(0o644)
 
     binds = (Bind(str(app), "/app", writable=True), Bind(str(closed / "shown"), str(closed / "shown")))
     said = say(
