@@ -8,6 +8,7 @@ why.
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from builders.app_json import APP_JSON_BYTES, AppJson, parse_app_json
@@ -25,6 +26,7 @@ from builders.request import MIB, RESULT_FILE, SLUG_FILE, BuildFailure, BuildReq
 from builders.source import Source, fetch_source
 from builders.static import StaticBuilder
 from builders.steps import Steps
+from builders.submodules import fetch_submodules
 
 # The most specific first; a Procfile alone before a static site, for it says what runs.
 BUILDERS: tuple[Builder, ...] = (
@@ -59,6 +61,7 @@ class _Build:
             (Path(self._request.work) / name).mkdir(exist_ok=True)
         source = await asyncio.to_thread(fetch_source, self._request, self._log)
         self._commit = source.commit
+        await asyncio.to_thread(fetch_submodules, source, self._request, self._log)
         return await self._make_slug(source)
 
     async def _make_slug(self, source: Source) -> BuildResult:
@@ -86,7 +89,8 @@ class _Build:
             )
         if built.inferred:
             self._log.step(f"No Procfile: found {built.inferred}")
-        for note in built.notes:
+        notes = (*built.notes, *_missing_vars(app_json, self._request.config_vars))
+        for note in notes:
             self._log.problem(note)
         self._log.step("Packing the slug")
         target = Path(self._request.output) / SLUG_FILE
@@ -101,7 +105,7 @@ class _Build:
             python=built.python,
             interpreter=built.interpreter,
             inferred=built.inferred,
-            notes=(*source.notes, *built.notes),
+            notes=(*source.notes, *notes),
             app_json=app_json,
         )
 
@@ -144,6 +148,15 @@ def _read_app_json(app: Path) -> AppJson:
         return AppJson()
     with path.open("rb") as file:
         return parse_app_json(file.read(APP_JSON_BYTES + 1))
+
+
+def _missing_vars(app_json: AppJson, config_vars: Mapping[str, str]) -> list[str]:
+    """What app.json wants to be set, and nobody has set. The app may run without it, so it is only said."""
+    return [
+        f"app.json asks for the config var {wish.name}: set it with `pinode config:set {wish.name}=…`"
+        for wish in app_json.env
+        if wish.is_required and wish.value is None and not wish.is_generated and wish.name not in config_vars
+    ]
 
 
 def _secrets(request: BuildRequest) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class NoInterpreter(BuildError):
 
 
 class StepFailed(BuildError):
-    """A command of the build ended with an error; `said` are the last lines it printed."""
+    """A command of the build ended with an error; `said` are the last lines it printed (at most 500)."""
 
     code = "step_failed"
 

@@ -32,6 +32,7 @@ from builders.upload import lay_out_upload
 
 LEVEL = 1  # a source is read a few times and then forgotten: speed counts for more than bytes
 REQUEST_BYTES = 64 * 1024
+SAID_SUBMODULES = 5
 
 
 def take_in(request: IntakeRequest, log: BuildLog) -> IntakeOutcome:
@@ -64,7 +65,10 @@ def _take_push(request: IntakeRequest, log: BuildLog) -> str:
     except GitError as error:
         raise _incomplete(request.objects, error) from error
     directory = check_directory(request.directory)
-    return lay_out_commit(git, commit, directory, request.app, request.bounds, log).commit
+    source = lay_out_commit(git, commit, directory, request.app, request.bounds, log)
+    for submodule in source.submodules[:SAID_SUBMODULES]:
+        log.problem(f"submodule {submodule.path} is left out: it is not part of what is pushed")
+    return source.commit
 
 
 def _index(git: GitCommand, given: Path, objects: str) -> None:

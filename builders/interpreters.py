@@ -124,8 +124,10 @@ def lowest_wanted(wish: Wish | None) -> str | None:
     """What to ask for where one may be fetched: the patch release that is named, else the lowest minor
     version that satisfies the app.
     """
-    if wish is None or wish.exactly is not None:
-        return wish.exactly if wish else "3"
+    if wish is None:
+        return "3"
+    if wish.exactly is not None:
+        return wish.exactly if Version(wish.exactly) >= OLDEST else None
     minors = range(Version(str(OLDEST)).minor, NEWEST_MINOR)
     return next((f"3.{minor}" for minor in minors if wish.allows(f"3.{minor}.99")), None)
 

@@ -28,6 +28,10 @@ COMPILERS = 2  # a fixed number: which file is compiled after which must not dep
 SELDOM_RUN = (
     r"/site-packages/(setuptools|_distutils_hack|pip)/"  # to compile it would take longer than it saves
 )
+UNBUILT = re.compile(r"[Ff]ailed to (build|download and build) `(?P<package>[^`]{1,200})`")
+UNKNOWN = re.compile(
+    r"\S+ (was not found in the package registry|has no version \S+)|there is no version of \S+"
+)
 PKG_RESOURCES = re.compile(rb"^(from|import) pkg_resources\b", re.MULTILINE)
 
 
@@ -163,7 +167,26 @@ class Environment:
         await self.context.run_tool(step, [self.context.request.uv, *words], self._env(own=False))
 
     async def _own(self, step: str, *words: str) -> None:
-        await self.context.run(step, [self.context.request.uv, *words], self._env(own=True))
+        try:
+            await self.context.run(step, [self.context.request.uv, *words], self._env(own=True))
+        except StepFailed as error:
+            raise self._explained(step, error) from error
+
+    def _explained(self, step: str, error: StepFailed) -> StepFailed:
+        """uv's many lines in one that names the package."""
+        for line in error.said:
+            if match := UNBUILT.search(line):
+                lacks = f"{match['package']} has no wheel for Python {self.interpreter.version} here"
+                return StepFailed(
+                    f"{step} failed: {lacks}, and could not be built",
+                    hint="The lines above say why; another version of it, or another Python, may have one",
+                    said=error.said,
+                )
+            if match := UNKNOWN.search(line):
+                return StepFailed(
+                    f"{step} failed: {match[0]}", hint="Check its name and version", said=error.said
+                )
+        return error
 
     async def _attempt(self, file: str, *words: str) -> bool:
         if any(name.startswith(("UV_", "PIP_")) for name in self.context.request.config_vars):

@@ -21,15 +21,27 @@ from builders.request import Bounds, BuildRequest
 LFS_MARK = b"version https://git-lfs.github.com/spec/v1\n"
 LFS_FILE_BYTES = 1_024
 LISTING_BYTES = 64 * 1024 * 1024
-TREE_LINE = re.compile(r"(?P<mode>\d{6}) (?P<kind>\w+) [0-9a-f]+ +(?P<size>\d+|-)\t(?P<path>.*)", re.DOTALL)
+TREE_LINE = re.compile(
+    r"(?P<mode>\d{6}) (?P<kind>\w+) (?P<object>[0-9a-f]+) +(?P<size>\d+|-)\t(?P<path>.*)", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Submodule:
+    """Another repository's commit, at a path of the app. `url` as .gitmodules names it, or empty."""
+
+    path: str
+    url: str
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The commit that was laid out."""
+    """The commit that was laid out. Its submodules are not."""
 
     commit: str
     notes: tuple[str, ...] = ()
+    submodules: tuple[Submodule, ...] = ()
 
 
 def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
@@ -39,14 +51,14 @@ def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
     url = check_git_url(request.git_url, administrator=request.administrator)
     ref, directory = check_ref(request.ref), check_directory(request.directory)
     log.step(f"Fetching {url.shown}" + (f" at {ref}" if ref else ""))
-    url = _settled(url, request, log)
+    url = settled(url, request, log)
     git = GitCommand(Path(request.work), request.bounds, log, transport=url.transport)
     git.run(["init", "--quiet", "--bare", "."])
     if ref and not git.succeeds(["check-ref-format", f"refs/heads/{ref}"]):
         raise InvalidRequest(
             f"'{ref}' is no name that git accepts", hint="Use a branch, a tag or a full commit"
         )
-    commit = _fetch(git, url, ref, log)
+    commit = fetch_commit(git, url, ref, log)
     return lay_out_commit(git, commit, directory, request.app, request.bounds, log)
 
 
@@ -54,14 +66,14 @@ def lay_out_commit(
     git: GitCommand, commit: str, directory: str, app: str, bounds: Bounds, log: BuildLog
 ) -> Source:
     """Write the files of a directory of a commit into the folder `app`. Raises `BuildError`."""
-    notes = _check_tree(git, bounds, commit, directory)
+    submodules = _check_tree(git, bounds, commit, directory)
     git.run(["read-tree", f"{commit}:{directory}"])
     git.run([f"--work-tree={app}", "checkout-index", "--all", "--force"], cwd=app)
     log.line(f"commit {commit}" + (f", directory {directory}" if directory else ""))
-    notes += _large_files_left_out(Path(app))
+    notes = _large_files_left_out(Path(app))
     for note in notes:
         log.problem(note)
-    return Source(commit, tuple(notes))
+    return Source(commit, tuple(notes), submodules)
 
 
 def _unpacked(request: BuildRequest, log: BuildLog) -> Source:
@@ -74,7 +86,8 @@ def _unpacked(request: BuildRequest, log: BuildLog) -> Source:
     return Source(request.commit)
 
 
-def _settled(url: GitUrl, request: BuildRequest, log: BuildLog) -> GitUrl:
+def settled(url: GitUrl, request: BuildRequest, log: BuildLog) -> GitUrl:
+    """Where the repository is when all redirects were followed. Raises `BuildError`."""
     if url.transport == "file":
         return url
     if url.transport == "ssh":
@@ -86,7 +99,8 @@ def _settled(url: GitUrl, request: BuildRequest, log: BuildLog) -> GitUrl:
     return settled
 
 
-def _fetch(git: GitCommand, url: GitUrl, ref: str, log: BuildLog) -> str:
+def fetch_commit(git: GitCommand, url: GitUrl, ref: str, log: BuildLog) -> str:
+    """Fetch a branch, a tag, a commit or the default branch; the full commit. Raises `BuildError`."""
     wanted = ref if is_commit(ref) else _find_ref(git, url, ref, log)
     words = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
     try:
@@ -154,8 +168,8 @@ def _explained(error: GitError, url: GitUrl, ref: str) -> CloneFailed:
     )
 
 
-def _check_tree(git: GitCommand, bounds: Bounds, commit: str, directory: str) -> list[str]:
-    """Before a file is written: is the folder there, and are its files few and small enough?"""
+def _check_tree(git: GitCommand, bounds: Bounds, commit: str, directory: str) -> tuple[Submodule, ...]:
+    """Before a file is written: is the folder there, and are its files few and small? Its submodules."""
     try:
         listing = git.run(["ls-tree", "-r", "-l", "-z", f"{commit}:{directory}"], most_bytes=LISTING_BYTES)
     except GitError as error:
@@ -171,8 +185,21 @@ def _check_tree(git: GitCommand, bounds: Bounds, commit: str, directory: str) ->
             f"{bounds.clone_bytes} bytes are allowed",
             hint="Remove what the app does not need, or raise [limits] clone_bytes",
         )
-    submodules = [match["path"] for match in entries if match["kind"] == "commit"]
-    return [f"submodule {path} is left out: submodules are not fetched" for path in submodules[:5]]
+    links = {match["path"]: match["object"] for match in entries if match["kind"] == "commit"}
+    urls = _submodule_urls(git, commit) if links else {}
+    prefix = f"{directory}/" if directory else ""
+    return tuple(Submodule(path, urls.get(prefix + path, ""), link) for path, link in sorted(links.items()))
+
+
+def _submodule_urls(git: GitCommand, commit: str) -> dict[str, str]:
+    """The URL by path in the repository, as .gitmodules says."""
+    try:
+        listed = git.run(["config", "--blob", f"{commit}:.gitmodules", "--list", "-z"])
+    except GitError:
+        return {}
+    values = dict(entry.split("\n", 1) for entry in listed.split("\0") if "\n" in entry)
+    names = [key.removesuffix(".path") for key in values if key.endswith(".path")]
+    return {values[f"{name}.path"]: values.get(f"{name}.url", "") for name in names}
 
 
 def _large_files_left_out(app: Path) -> list[str]:

@@ -9,7 +9,7 @@ from builders.log import BuildLog
 from builders.request import BuildRequest
 from builders.walls import walled
 
-KEPT_LINES = 50
+KEPT_LINES = 500
 
 
 class Steps:

@@ -10,8 +10,8 @@ SOURCE_BYTES = 512 * 1024
 MOST_FILES = 500
 LIKELY_FILES = ("wsgi", "asgi", "app", "main", "application", "server", "api", "run", "__init__")
 SKIPPED_FOLDERS = ("test", "tests", "docs", "doc", "node_modules", "migrations", "static", "templates")
-FACTORIES = ("create_app", "make_app", "get_app")
-WSGI, ASGI = "gunicorn", "uvicorn"
+FACTORIES = ("create_app", "make_app", "get_app", "init_app")
+WSGI, ASGI, AIOHTTP = "gunicorn", "uvicorn", "gunicorn with aiohttp"
 # The class whose instance is the app: its framework's name, and the server that runs it.
 CLASSES = {
     "Flask": ("Flask", WSGI),
@@ -20,6 +20,7 @@ CLASSES = {
     "Quart": ("Quart", ASGI),
     "Litestar": ("Litestar", ASGI),
     "Bottle": ("Bottle", WSGI),
+    "Application": ("aiohttp", AIOHTTP),  # where aiohttp is imported; other frameworks have one too
 }
 SETTINGS_MODULE = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([A-Za-z0-9_.]+)["']""")
 
@@ -57,6 +58,8 @@ def infer_web_process(app: Path) -> WebProcess | None:
     best = found[0]
     target = f"{best.module}:{best.name}"
     because = f"{best.framework} {'factory' if best.is_factory else 'app'} {target}"
+    if best.server == AIOHTTP:  # its worker calls a factory by itself
+        return WebProcess(f"gunicorn {target} --worker-class aiohttp.GunicornWebWorker", WSGI, because)
     if best.server == WSGI:
         command = f"gunicorn '{target}()'" if best.is_factory else f"gunicorn {target}"
     else:
@@ -88,23 +91,28 @@ def _django(app: Path) -> WebProcess | None:
 
 def _objects(app: Path) -> Iterator[_Found]:
     trees = list(_modules(app))
-    frameworks = [CLASSES[name] for _, tree in trees for name in _classes_in(tree)]
+    frameworks = [kind for _, tree in trees for kind in _kinds_in(tree, tree)]
     for module, tree in trees:
         for node in tree.body:
             if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
-                yield from _instances(module, node, frameworks)
-            elif isinstance(node, ast.FunctionDef) and node.name in FACTORIES and _needs_nothing(node):
-                for name in _classes_in(node)[:1]:
-                    yield _found(module, node.name, CLASSES[name], is_factory=True)
+                yield from _instances(module, node, tree, frameworks)
+            elif (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                and node.name in FACTORIES
+                and _needs_nothing(node)
+            ):
+                for kind in _kinds_in(node, tree)[:1]:
+                    if kind[1] == AIOHTTP or isinstance(node, ast.FunctionDef):
+                        yield _found(module, node.name, kind, is_factory=True)
 
 
 def _instances(
-    module: str, node: ast.Assign | ast.AnnAssign, frameworks: Sequence[tuple[str, str]]
+    module: str, node: ast.Assign | ast.AnnAssign, tree: ast.Module, frameworks: Sequence[tuple[str, str]]
 ) -> Iterator[_Found]:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     names = [target.id for target in targets if isinstance(target, ast.Name)]
     made_by = _called(node.value)
-    kind = CLASSES.get(made_by) or (frameworks[0] if made_by in FACTORIES and frameworks else None)
+    kind = _kind(made_by, tree) or (frameworks[0] if made_by in FACTORIES and frameworks else None)
     if kind is not None:
         for name in names[:1]:
             yield _found(module, name, kind, is_factory=False)
@@ -130,9 +138,21 @@ def _modules(app: Path) -> Iterator[tuple[str, ast.Module]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts), tree
 
 
-def _classes_in(tree: ast.AST) -> list[str]:
-    called = [_called(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [name for name in called if name in CLASSES]
+def _kinds_in(part: ast.AST, tree: ast.Module) -> list[tuple[str, str]]:
+    """The frameworks whose classes are called in a part of a module."""
+    called = [_called(node) for node in ast.walk(part) if isinstance(node, ast.Call)]
+    return [kind for name in called if (kind := _kind(name, tree))]
+
+
+def _kind(name: str, tree: ast.Module) -> tuple[str, str] | None:
+    kind = CLASSES.get(name)
+    return None if kind is not None and kind[1] == AIOHTTP and not _imports_aiohttp(tree) else kind
+
+
+def _imports_aiohttp(tree: ast.Module) -> bool:
+    names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return any(name.split(".")[0] == "aiohttp" for name in names)
 
 
 def _called(node: ast.AST | None) -> str:
@@ -143,7 +163,7 @@ def _called(node: ast.AST | None) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _needs_nothing(function: ast.FunctionDef) -> bool:
+def _needs_nothing(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     arguments = function.args
     required = len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
     return required == 0 and all(default is not None for default in arguments.kw_defaults)

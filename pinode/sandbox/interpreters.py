@@ -22,6 +22,8 @@ def interpreter_binds(app_directory: Path, *, managed: Path) -> tuple[Bind, ...]
     if not link.is_symlink():
         return ()
     target = Path(os.readlink(link))
+    if not target.is_absolute():
+        return ()  # the slug brings its own, and whoever unpacked it made sure that no link leads out of it
     if not target.is_file() or not INTERPRETER.fullmatch(target.name):
         raise SandboxError(
             f"the app was built for {target}, which this node does not have.",

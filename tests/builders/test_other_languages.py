@@ -24,6 +24,21 @@ def test_a_static_site_is_served_from_its_public_folder_and_nothing_beside_it(tm
         assert b"nothing here" in get(port, "/notes.txt")
 
 
+def test_the_log_names_config_vars_that_app_json_asks_for_and_the_result_carries_the_rest(
+    tmp_path: Path,
+) -> None:
+    wishes = '{"env": {"API_KEY": {}, "SET": {}, "MADE": {"generator": "secret"}}, "formation": {"web": {"quantity": 3}}}'
+    repository = make_repository(tmp_path / "r", {"Procfile": "web: ./x\n", "app.json": wishes})
+
+    outcome, log = build(make_request(tmp_path, repository.url, config_vars={"SET": "1"}))
+
+    assert not isinstance(outcome, BuildFailure)
+    assert "asks for the config var API_KEY" in log
+    assert "config var SET" not in log
+    assert "config var MADE" not in log
+    assert outcome.app_json.formation == {"web": 3}
+
+
 def test_a_node_js_app_gets_what_its_lock_names_and_runs_its_start_script(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", files_of("node_hello"))
     request = with_warm_cache(make_request(tmp_path, repository.url))

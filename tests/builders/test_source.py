@@ -194,7 +194,7 @@ def test_hooks_and_submodules_of_the_repository_do_nothing(tmp_path: Path, repos
 
     assert not marker.exists()
     assert list((tmp_path / "app" / "sub").iterdir()) == []
-    assert any("submodule sub" in note for note in source.notes)
+    assert [(submodule.path, submodule.url) for submodule in source.submodules] == [("sub", inner.url)]
 
 
 def test_a_large_file_pointer_is_told(tmp_path: Path, repository: Repository) -> None:

@@ -74,28 +74,38 @@ def processes_of(asked: BuildOrder) -> list[int]:
 
 
 PYTHON_APP: dict[str, str | bytes] = {
-    "requirements.txt": "",
+    "requirements.txt": "itsdangerous==2.2.0\n",
     "app.py": "print('hello')\n",
     "Procfile": "web: python app.py\n",
     ".python-version": "{}.{}".format(*sys.version_info[:2]),
 }
 
 
-async def test_the_same_commit_gives_the_same_slug(tmp_path: Path, machine: BuildMachine) -> None:
+async def test_the_same_commit_gives_the_same_slug_on_another_node_with_another_umask(
+    tmp_path: Path, machine: BuildMachine
+) -> None:
+    """Other paths, another time, other permissions, a cold cache against a warm one (must show 5 of builds)."""
     first = order(tmp_path, PYTHON_APP)
     second = replace(
         first,
-        folder=tmp_path / "builds" / "2",
+        folder=tmp_path / "another" / "node" / "with a longer path" / "builds" / "2",
         shared_cache=tmp_path / "other" / "shared",
         own_cache=tmp_path / "other" / "own",
     )
+    again = replace(first, folder=tmp_path / "builds" / "3")
 
     one, log = await build(first, machine)
-    two, _ = await build(second, machine)
+    mask = os.umask(0o027)
+    try:
+        two, _ = await build(second, machine)
+    finally:
+        os.umask(mask)
+    three, _ = await build(again, machine)
 
     assert isinstance(one, BuildResult), log
     assert isinstance(two, BuildResult)
-    assert one.slug_sha256 == two.slug_sha256
+    assert isinstance(three, BuildResult)
+    assert one.slug_sha256 == two.slug_sha256 == three.slug_sha256
     assert slug_path(first.folder).read_bytes() == slug_path(second.folder).read_bytes()
     remove_folder(first.folder)
     assert not first.folder.exists()
