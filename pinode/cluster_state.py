@@ -5,7 +5,7 @@ together with the release that came of it. Requests are done once (see `replicat
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from pinode.people.commands import PeopleCommand
 from pinode.people.people import People
 from replicated_queue import errors as queue_errors
 from replicated_queue.errors import MalformedMessage, Refusal, UnknownVersion
+from replicated_queue.parts import Part, restoring, snapshot_of
 from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue.commands import (
     Ack,
@@ -91,6 +92,17 @@ class ClusterState:
                     raise UnknownVersion(domain)
 
         return self.sessions.apply(decode_envelope(command), index=index, now=now, run=run)
+
+    def snapshot(self) -> Iterator[bytes]:
+        """See `StateMachine`."""
+        return snapshot_of(self._parts())
+
+    def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
+        """See `StateMachine`."""
+        return restoring(self._parts(), chunks)
+
+    def _parts(self) -> dict[str, Part]:
+        return {QUEUE: self.queue, REGISTRY: self.registry, PEOPLE: self.people, "sessions": self.sessions}
 
     def digest(self) -> bytes:
         """Hash of everything; equal on all nodes at one applied index."""

@@ -1,10 +1,12 @@
 """What the replicated queue asks of its program: a state machine to apply to, and a way to its peers."""
 
-from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from typing import Final, Literal, Protocol
 
 PeerId = int  # 64 bits; pinode writes the same number as 16 hexadecimal digits
 Lane = Literal["votes", "appends"]  # votes and heartbeats never queue behind appends
+
+CUT: Final = b""  # in the chunks of a snapshot: the state is that of now
 
 
 class StateMachine(Protocol):
@@ -20,6 +22,22 @@ class StateMachine(Protocol):
 
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""
+        ...
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The whole state in chunks, each a short piece of work (some milliseconds at most).
+
+        Commands go on being applied between two chunks. One chunk is `CUT`: the snapshot is of the state at
+        that moment. To let go of it before its end, close it.
+        """
+        ...
+
+    def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
+        """Read chunks of `snapshot` (without `CUT`) in short steps, beside the state, which stays as it is.
+
+        The function that is returned at the end makes the state be what was read, at once. Raises
+        `QueueError` when the chunks cannot be read.
+        """
         ...
 
 

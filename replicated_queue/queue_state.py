@@ -4,10 +4,12 @@ A program with more to agree on composes its own from the same parts: it hands `
 knows its other domains too.
 """
 
+from collections.abc import Callable, Generator, Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
 from replicated_queue.errors import UnknownVersion
+from replicated_queue.parts import Part, restoring, snapshot_of
 from replicated_queue.queue.codec import apply_encoded
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.request_codec import decode_envelope
@@ -35,3 +37,12 @@ class QueueStateMachine:
 
     def digest(self) -> bytes:
         return blake2b(self.sessions.digest() + self.queue.digest(), digest_size=16).digest()
+
+    def snapshot(self) -> Iterator[bytes]:
+        return snapshot_of(self._parts())
+
+    def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
+        return restoring(self._parts(), chunks)
+
+    def _parts(self) -> dict[str, Part]:
+        return {QUEUE_DOMAIN: self.queue, "sessions": self.sessions}

@@ -13,11 +13,12 @@ if nothing that was forgotten is younger than that. Everything else might have b
 it is a new request.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from replicated_queue.errors import MalformedMessage, SessionExpired
+from replicated_queue.errors import MalformedMessage, SessionExpired, UnknownVersion
+from replicated_queue.parts import Row, numbers_of, set_numbers
 
 MAX_SESSIONS: Final = 1_024
 MAX_SLOTS: Final = 1_024
@@ -95,6 +96,32 @@ class Sessions:
             digest.update(ascii((key, shot)).encode())
         return digest.digest()
 
+    def early_rows(self) -> Iterator[Row]:
+        """`Part` of a snapshot: what is remembered is small enough to be copied at once."""
+        return iter(())
+
+    def rows(self) -> Iterator[Row]:
+        """See `Part`."""
+        numbers = numbers_of(self)
+        sessions = [
+            (client_id, session.last_index, session.remembered_bytes, list(session.slots.items()))
+            for client_id, session in self._sessions.items()
+        ]
+        shots = list(self._single_shots.items())
+
+        def lazily() -> Iterator[Row]:
+            yield ["numbers", numbers]
+            for session in sessions:
+                yield ["session", *session]
+            for key, shot in shots:
+                yield ["shot", *key, *shot]
+
+        return lazily()
+
+    def rebuild(self) -> "SessionsRebuild":
+        """See `Part`."""
+        return SessionsRebuild(self)
+
     def _session(self, client_id: bytes, *, since: int) -> _Session | None:
         session = self._sessions.pop(client_id, None)
         if session is None:
@@ -139,6 +166,36 @@ class Sessions:
                 break
             del self._single_shots[key]
             self._single_shot_bytes -= len(result)
+
+
+class SessionsRebuild:
+    """`Rebuild` of `Sessions`."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._living = sessions
+        self._new = Sessions()
+
+    def take(self, row: Row) -> None:
+        match row:
+            case ["numbers", numbers]:
+                set_numbers(self._new, numbers)
+            case ["session", client_id, last_index, remembered_bytes, slots]:
+                session = _Session()
+                session.last_index, session.remembered_bytes = last_index, remembered_bytes
+                session.slots = {slot: (sequence, result) for slot, (sequence, result) in slots}
+                self._new._sessions[client_id] = session
+            case ["shot", client_id, sequence, done_ms, result]:
+                self._new._single_shots[client_id, sequence] = (done_ms, result)
+            case _:
+                raise UnknownVersion(row[:1])
+
+    def link(self) -> Iterator[None]:
+        return iter(())
+
+    def become(self) -> None:
+        for name, value in vars(self._new).items():
+            if not name.startswith("_max"):
+                setattr(self._living, name, value)
 
 
 def open_answer(answer: bytes) -> bytes:

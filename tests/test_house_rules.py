@@ -67,6 +67,7 @@ CORES = [
     "replicated_queue/beanstalk/protocol.py",
     "replicated_queue/beanstalk/reports.py",
     "replicated_queue/sessions.py",
+    "replicated_queue/parts.py",
     "replicated_queue/codec.py",
     "replicated_queue/replica.py",
     "builders/app_json.py",

@@ -1,11 +1,13 @@
 """The registry: all that is agreed about apps, changed by commands in log order and read by everybody."""
 
+from collections.abc import Iterator
 from typing import assert_never
 
 from pinode.apps.app import App
 from pinode.apps.app_changes import create, destroy, set_config, set_formation
 from pinode.apps.build import Build, BuildJobs, Slug
 from pinode.apps.build_changes import BuildChanges
+from pinode.apps.carried import record_of, rows_of
 from pinode.apps.commands import (
     CancelBuild,
     CompleteBuild,
@@ -43,6 +45,7 @@ from pinode.apps.release import Release
 from pinode.apps.release_changes import fail_release, hold_slug, make_live, roll_back
 from pinode.apps.source import Source
 from pinode.apps.tables import Tables
+from replicated_queue.parts import Row
 
 ReleaseCommand = (
     Place
@@ -61,8 +64,13 @@ class Registry:
     """Equal on every node that applied the same entries. Reads are local and never wait."""
 
     def __init__(self, jobs: BuildJobs) -> None:
-        self._tables = Tables()
-        self._builds = BuildChanges(self._tables, jobs)
+        self._jobs = jobs
+        self.stand_on(Tables())
+
+    def stand_on(self, tables: Tables) -> None:
+        """Hold what `tables` hold, and nothing else."""
+        self._tables = tables
+        self._builds = BuildChanges(tables, self._jobs)
 
     def apply(self, command: RegistryCommand, *, index: int, now: int) -> int | None:
         """Run one committed command; its result is a number (named at the command) or nothing.
@@ -219,7 +227,40 @@ class Registry:
         """Hash of the whole registry."""
         return self._tables.digest()
 
+    def early_rows(self) -> Iterator[Row]:
+        """`Part` of a snapshot: records are never changed in place, so all of them come late."""
+        return iter(())
+
+    def rows(self) -> Iterator[Row]:
+        """See `Part`."""
+        return rows_of({name: table.items() for name, table in self._tables.all().items()})
+
+    def rebuild(self) -> "RegistryRebuild":
+        """See `Part`."""
+        return RegistryRebuild(self)
+
     def _destroy(self, command: DestroyApp, *, index: int, now: int) -> None:
         app = self._tables.app(command.name)
         self._builds.cancel_all(app.name, index=index, now=now)
         destroy(self._tables, app.name)
+
+
+class RegistryRebuild:
+    """`Rebuild` of a `Registry`."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._living = registry
+        self._new = Tables()
+        self._kinds = {name: table.kind for name, table in self._new.all().items()}
+
+    def take(self, row: Row) -> None:
+        """See `Rebuild`."""
+        self._new.put_carried(*record_of(row, self._kinds))
+
+    def link(self) -> Iterator[None]:
+        """See `Rebuild`."""
+        return iter(())
+
+    def become(self) -> None:
+        """See `Rebuild`."""
+        self._living.stand_on(self._new)

@@ -21,8 +21,9 @@ V = TypeVar("V")
 class Table(Generic[K, V]):
     """Records of one kind. Iterates in the order of keys, which is the same on every replica."""
 
-    def __init__(self, app_of: Callable[[V], str] | None = None) -> None:
-        """With `app_of`, `of` finds the records of one app without looking at the others."""
+    def __init__(self, kind: type[V], app_of: Callable[[V], str] | None = None) -> None:
+        """Records of class `kind`. With `app_of`, `of` finds those of one app without looking at others."""
+        self.kind = kind
         self._rows: dict[K, V] = {}
         self._sizes: dict[K, int] = {}
         self._order: list[K] | None = None  # sorted keys, made when asked for
@@ -60,6 +61,10 @@ class Table(Generic[K, V]):
         """Records of one app, in the order of keys."""
         return [self._rows[key] for key in sorted(self._keys_of.get(app, ()))]
 
+    def items(self) -> list[tuple[K, V]]:
+        """Keys and records, as they are at the call."""
+        return list(self._rows.items())
+
     def __contains__(self, key: object) -> bool:
         return key in self._rows
 
@@ -76,12 +81,12 @@ class Tables:
     """All that is agreed about apps. Questions that more than one change asks are answered here."""
 
     def __init__(self) -> None:
-        self.apps: Table[str, App] = Table()
-        self.builds: Table[int, Build] = Table(lambda build: build.app)
-        self.releases: Table[tuple[str, int], Release] = Table(lambda release: release.app)
-        self.placements: Table[int, Placement] = Table(lambda placement: placement.app)
-        self.slugs: Table[str, Slug] = Table()
-        self.sources: Table[tuple[str, str], Source] = Table(lambda source: source.app)
+        self.apps: Table[str, App] = Table(App)
+        self.builds: Table[int, Build] = Table(Build, lambda build: build.app)
+        self.releases: Table[tuple[str, int], Release] = Table(Release, lambda release: release.app)
+        self.placements: Table[int, Placement] = Table(Placement, lambda placement: placement.app)
+        self.slugs: Table[str, Slug] = Table(Slug)
+        self.sources: Table[tuple[str, str], Source] = Table(Source, lambda source: source.app)
         self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
         self._builds_of_jobs: dict[int, Build] = {}
 
@@ -146,7 +151,7 @@ class Tables:
     @property
     def size_bytes(self) -> int:
         """What all records take, encoded."""
-        return sum(table.size_bytes for table in self._all())
+        return sum(table.size_bytes for table in self.all().values())
 
     def check_room(self) -> None:
         """Raises `RegistryFull` at the bound.
@@ -164,11 +169,19 @@ class Tables:
     def digest(self) -> bytes:
         """Hash over all records in the order of their keys."""
         hashed = hashlib.sha256()
-        for table in self._all():
+        for table in self.all().values():
             hashed.update(pack(len(table)))
             for row in table:
                 hashed.update(pack(to_plain(row)))
         return hashed.digest()
 
-    def _all(self) -> tuple[Table[Any, Any], ...]:
-        return self.apps, self.builds, self.releases, self.placements, self.slugs, self.sources
+    def all(self) -> dict[str, Table[Any, Any]]:
+        """Every table by its name: one that is added is hashed, counted and carried unasked."""
+        return {name: table for name, table in vars(self).items() if isinstance(table, Table)}
+
+    def put_carried(self, name: str, key: Any, row: Any) -> None:
+        """A row that a snapshot has carried, with all that follows from it."""
+        if name == "builds":
+            self.put_build(row)
+        else:
+            self.all()[name].put(key, row)

@@ -3,8 +3,10 @@
 import hashlib
 import hmac
 import re
-from typing import assert_never
+from collections.abc import Iterator
+from typing import Any, assert_never, get_args, get_type_hints
 
+from pinode.apps.carried import record_of, rows_of
 from pinode.apps.records import pack, to_plain
 from pinode.people.commands import EndSession, PeopleCommand, Register, StartSession
 from pinode.people.errors import (
@@ -17,6 +19,7 @@ from pinode.people.errors import (
     WrongSetupCode,
 )
 from pinode.people.user import USER_NAME, Session, User
+from replicated_queue.parts import Row
 
 USERS = 1_000
 SESSIONS = 1_024
@@ -30,10 +33,14 @@ _LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 class People:
     """Users and sessions. The first user needs the setup code and becomes administrator."""
 
+    # Tables are declared here: a snapshot carries each that is, and refuses to forget one that is not.
+    _users: dict[str, User]
+    _sessions: dict[bytes, Session]  # by token hash; oldest first
+
     def __init__(self, *, setup_code_hash: bytes) -> None:
         self._setup_code_hash = setup_code_hash
-        self._users: dict[str, User] = {}
-        self._sessions: dict[bytes, Session] = {}  # by token hash; oldest first
+        self._users = {}
+        self._sessions = {}
 
     def apply(self, command: PeopleCommand, *, index: int, now: int) -> None:
         """Run one committed command.
@@ -80,6 +87,20 @@ class People:
         for session in self._sessions.values():
             hashed.update(pack(to_plain(session)))
         return hashed.digest()
+
+    def early_rows(self) -> Iterator[Row]:
+        """`Part` of a snapshot: records are never changed in place, so all of them come late."""
+        return iter(())
+
+    def rows(self) -> Iterator[Row]:
+        """See `Part`."""
+        tables = {name: value for name, value in vars(self).items() if isinstance(value, dict)}
+        assert set(tables) == set(_KINDS), f"declare {set(tables) ^ set(_KINDS)} at the head of the class"
+        return rows_of({name: list(table.items()) for name, table in tables.items()})
+
+    def rebuild(self) -> "PeopleRebuild":
+        """See `Part`."""
+        return PeopleRebuild(self)
 
     def check_registration(self, command: Register) -> None:
         """Raise what `apply` would refuse, but for the password's hash: before that is made and agreed."""
@@ -154,3 +175,27 @@ class People:
         for session in list(self._sessions.values()):
             if session.expires_at_ms <= now:
                 del self._sessions[session.token_hash]
+
+
+_KINDS: dict[str, type] = {name: get_args(hint)[1] for name, hint in get_type_hints(People).items()}
+
+
+class PeopleRebuild:
+    """`Rebuild` of `People`."""
+
+    def __init__(self, people: People) -> None:
+        self._living = people
+        self._new: dict[str, dict[Any, Any]] = {name: {} for name in _KINDS}
+
+    def take(self, row: Row) -> None:
+        """See `Rebuild`."""
+        name, key, record = record_of(row, _KINDS)
+        self._new[name][key] = record
+
+    def link(self) -> Iterator[None]:
+        """See `Rebuild`."""
+        return iter(())
+
+    def become(self) -> None:
+        """See `Rebuild`."""
+        vars(self._living).update(self._new)

@@ -35,6 +35,14 @@ class DedupeKeys:
         if job.dedupe_key is not None and self._keys.get((job.topic, job.dedupe_key)) == job.id:
             del self._keys[job.topic, job.dedupe_key]
 
+    def copy(self) -> dict[tuple[str, str], int]:
+        """All of them, to be carried by a snapshot."""
+        return self._keys.copy()
+
+    def put(self, topic: str, key: str, job_id: int) -> None:
+        """One that a snapshot has carried."""
+        self._keys[topic, key] = job_id
+
     def rows(self) -> list[tuple[tuple[str, str], int]]:
         """Everything that must be equal on all replicas."""
         return sorted(self._keys.items())

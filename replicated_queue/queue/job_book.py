@@ -42,6 +42,7 @@ class JobBook:
         self.expired = 0
         self.now = 0  # cluster time of the command that runs
         self.watcher: QueueWatcher | None = None
+        self.touched: set[int] | None = None  # jobs that changed while a snapshot is taken (`carried.py`)
 
     def add(self, job: JobRecord, *, delay_ms: int) -> None:
         """A job that was put."""
@@ -233,6 +234,8 @@ class JobBook:
 
     def enter(self, job: JobRecord, event: str, state: str) -> None:
         assert (job.state, event, state) in TRANSITIONS, (job.id, job.state, event, state)
+        if self.touched is not None:
+            self.touched.add(job.id)
         topic = self.topics[job.topic]
         counts = topic.counts
         before = job.state

@@ -11,7 +11,9 @@ from replicated_queue.errors import (
     Refusal,
     WrongState,
 )
+from replicated_queue.parts import Row, numbers_of, set_numbers
 from replicated_queue.queue.backoff import backoff_ms
+from replicated_queue.queue.carried import QueueRebuild, early_rows, late_rows
 from replicated_queue.queue.commands import (
     Ack,
     Acked,
@@ -60,11 +62,7 @@ class PriorityQueue:
     """All jobs that are not finished, and what is remembered of those that are."""
 
     def __init__(self, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (frozen)
-        self._book = JobBook(limits)
-        self.jobs = self._book.jobs  # by id, so by age
-        self.topics = self._book.topics  # those that have jobs or settings
-        self.idle_topics = self._book.idle_topics
-        self.finished = self._book.finished
+        self._stand_on(JobBook(limits))
         self._last_id = 0
 
     @property
@@ -167,6 +165,28 @@ class PriorityQueue:
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""
         return self._book.digest(self._last_id)
+
+    def early_rows(self) -> Iterator[Row]:
+        """These three are `Part` of a snapshot; first the jobs, while others of them change."""
+        return early_rows(self._book)
+
+    def rows(self) -> Iterator[Row]:
+        return late_rows(self._book, numbers_of(self))
+
+    def rebuild(self) -> QueueRebuild:
+        return QueueRebuild(JobBook(self._book.limits), self._become)
+
+    def _become(self, book: JobBook, numbers: dict[str, int]) -> None:
+        book.watcher = self._book.watcher
+        self._stand_on(book)
+        set_numbers(self, numbers)
+
+    def _stand_on(self, book: JobBook) -> None:
+        self._book = book
+        self.jobs = book.jobs  # by id, so by age
+        self.topics = book.topics  # those that have jobs or settings
+        self.idle_topics = book.idle_topics
+        self.finished = book.finished
 
     def _put_one(self, put: Put) -> int:
         if put.dedupe_key is not None:

@@ -1,12 +1,14 @@
 """Three replica services on one event loop, with links in memory and logs on the real disk."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
+import msgpack
+
 from replicated_queue.errors import QueueError
-from replicated_queue.interfaces import Lane
+from replicated_queue.interfaces import CUT, Lane
 from replicated_queue.service import ReplicaService
 from replicated_queue.settings import ReplicaSettings
 from replicated_queue.storage.disk import Disk, RealDisk
@@ -25,6 +27,19 @@ class Journal:
 
     def digest(self) -> bytes:
         return repr(self.commands).encode()
+
+    def snapshot(self) -> Iterator[bytes]:
+        commands = list(self.commands)
+        yield CUT
+        for command in commands:
+            yield msgpack.packb(command)
+
+    def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
+        commands: list[tuple[int, int, bytes]] = []
+        for chunk in chunks:
+            commands.append(tuple(msgpack.unpackb(chunk)))  # type: ignore[arg-type]
+            yield
+        return lambda: setattr(self, "commands", commands)
 
     @property
     def data(self) -> list[bytes]:
