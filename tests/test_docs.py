@@ -69,7 +69,7 @@ def test_every_command_on_a_page_is_there_with_its_flags(page: Path) -> None:
 def test_the_pages_are_searched_for_commands_at_all() -> None:
     assert {"start", "status"} <= {command.split()[0] for command in commands_in(code_of(ROOT / "README.md"))}
     assert wrong_about("apps:create blog --git URL") is None
-    assert wrong_about("auth:login") and wrong_about("deploy --fast")
+    assert wrong_about("auth:fly") and wrong_about("deploy --fast")
     assert set(FLAGS) | set(FLAGS_WITH_VALUE) == {
         "--json",
         "--no-input",

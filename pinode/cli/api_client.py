@@ -6,18 +6,20 @@ import os
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pinode.cli.doors import Door, Shut, doors
+from pinode.cli.doors import Door, ServerDoor, Shut, doors
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import say
 
 TIMEOUT_SECONDS = 20.0
+UPLOAD_SECONDS = 600.0  # an archive is read, copied to a second node, and only then answered
 CONNECT_SECONDS = 3.0  # TCP and TLS together, when there is another node to ask
 LAST_SECONDS = 10.0  # when there is none
 ERROR_BYTES = 65_536
 CHUNK_BYTES = 65_536
-NEEDS_TOKEN = "set PINODE_TOKEN to a token; POST /api/v1/sessions gives one"
+NEEDS_TOKEN = "log in: pinode auth:login; or set PINODE_TOKEN to a token"
 CODE_OF_STATUS = {
     400: ExitCode.USAGE,
     401: ExitCode.NOT_ALLOWED,
@@ -37,8 +39,9 @@ class _Asked:
 
     method: str
     target: str
-    body: bytes | None = None
+    body: bytes | Path | None = None
     key: str | None = None
+    content_type: str = "application/json"
 
     @property
     def may_be_repeated(self) -> bool:
@@ -49,9 +52,10 @@ class _Asked:
 class ApiClient:
     """Asks the API. Raises `Failure` with the server's own words and the right exit code."""
 
-    def __init__(self, invocation: Invocation) -> None:
+    def __init__(self, invocation: Invocation, ways: Sequence[Door] = ()) -> None:
+        """`ways` are tried instead of those that the invocation names."""
         self._invocation = invocation
-        self._doors: list[Door] = []
+        self._doors: list[Door] = [*ways]
         self._said_stale = False
 
     def get(self, path: str, **query: object) -> Any:
@@ -73,6 +77,23 @@ class ApiClient:
         """The decoded answer of a POST, which is done once however often it has to be sent."""
         return self.request("POST", path, body=body, key=idempotency_key or os.urandom(16).hex())
 
+    @property
+    def server(self) -> str | None:
+        """The address that is asked first; None for the socket of a node."""
+        self._doors = self._doors or doors(self._invocation)
+        first = self._doors[0]
+        return first.address if isinstance(first, ServerDoor) else None
+
+    def text(self, path: str) -> str:
+        """The answer of a GET that is no JSON."""
+        return "".join(f"{line}\n" for line in self.lines(path, quiet_seconds=TIMEOUT_SECONDS))
+
+    def upload(self, path: str, file: Path, *, query: dict[str, object]) -> Any:
+        """The decoded answer of a POST of an archive, which is done once however often it has to be sent."""
+        key = os.urandom(16).hex()
+        asked = _Asked("POST", _target(path, query), file, key, "application/gzip")
+        return self._decoded(path, self._send(asked, quiet_seconds=UPLOAD_SECONDS))
+
     def request(
         self,
         method: str,
@@ -84,7 +105,9 @@ class ApiClient:
     ) -> Any:
         """One request, decoded; `key` makes a repeated one the same one."""
         data = None if body is None else json.dumps(body).encode()
-        response = self._send(_Asked(method, _target(path, query or {}), data, key))
+        return self._decoded(path, self._send(_Asked(method, _target(path, query or {}), data, key)))
+
+    def _decoded(self, path: str, response: http.client.HTTPResponse) -> Any:
         try:
             with response:
                 answer = response.read()
@@ -129,7 +152,7 @@ class ApiClient:
             try:
                 connection = door.connected(within_seconds=LAST_SECONDS if is_last else CONNECT_SECONDS)
                 wire = connection.sock
-                wire.settimeout(TIMEOUT_SECONDS)
+                wire.settimeout(UPLOAD_SECONDS if isinstance(asked.body, Path) else TIMEOUT_SECONDS)
                 response = self._exchange(door, connection, asked)
             except Shut as failure:
                 shut.append(failure)
@@ -150,14 +173,19 @@ class ApiClient:
     ) -> http.client.HTTPResponse:
         headers = {"Accept": "application/json"}
         if asked.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = asked.content_type
         if asked.key:
             headers["Idempotency-Key"] = asked.key
-        token = self._token()
+        token = self._token() or (door.token if isinstance(door, ServerDoor) else "")
         if token and door.takes_token:
             headers["Authorization"] = f"Bearer {token}"
         try:
-            connection.request(asked.method, asked.target, body=asked.body, headers=headers)
+            if isinstance(asked.body, Path):
+                headers["Content-Length"] = str(asked.body.stat().st_size)
+                with asked.body.open("rb") as file:
+                    connection.request(asked.method, asked.target, body=file, headers=headers)
+            else:
+                connection.request(asked.method, asked.target, body=asked.body, headers=headers)
             return connection.getresponse()
         except TimeoutError as error:
             raise Failure(

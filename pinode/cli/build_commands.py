@@ -1,14 +1,17 @@
 """Commands about builds: deploy, builds."""
 
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pinode.cli.api_client import ApiClient
+from pinode.cli.folder_archive import archive_folder, is_local
 from pinode.cli.invocation import ExitCode, Failure, Invocation
-from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
+from pinode.cli.output import ago, printable, say, show_json, show_json_line, size, table
 from pinode.cli.rollout import PATIENCE_SECONDS, POLL_SECONDS, Ended, Patience, follow_rollout
 from pinode.cli.target import app_option, app_path, chosen_app
 
@@ -20,7 +23,12 @@ QUIET_SECONDS = 60.0  # a log silent for longer is asked for again: its node may
 @app_option
 @click.argument("url", required=False)
 @click.option("--ref", metavar="R", help="branch, tag or commit; else the default branch")
-@click.option("--dir", "directory", metavar="SUBDIR", help="where the app lies in the repository")
+@click.option(
+    "--dir",
+    "directory",
+    metavar="DIR",
+    help="where the app lies in the repository; a folder here (., ./web, /srv/web) is sent instead",
+)
 @click.option("--no-wait", is_flag=True, help="only ask for it")
 @click.pass_obj
 def deploy(
@@ -31,14 +39,19 @@ def deploy(
     directory: str | None,
     no_wait: bool,
 ) -> int:
-    """Build the app from its git URL and deploy it; show the build as it goes.
+    """Build the app from its git URL, or from a folder here, and deploy it; show the build as it goes.
 
-    Without a URL: the repository that was named last.
+    Without either: what was deployed last, once more. Of a folder, what git ignores is not sent.
     """
     name = chosen_app(invocation, app)
     started = time.monotonic()
     client = ApiClient(invocation)
-    build = client.post(app_path(name, "builds"), {"git_url": url, "ref": ref, "dir": directory})
+    if directory is not None and url is None and is_local(directory):
+        if ref is not None:
+            raise Failure("a folder has no --ref", hint="git push pinode BRANCH", code=ExitCode.USAGE)
+        build = _send_folder(client, name, Path(directory).expanduser())
+    else:
+        build = client.post(app_path(name, "builds"), {"git_url": url, "ref": ref, "dir": directory})
     if no_wait:
         show_json(build) if invocation.json else click.echo(build["id"])
         return ExitCode.OK
@@ -57,6 +70,15 @@ def deploy(
     say(f"-----> {name} v{outcome['version']} answers after {time.monotonic() - started:.1f} s")
     click.echo(client.get(app_path(name))["url"])
     return ExitCode.OK
+
+
+def _send_folder(client: ApiClient, app: str, folder: Path) -> Any:
+    """The build of what is in the folder now."""
+    with tempfile.TemporaryDirectory(prefix="pinode-") as scratch:
+        archive = Path(scratch) / "app.tar.gz"
+        count = archive_folder(folder, archive)
+        say(f"-----> Sending {count} files of {folder} ({size(archive.stat().st_size)})")
+        return client.upload(app_path(app, "builds"), archive, query={})
 
 
 def follow_build(client: ApiClient, app: str, build_id: int, *, indent: str = "") -> None:

@@ -4,12 +4,13 @@ import http.client
 import socket
 import ssl
 import urllib.parse
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pinode.cli.invocation import ExitCode, Failure, Invocation
+from pinode.cli.logins import WEB_PORT, Logins
 
-WEB_PORT = 8000
 SOCKET = "pinode.sock"
 SYSTEM_FOLDERS = (Path("/run/pinode"), Path("/var/lib/pinode"))  # of the system unit, of a node run as root
 KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -66,6 +67,7 @@ class ServerDoor:
     host: str
     port: int
     context: ssl.SSLContext
+    token: str = field(default="", repr=False)  # of a login there
     takes_token = True
 
     def __str__(self) -> str:
@@ -85,7 +87,7 @@ class ServerDoor:
             raise Shut(
                 f"{self} (its certificate is not trusted)",
                 f"the certificate of {self} is not trusted: {error.verify_message}",
-                hint=f"fetch {self.address}/ca.pem in a way you trust, then set PINODE_CA to that file",
+                hint=f"pinode auth:login {self.address} pins it; PINODE_CA names a copy of its /ca.pem",
                 code=ExitCode.NO_NODE,
             ) from error
         except OSError as error:
@@ -104,9 +106,28 @@ Door = SocketDoor | ServerDoor
 def doors(invocation: Invocation) -> list[Door]:
     """All ways to try. Raises `Failure` or `SettingsError` for what cannot be one."""
     if invocation.servers:
-        context = _context(invocation.environment.get("PINODE_CA"))
-        return [_server_door(server, context) for server in invocation.servers]
-    return [SocketDoor(path) for path in socket_paths(invocation)]
+        return _server_doors(invocation, invocation.servers)
+    sockets = [SocketDoor(path) for path in socket_paths(invocation)]
+    if not (invocation.data_dir or invocation.config or any(door.path.exists() for door in sockets)):
+        newest = next(iter(Logins(invocation.environment).all()), None)
+        if newest is not None:  # there is no node here: the one that was logged in to
+            return _server_doors(invocation, [newest.server])
+    return [*sockets]
+
+
+def _server_doors(invocation: Invocation, servers: Sequence[str]) -> list[Door]:
+    """Each under the authority that `PINODE_CA` names, else under the one its login pinned."""
+    named = invocation.environment.get("PINODE_CA")
+    context = _context(named)
+    found: list[Door] = []
+    for server in servers:
+        door = server_door(server, context)
+        login = Logins(invocation.environment).of(door.address)
+        if login is not None:
+            pinned = context if named else ssl.create_default_context(cadata=login.authority)
+            door = replace(door, context=pinned, token=login.token)
+        found.append(door)
+    return found
 
 
 def socket_paths(invocation: Invocation) -> list[Path]:
@@ -149,7 +170,8 @@ def _context(authority: str | None) -> ssl.SSLContext:
         ) from error
 
 
-def _server_door(server: str, context: ssl.SSLContext) -> ServerDoor:
+def server_door(server: str, context: ssl.SSLContext) -> ServerDoor:
+    """The door of a server as people write it. Raises `Failure` for what cannot be one."""
     try:
         url = urllib.parse.urlsplit(server if "//" in server else f"https://{server}")
         host, port = url.hostname, url.port

@@ -26,12 +26,16 @@ class Register:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartSession:
-    """Remembers a login until cluster time reaches now + lifetime; oldest out above 1,024."""
+    """Remembers a login until cluster time reaches now + lifetime; oldest out above 1,024.
+
+    With `is_token`, a token: it stays until it expires or is revoked. Refused: `TooManyTokens`.
+    """
 
     token_hash: bytes
     user: str
     lifetime_ms: int
     label: str | None = None
+    is_token: bool = False
 
     def __repr__(self) -> str:
         return f"StartSession({self.user})"

@@ -71,6 +71,20 @@ class RegistrationClosed(PeopleError, NotAllowed):
         super().__init__("registration is closed.", hint="Ask an administrator to create a user for you.")
 
 
+class TooManyTokens(PeopleError, Conflict):
+    """The bound on tokens of one user is reached."""
+
+    code = "too_many_tokens"
+
+    def __init__(self, *, user: str, bound: int) -> None:
+        super().__init__(
+            f"{user!r} has {bound} tokens, as many as one user may have.",
+            hint="Revoke one that is no longer used: `pinode tokens` lists them.",
+            user=user,
+            bound=bound,
+        )
+
+
 class SessionUnknown(PeopleError, NotLoggedIn):
     """No such login, or it ended."""
 

@@ -13,6 +13,7 @@ from pinode.people.errors import (
     InvalidPerson,
     RegistrationClosed,
     SessionUnknown,
+    TooManyTokens,
     TooManyUsers,
     UserExists,
     UserNotFound,
@@ -24,6 +25,7 @@ from replicated_queue.parts import Row
 USERS = 1_000
 SESSIONS = 1_024
 SESSIONS_OF_A_USER = 128  # so that nobody can log all others out
+TOKENS_OF_A_USER = 50
 LIFETIME_MS_MAX = 400 * 24 * 3600 * 1000
 HASH_BYTES = 512
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,189}")
@@ -78,6 +80,10 @@ class People:
     def sessions_of(self, user: str) -> tuple[Session, ...]:
         """Logins of one user, oldest first; also those that have run out but were not swept yet."""
         return tuple(session for session in self._sessions.values() if session.user == user)
+
+    def tokens_of(self, user: str, now: int) -> tuple[Session, ...]:
+        """Tokens of one user that have not expired, oldest first."""
+        return tuple(one for one in self.sessions_of(user) if one.is_token and now < one.expires_at_ms)
 
     def digest(self) -> bytes:
         """Hash of users and sessions."""
@@ -151,19 +157,30 @@ class People:
                 what="the label", rule="must have 1 to 100 characters without control characters"
             )
         self._sweep(now)
-        self._sessions.pop(command.token_hash, None)
-        mine = self.sessions_of(command.user)
-        if len(mine) >= SESSIONS_OF_A_USER:
-            del self._sessions[mine[0].token_hash]
-        if len(self._sessions) >= SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
+        self._make_room(command)
         self._sessions[command.token_hash] = Session(
             token_hash=command.token_hash,
             user=command.user,
             created_at_ms=now,
             expires_at_ms=now + command.lifetime_ms,
             label=command.label,
+            is_token=command.is_token,
         )
+
+    def _make_room(self, command: StartSession) -> None:
+        """For a token there must be room; for a login the oldest login goes."""
+        mine = self.sessions_of(command.user)
+        if command.is_token:
+            if len([one for one in mine if one.is_token]) >= TOKENS_OF_A_USER:
+                raise TooManyTokens(user=command.user, bound=TOKENS_OF_A_USER)
+            return
+        self._sessions.pop(command.token_hash, None)
+        logins = [one for one in mine if not one.is_token]
+        if len(logins) >= SESSIONS_OF_A_USER:
+            del self._sessions[logins[0].token_hash]
+        logins = [one for one in self._sessions.values() if not one.is_token]
+        if len(logins) >= SESSIONS:
+            del self._sessions[logins[0].token_hash]
 
     def _end_session(self, command: EndSession) -> None:
         if command.token_hash not in self._sessions:

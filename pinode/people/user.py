@@ -24,13 +24,19 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A login: of a browser, or of a program (a token is a session with a label that lives longer)."""
+    """A login, or a token: what somebody made for a program, which no login pushes out."""
 
     token_hash: bytes  # sha256 of the bearer token; the token itself is stored nowhere
     user: str
     created_at_ms: int
     expires_at_ms: int  # cluster time
     label: str | None = None
+    is_token: bool = False
+
+    @property
+    def id(self) -> str:
+        """Names it to its user; who knows it cannot log in with it."""
+        return self.token_hash.hex()[:12]
 
     def __repr__(self) -> str:
         return f"Session({self.user})"

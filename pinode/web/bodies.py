@@ -1,4 +1,4 @@
-"""Large bodies as they arrive: pushes and uploads, which are written to the disk and never held in memory."""
+"""Bodies of requests: small ones in memory; pushes and uploads piece by piece, on their way to the disk."""
 
 import asyncio
 import zlib
@@ -8,11 +8,31 @@ from aiohttp import web
 
 from pinode.errors import InvalidInput, TooLarge
 from pinode.web.messages import shown
+from pinode.web.site import site_of
 
 IDLE_SECONDS = 60.0  # between two pieces
 PIECE_BYTES = 256 * 1024
 GZIP_WINDOW = 31  # zlib's way to say: gzip, and nothing else
 MIB = 1024 * 1024
+
+
+async def read_body(request: web.Request) -> None:
+    """Have the body here, bounded by size and time; handlers read it again from memory."""
+    if request.content_type.startswith("multipart/"):
+        raise InvalidInput(
+            "files are taken nowhere here.", hint="Send a form or JSON.", code="wrong_media_type"
+        )
+    if (coding := request.headers.get("Content-Encoding", "identity")) != "identity":
+        raise InvalidInput(
+            f"a body packed with {shown(coding)} is not taken.",
+            hint="Send it plain.",
+            code="wrong_media_type",
+        )
+    try:
+        async with asyncio.timeout(site_of(request).body_seconds):
+            await request.read()
+    except TimeoutError as error:
+        raise InvalidInput("the request's body came too slowly.", code="too_slow") from error
 
 
 async def body_pieces(request: web.Request, *, most_bytes: int) -> AsyncIterator[bytes]:

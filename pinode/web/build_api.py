@@ -1,17 +1,23 @@
 """The API about builds."""
 
 import asyncio
+from contextlib import aclosing
 
 from aiohttp import web
 
+from builders.errors import InvalidRequest
+from builders.git_url import check_directory
 from pinode.apps.build import Build
 from pinode.apps.commands import CancelBuild
 from pinode.apps.errors import BuildNotFound
 from pinode.cluster import Cluster
-from pinode.deploy.build_job import request_build
+from pinode.deploy.build_job import request_build, request_build_of_source
 from pinode.deploy.build_log import build_log
+from pinode.errors import InvalidInput
+from pinode.web.bodies import body_pieces, read_body
 from pinode.web.caller import Caller
 from pinode.web.documents import build_document
+from pinode.web.git_api import intake_of
 from pinode.web.messages import (
     answer,
     idempotency_key,
@@ -27,10 +33,14 @@ from pinode.web.messages import (
 from pinode.web.site import caller, managed_app, site_of
 
 CANCEL_SECONDS = 15.0  # for the node that builds to end all processes of the build
+ARCHIVE_TYPES = ("application/gzip", "application/x-gzip", "application/x-tar+gzip", "application/x-tgz")
 
 
 async def create_build(request: web.Request) -> web.StreamResponse:
-    """POST …/builds {git_url?, ref?, dir?} → 202 {id}"""
+    """POST …/builds {git_url?, ref?, dir?} → 202 {id}; or an archive as the body, with ?dir="""
+    if request.content_type in ARCHIVE_TYPES:
+        return await _build_upload(request)
+    await read_body(request)
     body = await json_body(request, empty=True)
     only(body, "git_url", "ref", "dir")
     app, cluster, who = managed_app(request), site_of(request).cluster, caller(request)
@@ -46,6 +56,32 @@ async def create_build(request: web.Request) -> web.StreamResponse:
     )
     build = cluster.state.registry.build(build_id)
     return answer(build_document(cluster, build) if build is not None else {"id": build_id}, status=202)
+
+
+async def _build_upload(request: web.Request) -> web.StreamResponse:
+    site, app = site_of(request), managed_app(request)
+    most = site.cluster.settings.limits.clone_bytes
+    try:
+        directory = check_directory(request.query.get("dir", ""))
+    except InvalidRequest as refused:
+        raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused
+    with site.receptions.one_more():
+        async with intake_of(request).reception(app) as reception:
+            async with aclosing(body_pieces(request, most_bytes=most)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    await reception.write(piece)
+            source = await reception.finish("upload", directory=directory, on_line=lambda _: None)
+    build_id = await request_build_of_source(
+        site.cluster,
+        source,
+        origin="upload",
+        actor=caller(request).name,
+        subdirectory=directory or None,
+        idempotency_key=idempotency_key(request),
+    )
+    build = site.cluster.state.registry.build(build_id)
+    document = build_document(site.cluster, build) if build is not None else {"id": build_id}
+    return answer(document, status=202)
 
 
 async def list_builds(request: web.Request) -> web.StreamResponse:

@@ -81,7 +81,7 @@ def caller_of_git(request: web.Request, cluster: Cluster) -> Caller:
     if found is None:
         raise NotLoggedIn(
             "the password git was given is no token, or it has expired.",
-            hint="POST /api/v1/sessions gives one.",
+            hint="`pinode git:remote` sets it up; `pinode tokens:create` makes a new one.",
         )
     return found
 

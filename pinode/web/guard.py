@@ -1,6 +1,5 @@
 """What every request goes through: who asks, may they, was it forged; errors become answers."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from pinode.apps.checks import check_app_name
 from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput, NotAllowed, NotFound, NotLoggedIn
+from pinode.web.bodies import read_body
 from pinode.web.caller import (
     FORM_COOKIE,
     SAFE_METHODS,
@@ -21,7 +21,6 @@ from pinode.web.caller import (
     check_not_forged,
     on_socket,
 )
-from pinode.web.messages import shown
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
 from pinode.web.routes import Route
@@ -130,25 +129,6 @@ async def _check(route: Route, request: web.Request) -> None:
     if route.access == "app":
         assert caller is not None
         request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])
-
-
-async def read_body(request: web.Request) -> None:
-    """Have the body here, bounded by size and time; handlers read it again from memory."""
-    if request.content_type.startswith("multipart/"):
-        raise InvalidInput(
-            "files are taken nowhere here.", hint="Send a form or JSON.", code="wrong_media_type"
-        )
-    if (coding := request.headers.get("Content-Encoding", "identity")) != "identity":
-        raise InvalidInput(
-            f"a body packed with {shown(coding)} is not taken.",
-            hint="Send it plain.",
-            code="wrong_media_type",
-        )
-    try:
-        async with asyncio.timeout(site_of(request).body_seconds):
-            await request.read()
-    except TimeoutError as error:
-        raise InvalidInput("the request's body came too slowly.", code="too_slow") from error
 
 
 def _find_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:

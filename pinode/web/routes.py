@@ -19,6 +19,7 @@ from pinode.web import (
     people_pages,
     queue_api,
     release_api,
+    tokens_api,
     topic_api,
 )
 
@@ -60,6 +61,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{API}/sessions", people_api.log_in, "public"),
     Route("DELETE", f"{API}/sessions", people_api.log_out, "user"),
     Route("GET", f"{API}/me", people_api.me, "user"),
+    Route("GET", f"{API}/tokens", tokens_api.list_tokens, "user"),
+    Route("POST", f"{API}/tokens", tokens_api.create_token, "user"),
+    Route("DELETE", f"{API}/tokens/{{token}}", tokens_api.revoke_token, "user"),
     # the cluster
     Route("GET", f"{API}/status", cluster_api.show_status, "user"),
     Route("GET", f"{API}/nodes", cluster_api.list_nodes, "user"),
@@ -86,7 +90,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{APP}/releases", release_api.list_releases, "app"),
     Route("POST", f"{APP}/releases", release_api.create_release, "app"),
     Route("GET", f"{APP}/releases/{{version}}", release_api.show_release, "app"),
-    Route("POST", f"{APP}/builds", build_api.create_build, "app"),
+    Route("POST", f"{APP}/builds", build_api.create_build, "app", streams_body=True),
     Route("GET", f"{APP}/builds", build_api.list_builds, "app"),
     Route("GET", f"{APP}/builds/{{id}}", build_api.show_build, "app"),
     Route("DELETE", f"{APP}/builds/{{id}}", build_api.cancel_build, "app"),

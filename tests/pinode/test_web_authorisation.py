@@ -28,7 +28,7 @@ async def web() -> AsyncIterator[Stage]:
 
 def address(route: Route, cluster: FakeCluster, *, app: str = "blog") -> str:
     names = {"app": app, "node": "pi1", "topic": "mail", "id": str(build_of(cluster)), "name": "live.js"}
-    names |= {"version": "1", "dyno": "web.1"}
+    names |= {"version": "1", "dyno": "web.1", "token": "0" * 12}
     return route.path.format(**names)
 
 

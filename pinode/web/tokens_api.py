@@ -1,0 +1,73 @@
+"""The API about tokens: what programs, and git, log in with."""
+
+import re
+from typing import Any
+
+from aiohttp import web
+
+from pinode.errors import InvalidInput, NotFound
+from pinode.people.commands import EndSession, StartSession
+from pinode.people.user import Session
+from pinode.web.caller import new_token, token_hash
+from pinode.web.messages import answer, json_body, list_answer, nothing, number_of, only, shown, text_of
+from pinode.web.site import caller, site_of
+
+DAY_MS = 24 * 3600 * 1000
+DAYS = 365
+DAYS_AT_MOST = 400
+LABEL_CHARACTERS = 100
+
+
+async def list_tokens(request: web.Request) -> web.StreamResponse:
+    """GET /tokens: the caller's own; what proves them is shown once only, when they are made"""
+    cluster = site_of(request).cluster
+    found = cluster.state.people.tokens_of(caller(request).name, cluster.now_ms)
+    return list_answer(request, [_document(session, cluster.now_ms) for session in found])
+
+
+async def create_token(request: web.Request) -> web.StreamResponse:
+    """POST /tokens {label?, expires_days?} → 201 {id, token, …}"""
+    body = await json_body(request, empty=True)
+    only(body, "label", "expires_days")
+    days = number_of(body, "expires_days", default=DAYS)
+    if not 1 <= days <= DAYS_AT_MOST:
+        raise InvalidInput(f"expires_days is {days}, not from 1 to {DAYS_AT_MOST}.")
+    token, cluster = new_token(), site_of(request).cluster
+    label = (text_of(body, "label", default=None) or "token")[:LABEL_CHARACTERS]
+    await cluster.execute(
+        StartSession(
+            token_hash=token_hash(token),
+            user=caller(request).name,
+            lifetime_ms=days * DAY_MS,
+            label=label,
+            is_token=True,
+        )
+    )
+    made = cluster.state.people.session(token_hash(token), cluster.now_ms)
+    document = {} if made is None else _document(made, cluster.now_ms)
+    return answer({**document, "token": token}, status=201)
+
+
+async def revoke_token(request: web.Request) -> web.StreamResponse:
+    """DELETE /tokens/{id}"""
+    cluster, token_id = site_of(request).cluster, request.match_info["token"]
+    found = cluster.state.people.tokens_of(caller(request).name, cluster.now_ms)
+    session = next((one for one in found if one.id == token_id), None)
+    if session is None or not re.fullmatch(r"[0-9a-f]{12}", token_id):
+        raise NotFound(
+            f"you have no token {shown(token_id)}.",
+            hint="`pinode tokens` lists them.",
+            code="token_not_found",
+        )
+    await cluster.execute(EndSession(token_hash=session.token_hash))
+    return nothing()
+
+
+def _document(session: Session, now_ms: int) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "label": session.label,
+        "created_at_ms": session.created_at_ms,
+        "age_seconds": max(0.0, (now_ms - session.created_at_ms) / 1000),
+        "expires_in_seconds": max(0.0, (session.expires_at_ms - now_ms) / 1000),
+    }
