@@ -31,7 +31,7 @@ def python_wish(app: Path, project: Mapping[str, Any]) -> Wish | None:
     if not isinstance(wanted, str):
         wanted = _table(_table(_table(project, "tool"), "poetry"), "dependencies").get("python")
     if isinstance(wanted, str):
-        return required("pyproject.toml", wanted)
+        return pinned("pyproject.toml", wanted)  # poetry's may be a plain version
     for name in ("setup.py", "setup.cfg"):
         if found := SETUP_REQUIRES.search(_text(app / name)):
             return required(name, found[1].strip())

@@ -1,5 +1,6 @@
 """What this node builds with: its isolation, its Pythons, its package index. Looked for once, in a thread."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builders.request import Interpreter
-from pinode.sandbox.sandbox import Isolation
+from pinode.sandbox.sandbox import Isolation, try_inside
 from pinode.sandbox.spec import Bind
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 UV_SETTINGS = "/etc/uv"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,9 @@ class BuildMachine:
     python_path: str  # where the package `builders` is found
     binds: tuple[Bind, ...]
     python_downloads: bool = False  # uv may fetch an interpreter that is missing
+    inner_bwrap: str = (
+        ""  # makes walls within the walls; empty: this system allows none, so no cache is shared
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +86,22 @@ def find_build_machine(
         python=sys.executable,
         python_path=str(package.parent),
         python_downloads=python_downloads,
+        inner_bwrap=_inner_bwrap(isolation),
         binds=tuple(Bind(path, path) for path in _outermost(seen, data_dir)),
     )
+
+
+def _inner_bwrap(isolation: Isolation) -> str:
+    """Some systems let nobody make walls inside walls; builds do without them there."""
+    from builders.walls import walled
+
+    bwrap = isolation.tools.bwrap
+    if not isolation.available:
+        return ""
+    said = try_inside(isolation, tuple(walled(["/bin/true"], bwrap=bwrap, hidden=("/tmp",))))
+    if said:
+        logger.warning("builds share no cache here, inner walls are not possible reason=%s", said)
+    return "" if said else bwrap
 
 
 def _outermost(paths: Iterable[str], data_dir: Path) -> list[str]:

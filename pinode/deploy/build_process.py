@@ -23,7 +23,7 @@ from pinode.sandbox.spec import Bind, SandboxSpec
 
 GRACE_SECONDS = 15  # the builder knows its bounds itself, and says it better
 GRACE_BYTES = 256 * 1024
-GRACE_PROCESSES = 64
+GRACE_PROCESSES = 4_096  # the kernel counts those of all builds here together
 GRACE_DISK_BYTES = 256 * 1024 * 1024  # for one file between two looks; the kernel ends who writes more
 NICENESS = 5
 MARK = "PINODE_BUILD"
@@ -137,6 +137,11 @@ class _BuildProcess:
             bounds=order.bounds,
         )
 
+    @property
+    def _shared_cache(self) -> Path:
+        """Where the app's own code could reach it, it is not shared."""
+        return self._order.shared_cache if self._machine.inner_bwrap else self._order.own_cache
+
     def _seen(self, name: str) -> str:
         """A folder of ours as the child sees it."""
         if self._machine.isolation.available:
@@ -159,10 +164,10 @@ class _BuildProcess:
             work=self._seen("work"),
             app=self._seen("app"),
             output=self._seen("output"),
-            cache="/cache" if machine.isolation.available else str(order.shared_cache),
+            cache="/cache" if machine.isolation.available else str(self._shared_cache),
             own_cache="/own" if machine.isolation.available else str(order.own_cache),
             uv=machine.uv,
-            bwrap=machine.isolation.tools.bwrap if machine.isolation.available else "",
+            bwrap=machine.inner_bwrap,
             interpreters=tuple(machine.interpreters),
             python_downloads=machine.python_downloads,
             config_vars=order.config_vars,
@@ -173,7 +178,7 @@ class _BuildProcess:
     def _spec(self, status_fd: int) -> SandboxSpec:
         order, machine = self._order, self._machine
         binds = [Bind(str(order.folder / name), target, writable=True) for name, target in FOLDERS.items()]
-        binds += [Bind(str(order.shared_cache), "/cache", writable=True)]
+        binds += [Bind(str(self._shared_cache), "/cache", writable=True)]
         binds += [Bind(str(order.own_cache), "/own", writable=True)]
         binds += [*machine.binds, *self._local_repository()]
         binds += [Bind(str(order.source), SOURCE)] if order.source is not None else []

@@ -69,7 +69,10 @@ def find_isolation(*, required: bool, path: str = SYSTEM_PATH) -> Isolation:
         raise SandboxError(f"{', '.join(missing)} is not installed.", hint="apt install util-linux coreutils")
     if found["bwrap"]:
         isolation = Isolation(True, tools, own_uids)
-        reason, hint = _try(isolation), "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+        reason, hint = (
+            try_inside(isolation, ("/bin/true",)),
+            "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)",
+        )
     else:
         reason, hint = "bubblewrap is not installed", "apt install bubblewrap"
     if not reason:
@@ -82,9 +85,9 @@ def find_isolation(*, required: bool, path: str = SYSTEM_PATH) -> Isolation:
     return Isolation(False, tools, own_uids, reason, hint)
 
 
-def _try(isolation: Isolation) -> str:
-    """Empty when a child really starts inside walls here, else what bubblewrap said."""
-    spec = SandboxSpec(command=("/bin/true",), cwd="/", uid=65_534 if isolation.own_uids else None)
+def try_inside(isolation: Isolation, command: tuple[str, ...]) -> str:
+    """Empty when the command really runs inside walls here and ends well, else what was said."""
+    spec = SandboxSpec(command=command, cwd="/", uid=65_534 if isolation.own_uids else None)
     with prepared(spec, isolation) as ready:
         try:
             ended = subprocess.run(

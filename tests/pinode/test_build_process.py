@@ -169,7 +169,7 @@ async def test_a_cancelled_build_is_gone_with_all_it_forked_when_that_is_said(
 ) -> None:
     asked = order(tmp_path, hostile_project(FORKS))
     if not walls:
-        machine = replace(machine, isolation=without_walls(machine.isolation))
+        machine = replace(machine, isolation=without_walls(machine.isolation), inner_bwrap="")
     lines: list[str] = []
     running = asyncio.create_task(run_build(asked, machine, on_line=lines.append))
     await eventually(lambda: any("RUNNING" in line for line in lines), within_seconds=20)
@@ -183,11 +183,23 @@ async def test_a_cancelled_build_is_gone_with_all_it_forked_when_that_is_said(
 
 
 async def test_without_walls_a_build_gives_a_slug_too(tmp_path: Path, machine: BuildMachine) -> None:
-    bare = replace(machine, isolation=without_walls(machine.isolation))
+    bare = replace(machine, isolation=without_walls(machine.isolation), inner_bwrap="")
 
     outcome, log = await build(order(tmp_path, PYTHON_APP), bare)
 
     assert isinstance(outcome, BuildResult), log
+
+
+async def test_where_inner_walls_are_not_possible_no_cache_is_shared(
+    tmp_path: Path, machine: BuildMachine
+) -> None:
+    asked = order(tmp_path, hostile_project("open('/cache/planted', 'w')"))
+
+    outcome, log = await build(asked, replace(machine, inner_bwrap=""))
+
+    assert isinstance(outcome, BuildResult), log
+    assert (asked.own_cache / "planted").exists()
+    assert list(asked.shared_cache.iterdir()) == []
 
 
 def without_walls(isolation: Isolation) -> Isolation:
