@@ -33,7 +33,7 @@ class BuildUsage:
     def disk_exceeded(self) -> BoundHit | None:
         """Has it written too much, or too many files? Blocking."""
         bounds = self._bounds
-        written, files = self._shared() - self._before, 0
+        written, files = -self._before, 0
         for folder in self._folders:
             more_bytes, more_files = usage(folder, most_files=bounds.files)
             written, files = written + more_bytes, files + more_files
@@ -43,6 +43,8 @@ class BuildUsage:
                 f"it made more than {bounds.files} files",
                 hint="Install less, or make fewer files while building",
             )
+        if written <= bounds.disk_bytes:  # else the large cache need not be looked at
+            written += self._shared()
         if written > bounds.disk_bytes:
             return BoundHit(
                 "disk",
@@ -84,11 +86,13 @@ def tree_exceeded(pid: int, bounds: Bounds) -> BoundHit | None:
 def usage(folder: Path, *, most_files: int | None = None) -> tuple[int, int]:
     """Bytes on the disk and files below a folder that somebody is changing; it stops past `most_files`."""
     total, files, folders = 0, 0, [str(folder)]
-    while folders and (most_files is None or files <= most_files):
+    while folders:
         try:
             with os.scandir(folders.pop()) as entries:
                 for entry in entries:
                     files += 1
+                    if most_files is not None and files > most_files:
+                        return total, files  # a folder that is being filled may never come to its end
                     found = entry.stat(follow_symlinks=False)
                     total += found.st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
