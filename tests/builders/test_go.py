@@ -10,6 +10,8 @@ from tests.builders.building import build, built, files_of, unpacked, with_warm_
 from tests.builders.repositories import make_repository, make_request
 from tests.builders.serving import get, serving
 
+# The first build on a machine fetches Go and compiles its standard library.
+pytestmark = pytest.mark.timeout(400)
 HELLO = files_of("go_hello")
 GREETING = 'package greeting\n\n// Text is said.\nconst Text = "from a module"\n'
 USES_MODULE = {
