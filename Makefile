@@ -1,7 +1,7 @@
 # make run    installs pinode into .venv, starts three nodes here and deploys an example app
 # make test   every check that must hold, in at most 15 minutes
 # make check  lint, types, house rules and the fast tests
-# make bench  what three idle nodes cost
+# make bench  what three idle nodes cost, and gossip and the queue beside programs of their kind
 # make soak   the long versions: hours of simulation, millions of fuzzed inputs, half an hour against beanstalkd
 # make mutants  plants bugs in a copy of the sources; each must turn its test red
 SHELL := /bin/bash
@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev beanstalkd faketime
+DEBIAN_FOR_BENCH := nats-server serf
 
 .PHONY: help run test check bench mutants install dev debian clean
 
@@ -56,8 +57,11 @@ soak: debian dev
 	$(PY) -m pytest -m soak
 
 bench: dev
+	@$(MAKE) --no-print-directory debian DEBIAN_FOR_TESTS="$(DEBIAN_FOR_TESTS) $(DEBIAN_FOR_BENCH)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(PY) -m benchmarks.idle
 	$(PY) -m benchmarks.gossip
+	$(PY) -m benchmarks.queue
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

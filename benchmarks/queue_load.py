@@ -76,13 +76,19 @@ async def measure(queue: MeasuredQueue, what: str, *, in_flight: int, count: int
     seconds = time.perf_counter() - began
     nodes, client = queue.cpu_seconds()
     await queue.drain()
+    return run_of(taken, seconds, nodes=nodes - nodes_before, client=client - client_before)
+
+
+def run_of(taken: list[float], seconds: float, *, nodes: float, client: float) -> Run:
+    """The figures of a run from the seconds that each operation took, and CPU seconds used."""
     taken.sort()
+    count = len(taken)
     return Run(
         per_second=count / seconds,
-        p50_ms=taken[len(taken) // 2] * 1000,
-        p99_ms=taken[len(taken) * 99 // 100] * 1000,
-        node_cpu_us=(nodes - nodes_before) / count * 1e6,
-        client_cpu_us=(client - client_before) / count * 1e6,
+        p50_ms=taken[count // 2] * 1000,
+        p99_ms=taken[count * 99 // 100] * 1000,
+        node_cpu_us=nodes / count * 1e6,
+        client_cpu_us=client / count * 1e6,
     )
 
 
