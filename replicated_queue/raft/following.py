@@ -59,3 +59,9 @@ def take_snapshot(log: RaftLog, message: InstallSnapshot) -> Membership | None:
         return None
     log.restore(snapshot)
     return membership
+
+
+def is_stranger(peer: int, *, me: int, membership: Membership, log: RaftLog) -> bool:
+    """Whether `peer` was removed. Who is no voter (any more, or yet) cannot know."""
+    known = peer in membership or me not in membership.voters
+    return not known and not log.may_be_member(peer)

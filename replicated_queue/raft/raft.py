@@ -8,7 +8,7 @@ from random import Random
 
 from ..errors import NotLeader
 from .config import RaftConfig
-from .following import answer_to_the_past, take_append, take_snapshot
+from .following import answer_to_the_past, is_stranger, take_append, take_snapshot
 from .log import RaftLog
 from .membership import Change, Membership, decode_changes
 from .messages import (
@@ -62,6 +62,7 @@ class Raft:
         self._random = random
         self._heartbeat_elapsed = 0
         self._votes: dict[int, bool] = {}
+        self._lost_leader = 0  # the link to it was reset, and we followed none since
         self._messages: list[Message] = []
         self._promises: list[Message] = []
         log.commit_to(hard_state.commit)
@@ -155,8 +156,8 @@ class Raft:
             self.replication.on_unreachable(peer)
         elif self.role is Role.FOLLOWER and peer == self.leader:
             self.forget_leader()
-            soon = self.timeout_ticks - 1 - self._random.randrange(self.config.unreachable_ticks + 1)
-            self.election_elapsed = max(self.election_elapsed, soon)
+            self._lost_leader = peer
+            self._campaign_soon()
 
     def snapshot_ended(self, peer: int, *, arrived: bool) -> None:
         """The shell has sent a snapshot to `peer`, or could not."""
@@ -208,8 +209,7 @@ class Raft:
     def ready(self) -> Ready:
         """Take what is to be done now; it counts as taken, so call only to do it."""
         hard, soft = self._hard_state(), self._soft_state()
-        snapshot = self.log.take_restored()
-        entries = self.log.take_unhanded()
+        snapshot, entries = self.log.take_restored(), self.log.take_unhanded()
         committed = self.log.take_committed(max_bytes=self.config.max_apply_bytes)
         reads = self.replication.handed_out(committed) if self.replication is not None else ()
         ready = Ready(
@@ -265,8 +265,8 @@ class Raft:
 
     @property
     def _is_leader_protected(self) -> bool:
-        heard = self.leader != 0 and self.election_elapsed < self.config.election_ticks
-        return self.config.check_quorum and heard
+        patience = self.config.election_ticks * self.config.check_quorum
+        return self.leader != 0 and self.election_elapsed < patience
 
     def _reset(self, term: int) -> None:
         if term != self.term:
@@ -278,6 +278,10 @@ class Raft:
         self._heartbeat_elapsed = 0
         self._votes = {}
         self._draw_timeout()
+
+    def _campaign_soon(self) -> None:
+        soon = self.timeout_ticks - 1 - self._random.randrange(self.config.unreachable_ticks + 1)
+        self.election_elapsed = max(self.election_elapsed, soon)
 
     def _draw_timeout(self) -> None:
         ticks = self.config.election_ticks
@@ -311,7 +315,7 @@ class Raft:
         return [peer for peer in self.membership.voters.ids if peer != self.me]
 
     def _answer_vote(self, message: Vote | PreVote) -> None:
-        if self._is_stranger(message.sender):
+        if is_stranger(message.sender, me=self.me, membership=self.membership, log=self.log):
             return
         is_pre_vote = isinstance(message, PreVote)
         may_vote = (
@@ -331,14 +335,10 @@ class Raft:
             VoteResponse(sender=self.me, to=message.sender, term=self.term, reject=not granted)
         )
 
-    def _is_stranger(self, peer: int) -> bool:
-        """Whether `peer` was removed. Who is no voter (any more, or yet) cannot know."""
-        known = peer in self.membership or self.me not in self.membership.voters
-        return not known and not self.log.may_be_member(peer)
-
     def _count_vote(self, voter: int, *, granted: bool) -> None:
         self._votes.setdefault(voter, granted)
-        match self.membership.voters.tally(self._votes):
+        voters = self.membership.voters
+        match voters.tally(self._votes):
             case Tally.WON:
                 if self.role is Role.PRE_CANDIDATE:
                     self._become_candidate()
@@ -346,8 +346,9 @@ class Raft:
                     self._become_leader()
             case Tally.LOST:
                 self._become_follower(self.term, 0)
-            case Tally.PENDING:
-                pass
+            case Tally.PENDING if voters.has_heard_all_but(self._lost_leader, self._votes):
+                if self.role is Role.CANDIDATE:
+                    self._campaign_soon()  # the vote is split, and the dead leader will not decide it
 
     # Leading and following
 
@@ -384,7 +385,7 @@ class Raft:
             return
         if self.role is not Role.FOLLOWER:
             self._become_follower(message.term, message.sender)
-        self.election_elapsed = 0
+        self.election_elapsed = self._lost_leader = 0
         self.leader = message.sender
         match message:
             case Append():

@@ -46,6 +46,10 @@ class Voters:
             return Tally.LOST
         return Tally.PENDING
 
+    def has_heard_all_but(self, peer: int, votes: Mapping[int, bool]) -> bool:
+        """Whether only the vote of `peer`, one of the voters, is missing."""
+        return [voter for voter in self.ids if voter not in votes] == [peer]
+
     def committed(self, match: Mapping[int, int]) -> int:
         """The largest index that a majority has; 0 for a voter of whom nothing is known."""
         if not self.ids:

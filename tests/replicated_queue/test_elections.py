@@ -286,6 +286,24 @@ def test_a_reset_link_to_the_leader_starts_a_pre_vote_at_once() -> None:
     assert len(group.leaders) == 1
 
 
+def test_two_who_split_the_vote_of_a_dead_leaders_group_try_again_at_once() -> None:
+    """Design decision 2: of three one is dead, so neither can win, and neither hears more."""
+    group = RaftGroup(unreachable_ticks=5, election_ticks=100)
+    group.elect(1)
+    group.dead = {1}
+    for me in (2, 3):
+        group.nodes[me].peer_unreachable(1)
+        group.nodes[me].election_elapsed = group.nodes[me].timeout_ticks - 1
+
+    group.tick(1)
+    term = group.nodes[2].term
+    assert not group.leaders and group.nodes[3].term == term == 2
+    for _ in range(3):  # they may meet again
+        group.tick(group.config.unreachable_ticks + 1)
+
+    assert len(group.leaders) == 1
+
+
 def test_a_reset_link_to_a_living_leader_changes_nothing_for_the_others() -> None:
     group = RaftGroup()
     leader = group.elect(1)
