@@ -54,6 +54,8 @@ mutants: dev
 
 soak: debian dev
 	$(PY) -m tests.gossip.soak
+	$(PY) -m tests.simulation.lives
+	$(PY) -m tests.simulation.fuzzed_decoders
 	$(PY) -m pytest -m soak
 
 bench: dev

@@ -7,7 +7,7 @@ import pytest
 from replicated_queue.raft.messages import Role
 from replicated_queue.raft.raft import Raft
 from replicated_queue.replica import Replica
-from tests.replicated_queue.world import CONFIG, TICK_SECONDS, HardState, Journal, Membership, RaftLog
+from tests.simulation.world import CONFIG, TICK_SECONDS, HardState, Journal, Membership, RaftLog
 
 ELECTION_SECONDS = CONFIG.election_ticks * TICK_SECONDS
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+import msgpack
+
 from replicated_queue.codec import STAMP, decode_frame, encode_frame, encode_record
 from replicated_queue.errors import Busy, NotLeader
 from replicated_queue.raft.config import RaftConfig
@@ -22,6 +24,7 @@ from replicated_queue.storage.store import ReplicaStore
 from tests.replicated_queue.service_group import Journal
 from tests.replicated_queue.simulated_disk import PowerCut, SimulatedDisk
 
+FAULTS = ("crash", "start", "start", "part", "cut", "reset", "mend", "mend")
 SEGMENT_BYTES = 16 * 1024
 TICK_SECONDS = 0.01
 CONFIG = RaftConfig(
@@ -45,10 +48,16 @@ class SimulatedNode:
     wakes_at: float = 0.0
     disk_watch: DiskWatch = field(default_factory=DiskWatch)
     unsynced_since: float = 0.0  # of the first Ready in `writing`
+    clock: tuple[float, float, float] = (0.0, 0.0, 1.0)  # what it showed, when, and how fast it runs
+    paused_until: float = 0.0
+    disk_free_at: float = 0.0  # stalled, or full, until then
 
 
 class World:
     """Nodes, their network and the client, all driven by one heap of events."""
+
+    make_journal: Callable[[], Journal] = Journal
+    newer: frozenset[int] | set[int] = frozenset()  # nodes that speak with fields that others do not know
 
     def __init__(self, seed: int, *, nodes: int = 3, spares: int = 0) -> None:
         self.random = Random(seed)
@@ -65,6 +74,7 @@ class World:
         self.acknowledged: list[tuple[int, bytes]] = []
         self.waiting: dict[tuple[int, int, int], bytes] = {}  # node, its life, index -> command
         self.proposed = 0
+        self.ours: set[bytes] = set()  # what `propose` proposed
         self.changes = 0  # of the membership, proposed
         self.removed: set[int] = set()  # never to come back under this id
         self.reads: dict[tuple[int, int, int], int] = {}  # node, its life, number -> what it must see
@@ -91,6 +101,14 @@ class World:
             action()
         self.now = end
 
+    def time_of(self, node: SimulatedNode) -> float:
+        """What the machine's own clock says."""
+        shown, at, rate = node.clock
+        return shown + (self.now - at) * rate
+
+    def is_paused(self, node: SimulatedNode) -> bool:
+        return self.now < node.paused_until
+
     # Machines
 
     def start(self, me: int) -> None:
@@ -98,7 +116,7 @@ class World:
         node.life += 1
         node.store = ReplicaStore(node.disk, segment_bytes=SEGMENT_BYTES)
         recovered = node.store.take_recovered()
-        node.hard_state, node.journal = recovered.hard_state, Journal()
+        node.hard_state, node.journal = recovered.hard_state, self.make_journal()
         node.queued, node.writing = [], []
         raft = Raft(
             me=me,
@@ -108,7 +126,9 @@ class World:
             log=RaftLog(entries=recovered.entries),
             hard_state=recovered.hard_state,
         )
-        node.replica = Replica(raft=raft, state_machine=node.journal, tick_seconds=TICK_SECONDS, now=self.now)
+        node.replica = Replica(
+            raft=raft, state_machine=node.journal, tick_seconds=TICK_SECONDS, now=self.time_of(node)
+        )
         self.turn(node)
 
     def crash(self, me: int) -> None:
@@ -139,7 +159,9 @@ class World:
     def send(self, messages: list[Message], sender: SimulatedNode) -> None:
         assert sender.replica is not None
         for message in messages:
-            frame = encode_frame(message, now=sender.replica.cluster_time(self.now))
+            frame = encode_frame(message, now=sender.replica.cluster_time(self.time_of(sender)))
+            if sender.me in self.newer:
+                frame = msgpack.packb([*msgpack.unpackb(frame), "a field of a newer version"])
             copies = 1 + (not self.is_healed and self.random.random() < 0.05)
             for _ in range(copies):
                 if self.is_healed or self.random.random() >= self.loss:
@@ -150,8 +172,10 @@ class World:
     def delivery(self, sender: int, to: int, frame: bytes) -> Callable[[], None]:
         def deliver() -> None:
             node = self.nodes[to]
-            if node.replica is not None and (sender, to) not in self.blocked:
-                node.replica.receive(decode_frame(frame, sender=sender, to=to), now=self.now)
+            if self.is_paused(node):
+                self.after(node.paused_until - self.now, deliver)
+            elif node.replica is not None and (sender, to) not in self.blocked:
+                node.replica.receive(decode_frame(frame, sender=sender, to=to), now=self.time_of(node))
                 self.turn(node)
 
         return deliver
@@ -161,19 +185,19 @@ class World:
     def turn(self, node: SimulatedNode) -> None:
         replica = node.replica
         assert replica is not None
-        replica.tick(self.now)
+        replica.tick(self.time_of(node))
         self.watch_disk(node, replica)
         while (ready := replica.ready()) is not None:
             self.perform(node, replica, ready)
         self.watch(node, replica)
-        deadline = replica.next_deadline()
+        deadline = self.now + max(0.0, replica.next_deadline() - self.time_of(node)) / node.clock[2]
         if not self.now < node.wakes_at <= deadline:
             node.wakes_at = deadline
             self.after(deadline - self.now, self.alarm(node, node.life))
 
     def watch_disk(self, node: SimulatedNode, replica: Replica) -> None:
         oldest = Unsynced(node.unsynced_since, node.writing[0][1].last_index) if node.writing else None
-        slow = node.disk_watch.judge(replica.raft.replication, oldest, is_full=False, now=self.now)
+        slow = node.disk_watch.judge(replica.raft.replication, oldest, is_full=False, now=self.time_of(node))
         if slow is not None:
             self.handed_over += slow.successor != 0
             if slow.successor:
@@ -181,7 +205,11 @@ class World:
 
     def alarm(self, node: SimulatedNode, life: int) -> Callable[[], None]:
         def wake() -> None:
-            if node.life == life and node.replica is not None:
+            if node.life != life or node.replica is None:
+                return
+            if self.is_paused(node):
+                self.after(node.paused_until - self.now, wake)
+            else:
                 self.turn(node)
 
         return wake
@@ -200,21 +228,27 @@ class World:
             self.reads_answered += 1
             bound = self.reads.pop((node.me, node.life, state.read))
             assert state.index >= bound, f"a read saw {state.index} after {bound} was committed"
-        for applied in replica.apply(ready.committed):
-            command = self.waiting.pop((node.me, node.life, applied.index), None)
-            if command == self.committed[applied.index - 1].data[STAMP.size :]:
-                self.acknowledged.append((applied.index, command))
+        for index, result in replica.apply(ready.committed):
+            self.applied(node, index, result)
         if replica.raft.role is not Role.LEADER:
             self.waiting = {key: value for key, value in self.waiting.items() if key[0] != node.me}
+
+    def applied(self, node: SimulatedNode, index: int, result: bytes) -> None:
+        command = self.waiting.pop((node.me, node.life, index), None)
+        if command == self.committed[index - 1].data[STAMP.size :]:
+            self.acknowledged.append((index, command))
 
     def write(self, node: SimulatedNode) -> None:
         if node.writing or not node.queued:
             return
-        node.writing, node.queued, node.unsynced_since = node.queued, [], self.now
+        node.writing, node.queued, node.unsynced_since = node.queued, [], self.time_of(node)
         life = node.life
 
         def written() -> None:
             if node.life != life or node.replica is None:
+                return
+            if self.now < max(node.disk_free_at, node.paused_until):
+                self.after(max(node.disk_free_at, node.paused_until) - self.now, written)
                 return
             put_on_disk(node)
             done, node.writing = node.writing, []
@@ -240,9 +274,10 @@ class World:
             self.proposed += 1
             commands.append(b"%d." % self.proposed * self.random.randrange(1, 200))
         try:
-            first = node.replica.propose(commands, now=self.now)
+            first = node.replica.propose(commands, now=self.time_of(node))
         except (NotLeader, Busy):
             return
+        self.ours.update(commands)
         for index, command in enumerate(commands, first):
             self.waiting[node.me, node.life, index] = command
         self.turn(node)
@@ -282,22 +317,32 @@ class World:
 
     def misbehave(self) -> None:
         """One random fault, or the end of some."""
-        random = self.random
-        match random.randrange(8):
-            case 0:
+        self.suffer(self.random.choice(FAULTS), self.random)
+
+    def suffer(self, what: str, random: Random) -> None:
+        """One fault of this kind."""
+        match what:
+            case "crash":
                 self.crash(random.choice(self.ids))
-            case 1 | 2:
+            case "start":
                 off = [me for me in self.ids if self.nodes[me].replica is None]
                 if off:
                     self.start(random.choice(off))
-            case 3:
+            case "part":
                 side = set(random.sample(self.ids, random.randrange(1, len(self.ids))))
                 self.blocked = {(a, b) for a in self.ids for b in self.ids if (a in side) != (b in side)}
-            case 4:
+            case "cut":
                 pairs = [(a, b) for a in self.ids for b in self.ids if a != b]
                 self.blocked |= set(random.sample(pairs, random.randrange(1, 3)))  # one way
-            case 5:
+            case "reset":
                 self.reset_link(*random.sample(self.ids, 2))
+            case "pause":
+                self.nodes[random.choice(self.ids)].paused_until = self.now + random.uniform(0.1, 4.0)
+            case "stall" | "full":
+                self.nodes[random.choice(self.ids)].disk_free_at = self.now + random.uniform(0.2, 5.0)
+            case "drift":
+                node = self.nodes[random.choice(self.ids)]
+                node.clock = (self.time_of(node), self.now, random.uniform(0.8, 1.25))
             case _:
                 self.blocked = set()
 
@@ -306,6 +351,8 @@ class World:
         self.is_healed = True
         self.blocked = set()
         self.slowest_disk = 0.002
+        for node in self.nodes.values():
+            node.paused_until = node.disk_free_at = 0.0
         for me in self.ids:
             if self.nodes[me].replica is None:
                 self.start(me)
@@ -348,14 +395,14 @@ class World:
         replicas = [replica for replica in everybody if replica.raft.me in members]
         assert len({replica.applied_index for replica in replicas}) == 1
         assert all(replica.raft.membership == members for replica in replicas), "views of the group differ"
+        assert len({self.nodes[me].journal.digest() for me in members.ids}) == 1, "states differ"
         journals = [self.nodes[me].journal.commands for me in members.ids]
         assert all(journal == journals[0] for journal in journals)
         stamps = [now for _, now, _ in journals[0]]
         assert stamps == sorted(stamps), "cluster time ran backwards"
         places = {index: command for index, _, command in journals[0]}
-        assert len({command for _, _, command in journals[0]}) == len(journals[0]), (
-            "a proposal was done twice"
-        )
+        proposals = [command for _, _, command in journals[0] if command in self.ours]
+        assert len(set(proposals)) == len(proposals), "a proposal was done twice"
         for index, command in self.acknowledged:
             assert places[index] == command, f"entry {index} was acknowledged and lost"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.replicated_queue.world import World, live_through
+from tests.simulation.world import World, live_through
 
 SEEDS_A_TEST = 20
 

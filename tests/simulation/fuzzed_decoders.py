@@ -1,0 +1,199 @@
+"""Everything that decodes bytes of others or of the disk, fed with damaged and invented ones.
+
+    python -m tests.simulation.fuzzed_decoders [--inputs 10000000] [--seed N]
+
+A decoder answers or raises the typed error; whatever else it raises flies. Memory stays bounded.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+
+import msgpack
+
+from replicated_queue import request_codec
+from replicated_queue.codec import decode_command, decode_frame, decode_records, encode_frame, encode_record
+from replicated_queue.errors import QueueError
+from replicated_queue.frames import FrameReader
+from replicated_queue.queue import codec as queue_codec
+from replicated_queue.queue.commands import Ack, AckMany, Nack, Put, PutMany, Reserve
+from replicated_queue.raft.messages import (
+    Append,
+    AppendRejected,
+    Entry,
+    EntryId,
+    HardState,
+    Heartbeat,
+    InstallSnapshot,
+    Snapshot,
+    Vote,
+)
+from replicated_queue.requests import ExtendLease, ReadJobs, ReserveJobs, Submit
+from replicated_queue.sessions import Envelope
+from replicated_queue.storage.wal import Wal
+from tests.replicated_queue.simulated_disk import SimulatedDisk
+
+SEGMENT_BYTES = 4096
+MEMORY_GROWTH_BYTES = 64 << 20
+ENTRIES = [Entry(3, 8, bytes(13)), Entry(3, 9, b"x" * 40), Entry(4, 10, b"", True)]
+COMMANDS = [
+    Put("mail", b"data", 1, 5, 1000, 3, "key"),
+    PutMany((Put("a", b"1"), Put("b", b"2"))),
+    Reserve(("a", "b"), "worker", None, 2),
+    Ack(3, 4, b"result"),
+    AckMany(((1, 2), (3, 4))),
+    Nack(1, 2, 3, "why"),
+]
+FRAMES = [
+    Append(sender=1, to=2, term=5, previous=EntryId(3, 7), commit=6, entries=ENTRIES),
+    AppendRejected(sender=1, to=2, term=5, index=7, hint=EntryId(2, 3)),
+    Heartbeat(sender=1, to=2, term=5, commit=3, read_round=9),
+    Vote(sender=1, to=2, term=5, last=EntryId(4, 9)),
+    InstallSnapshot(sender=1, to=2, term=5, snapshot=Snapshot(EntryId(4, 9), (1, 2, 3), (4,))),
+]
+
+
+def seeds() -> list[tuple[bytes, Callable[[bytes], object]]]:
+    """Good bytes, each with what decodes them."""
+    found: list[tuple[bytes, Callable[[bytes], object]]] = []
+    found += [(encode_frame(message, now=77), frame_of_a_peer) for message in FRAMES]
+    found.append((encode_record(HardState(4, 2, 7), ENTRIES), lambda data: list(decode_records(data))))
+    found.append((bytes([1]) + bytes(8) + b"command", decode_command))
+    envelopes = []
+    for number, command in enumerate(COMMANDS):
+        encoded = queue_codec.encode_command(command)
+        found.append((encoded, queue_codec.decode_command))
+        envelopes.append(request_codec.encode_envelope(Envelope("queue", encoded, bytes(16), 1, number, 5)))
+    found += [(envelope, request_codec.decode_envelope) for envelope in envelopes]
+    requests = [Submit(envelopes[0]), ReserveJobs(envelopes[2], 500), ExtendLease(1, 2, 3)]
+    found.append((request_codec.encode_requests(requests), request_codec.decode_requests))
+    found += [
+        (request_codec.encode_ask(7, 1000, request), request_codec.decode_ask)
+        for request in (*requests, ReadJobs("mail", "ready", 5, 10))
+    ]
+    found.append((request_codec.encode_response(3, 9, b"answer"), request_codec.decode_response))
+    found.append((stream_of(envelopes), lambda data: list(FrameReader(4096).feed(data))))
+    return found
+
+
+def frame_of_a_peer(data: bytes) -> object:
+    return decode_frame(data, sender=1, to=2)
+
+
+def stream_of(frames: list[bytes]) -> bytes:
+    return b"".join(request_codec.LENGTH.pack(len(frame)) + frame for frame in frames)
+
+
+class Fuzzer:
+    """Feeds inputs from a seed; counts what was understood."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.understood = 0
+        self._seeds = seeds()
+        self._log = log_of_three_batches()
+
+    def run(self, inputs: int) -> None:
+        """Whatever is not the typed error flies."""
+        for number in range(inputs):
+            if number % 500 == 0:
+                self._damaged_log()
+                continue
+            good, decode = self.random.choice(self._seeds)
+            if self.random.random() < 0.1:
+                good = msgpack.packb(self._invented(depth=3))
+            try:
+                decode(self._damaged(good))
+                self.understood += 1
+            except QueueError:
+                pass
+
+    def _damaged(self, good: bytes) -> bytes:
+        random, damaged = self.random, bytearray(good)
+        for _ in range(random.randrange(4)):
+            place = random.randrange(len(damaged) + 1)
+            match random.randrange(5):
+                case 0:
+                    damaged[place:] = b""
+                case 1:
+                    damaged[place:place] = random.randbytes(random.randrange(9))
+                case 2:
+                    # A length of 4 GiB where something shorter was.
+                    damaged[place : place + 5] = (
+                        bytes((random.choice((0xC6, 0xDB, 0xDD, 0xDF, 0xC9)),)) + b"\xff" * 4
+                    )
+                case _:
+                    if place < len(damaged):
+                        damaged[place] = random.randrange(256)
+        return bytes(damaged)
+
+    def _invented(self, *, depth: int) -> object:
+        random = self.random
+        match random.randrange(9 if depth else 6):
+            case 0:
+                return random.choice((None, True, False, -1, 2**64 - 1, 1.5))
+            case 1 | 2:
+                return random.randrange(80)
+            case 3:
+                return random.randbytes(random.randrange(20))
+            case 4 | 5:
+                return random.choice(("queue", "mail", "", "\x00", "ä" * 9))
+            case _:
+                return [self._invented(depth=depth - 1) for _ in range(random.randrange(8))]
+
+    def _damaged_log(self) -> None:
+        """A log on the disk, with bytes changed: read to some end, or refused as damaged."""
+        disk = SimulatedDisk()
+        for name, content in self._log.items():
+            file = disk.create(name)
+            damaged = bytearray(content)
+            for _ in range(self.random.randrange(3)):
+                damaged[self.random.randrange(len(damaged))] = self.random.randrange(256)
+            file.write_at(0, bytes(damaged))
+            file.sync()
+        try:
+            Wal(disk, segment_bytes=SEGMENT_BYTES)
+            self.understood += 1
+        except QueueError:
+            pass
+
+
+def log_of_three_batches() -> dict[str, bytes]:
+    """Files of a good log."""
+    disk = SimulatedDisk()
+    wal = Wal(disk, segment_bytes=SEGMENT_BYTES)
+    for first in (1, 3, 5):
+        entries = [Entry(2, index, b"data" * index) for index in (first, first + 1)]
+        wal.append(encode_record(HardState(2, 1, first - 1), entries))
+    return {name: bytes(file.durable) for name, file in disk.files.items()}
+
+
+def main() -> None:
+    """Run many inputs and say how it went."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--inputs", type=int, default=10_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args()
+    fuzzer = Fuzzer(wanted.seed)
+    fuzzer.run(10_000)
+    before, began = peak_bytes(), time.perf_counter()
+    fuzzer.run(wanted.inputs)
+    growth, seconds = peak_bytes() - before, time.perf_counter() - began
+    print(
+        f"{wanted.inputs} inputs in {seconds:.0f} s, {fuzzer.understood} understood, the rest refused, "
+        f"memory grew by {growth / 2**20:.1f} MiB"
+    )
+    if growth > MEMORY_GROWTH_BYTES:
+        sys.exit("memory is not bounded")
+
+
+def peak_bytes() -> int:
+    """The most memory this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

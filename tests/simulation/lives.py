@@ -1,0 +1,79 @@
+"""Lives from a seed alone, and what to say of one that broke a promise.
+
+    python -m tests.simulation.lives [--seeds 10000] [--first 1000000]
+
+The long version of the simulation: three lives in four keep a queue, the others change members or have five nodes.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+from tests.simulation.queue_world import QueueWorld, live_by
+from tests.simulation.schedule import Schedule, plan, shrunk
+from tests.simulation.world import World, live_through
+
+LIFE_SECONDS = 10.0
+FAULTS_A_LIFE = 16
+WISHES_A_LIFE = 60
+
+
+def queue_life(
+    seed: int, schedule: Schedule | None = None, *, make: Callable[..., QueueWorld] = QueueWorld
+) -> QueueWorld:
+    """A group that keeps a queue; in every third life leases run out. Raises `AssertionError`."""
+    if schedule is None:
+        schedule = plan(seed, seconds=LIFE_SECONDS, faults=FAULTS_A_LIFE, wishes=WISHES_A_LIFE)
+    return live_by(schedule, seed, leases_end=seed % 3 == 0, make=make)
+
+
+def judged(seed: int) -> QueueWorld:
+    """`queue_life`; one that fails is shrunk, so that the error shows a short schedule."""
+    try:
+        return queue_life(seed)
+    except AssertionError as error:
+        why = str(error)
+    whole = plan(seed, seconds=LIFE_SECONDS, faults=FAULTS_A_LIFE, wishes=WISHES_A_LIFE)
+    short = shrunk(whole, lambda schedule: breaks(seed, schedule))
+    lines = "\n".join(f"    {happening}" for happening in short)
+    raise AssertionError(f"seed {seed}: {why}; this much of its schedule is enough:\n{lines}")
+
+
+def breaks(seed: int, schedule: Schedule) -> bool:
+    """Whether a promise is broken."""
+    try:
+        queue_life(seed, schedule)
+    except AssertionError:
+        return True
+    return False
+
+
+def life(seed: int) -> World:
+    """One of the long version."""
+    match seed % 8:
+        case 6:
+            return live_through(seed, spares=3)
+        case 7:
+            return live_through(seed, nodes=5)
+        case _:
+            return judged(seed)
+
+
+def main() -> None:
+    """Live through many and say how it went; the first broken promise flies."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=1_000_000)
+    wanted = parser.parse_args()
+    began, steps = time.perf_counter(), 0
+    for seed in range(wanted.first, wanted.first + wanted.seeds):
+        try:
+            steps += life(seed).steps
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+    seconds = time.perf_counter() - began
+    print(f"{wanted.seeds} lives in {seconds:.0f} s, {steps / seconds:.0f} steps a second, no promise broken")
+
+
+if __name__ == "__main__":
+    main()

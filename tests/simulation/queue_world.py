@@ -1,0 +1,246 @@
+"""A group that keeps a queue, its clients, and everything that can happen to them, by a schedule.
+
+Every replica's answer to every entry is compared with that of one more state machine, which no fault ever touches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from replicated_queue.codec import STAMP
+from replicated_queue.errors import Busy, NotLeader, Refusal
+from replicated_queue.leases import LeaseTable
+from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.commands import Ack, Command, Created, ExpireLease, Put, Reserve, Reserved
+from replicated_queue.queue_state import QUEUE_DOMAIN, QueueStateMachine
+from replicated_queue.raft.messages import Entry
+from replicated_queue.request_codec import encode_envelope
+from replicated_queue.sessions import Envelope, open_answer
+from tests.replicated_queue.service_group import Journal
+from tests.simulation.linearizability import NEVER, Operation, is_linearizable
+from tests.simulation.schedule import Happening, Schedule
+from tests.simulation.world import SimulatedNode, World
+
+PATIENCE_SECONDS = 4.0  # of a client with one request
+LOOK_SECONDS = 0.25  # how often a leader looks at its leases
+HOUR_MS = 3_600_000
+
+
+class QueueJournal(Journal):
+    """A queue that also keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = QueueStateMachine()
+
+    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+        super().apply(command, index=index, now=now)
+        return self.machine.apply(command, index=index, now=now)
+
+    def digest(self) -> bytes:
+        return self.machine.digest()
+
+
+@dataclass
+class Customer:
+    """One client: one request at a time, repeated to whichever node until it is answered or given up."""
+
+    number: int
+    session: bytes
+    sequence: int = 0
+    data: bytes = b""  # of the request under way; empty for none
+    kind: str = ""
+    argument: int | tuple[int, int] = 0
+    invoked: float = 0.0
+    known_index: int = 0
+    leases: list[tuple[int, int]] = field(default_factory=list)
+
+
+class QueueWorld(World):
+    """`leases_end`: leases are short and run out; else they last, and the clients' history is checked."""
+
+    def __init__(self, seed: int, *, nodes: int = 3, customers: int = 4, leases_end: bool = False) -> None:
+        self.make_journal = QueueJournal
+        self.reference = QueueJournal()
+        self.results: list[bytes] = []  # of the reference, by index
+        self.history: list[Operation] = []
+        self.leases_end = leases_end
+        self.lease_tables: dict[tuple[int, int, int], LeaseTable] = {}  # node, life, term
+        self.asked: dict[tuple[int, int, int], tuple[Customer, int, bytes]] = {}
+        self.token_of: dict[int, int] = {}  # job → the newest token
+        self.finished: set[int] = set()
+        self.expired = 0
+        super().__init__(seed, nodes=nodes)
+        self.newer = {me for me in self.ids if self.random.random() < 0.3}
+        self.customers = [Customer(number, b"customer %07d" % number) for number in range(customers)]
+
+    # Clients
+
+    def wish(self, random: Random) -> None:
+        """Somebody who waits for nothing asks for something."""
+        idle = [customer for customer in self.customers if not customer.data]
+        if not idle:
+            return
+        customer = random.choice(idle)
+        customer.sequence += 1
+        customer.kind = random.choice(("put", "put", "reserve", "ack"))
+        lease_ms = random.randrange(500, 3000) if self.leases_end else HOUR_MS
+        command: Command
+        match customer.kind:
+            case "put":
+                customer.argument = random.randrange(3)
+                command = Put("mail", b"job", priority=customer.argument, lease_ms=lease_ms, max_attempts=0)
+            case "ack" if customer.leases:
+                customer.argument = random.choice(customer.leases)
+                command = Ack(*customer.argument)
+            case _:
+                customer.kind, customer.argument = "reserve", 0
+                command = Reserve(("mail",))
+        customer.data = encode_envelope(
+            Envelope(
+                QUEUE_DOMAIN,
+                encode_command(command),
+                customer.session,
+                sequence=customer.sequence,
+                since=customer.known_index,
+            )
+        )
+        customer.invoked = self.now
+        self.attempt(customer, customer.sequence)
+
+    def attempt(self, customer: Customer, sequence: int) -> None:
+        if customer.sequence != sequence or not customer.data:
+            return
+        if self.now - customer.invoked > PATIENCE_SECONDS and not self.is_healed:
+            self.hear(customer, None, NEVER)
+            return
+        node = self.nodes[self.random.choice(self.ids)]
+        self.by_network(lambda: self.take(node, customer, sequence, customer.data))
+        self.after(self.random.uniform(0.05, 0.5), lambda: self.attempt(customer, sequence))
+
+    def by_network(self, action: Callable[[], None]) -> None:
+        if self.is_healed or self.random.random() >= self.loss:
+            self.after(self.random.uniform(0.0005, 0.02), action)
+
+    def take(self, node: SimulatedNode, customer: Customer, sequence: int, data: bytes) -> None:
+        replica = node.replica
+        if replica is None or not replica.is_leading or not data or self.is_paused(node):
+            return
+        try:
+            index = replica.propose([data], now=self.time_of(node))
+        except (NotLeader, Busy):
+            return
+        self.asked[node.me, node.life, index] = (customer, sequence, data)
+        self.turn(node)
+
+    def applied(self, node: SimulatedNode, index: int, result: bytes) -> None:
+        assert result == self.results[index - 1], f"node {node.me} answers entry {index} unlike the others"
+        super().applied(node, index, result)
+        customer, sequence, data = self.asked.pop((node.me, node.life, index), (None, 0, b""))
+        if customer is not None and self.committed[index - 1].data[STAMP.size :] == data:
+            self.by_network(lambda: self.answer(customer, sequence, index, result))
+
+    def answer(self, customer: Customer, sequence: int, index: int, result: bytes) -> None:
+        if customer.sequence != sequence or not customer.data:
+            return
+        customer.known_index = max(customer.known_index, index)
+        try:
+            found = decode_result(open_answer(result))
+        except Refusal:
+            found = None
+        match found:
+            case Created(job_ids=ids):
+                self.hear(customer, ids[0], self.now)
+            case Reserved(token=token, job_ids=ids):
+                lease = (ids[0], token) if ids else None
+                customer.leases += [lease] if lease else []
+                self.hear(customer, lease, self.now)
+            case _:
+                self.hear(customer, found is not None, self.now)
+
+    def hear(self, customer: Customer, result: object, at: float) -> None:
+        self.history.append(
+            Operation(customer.number, customer.kind, customer.argument, result, customer.invoked, at)
+        )
+        customer.data = b""
+
+    # What is committed, and what leaders do with their leases
+
+    def check_committed(self, entry: Entry) -> None:
+        is_new = entry.index > len(self.committed)
+        super().check_committed(entry)
+        if not is_new:
+            return
+        if not entry.data or entry.is_change:
+            self.results.append(b"")
+            return
+        stamp = STAMP.unpack_from(entry.data)[1]
+        before = {job.id: job.token for job in self.reference.machine.queue.jobs.values()}
+        result = self.reference.apply(entry.data[STAMP.size :], index=entry.index, now=stamp)
+        self.results.append(result)
+        jobs = self.reference.machine.queue.jobs
+        for job in jobs.values():
+            assert job.id not in self.finished, f"job {job.id} is back after it was done"
+            if job.token and job.token != before.get(job.id):
+                assert job.token > self.token_of.get(job.id, 0), f"token {job.token} of job {job.id} fell"
+                assert not before.get(job.id), f"job {job.id} went to a second holder while one had it"
+                self.token_of[job.id] = job.token
+        self.finished |= before.keys() - jobs.keys()
+
+    def look_at_leases(self) -> None:
+        """As the leader's desk does, four times a second."""
+        for node in self.nodes.values():
+            if node.replica is not None and node.replica.is_leading and not self.is_paused(node):
+                self.expire(node)
+        self.after(LOOK_SECONDS, self.look_at_leases)
+
+    def expire(self, node: SimulatedNode) -> None:
+        assert node.replica is not None and isinstance(node.journal, QueueJournal)
+        key = (node.me, node.life, node.replica.raft.term)
+        table = self.lease_tables.setdefault(key, LeaseTable())
+        table.advance(self.time_of(node))
+        held = {job: (token, granted) for job, token, granted in node.journal.machine.queue.leases()}
+        for job, (token, granted) in held.items():
+            if table._held.get(job, (0,))[0] != token:
+                table.grant(job, token, granted / 1000)
+        for job in table._held.keys() - held.keys():
+            table.end(job)
+        for job, token in table.take_due():
+            entry = encode_envelope(Envelope(QUEUE_DOMAIN, encode_command(ExpireLease(job, token))))
+            try:
+                node.replica.propose([entry], now=self.time_of(node))
+                self.expired += 1
+            except (NotLeader, Busy):
+                return
+        self.turn(node)
+
+    # The schedule
+
+    def happen(self, happening: Happening) -> None:
+        """What the schedule says."""
+        random = Random(happening.seed)
+        if happening.what == "wish":
+            self.wish(random)
+        else:
+            self.suffer(happening.what, random)
+
+
+def live_by(
+    schedule: Schedule, seed: int, *, seconds: float = 12.0, nodes: int = 3, leases_end: bool = False,
+    make: Callable[..., QueueWorld] = QueueWorld,
+) -> QueueWorld:  # fmt: skip
+    """One life of a queue by a schedule, then healing; every promise is checked. Raises `AssertionError`."""
+    world = make(seed, nodes=nodes, leases_end=leases_end)
+    for happening in schedule:
+        world.after(happening.at, lambda happening=happening: world.happen(happening))  # type: ignore[misc]
+    if leases_end:
+        world.look_at_leases()
+    world.run(seconds)
+    world.check_logs()
+    world.heal()
+    world.run(8.0)
+    world.check_logs()
+    world.check_converged()
+    if not leases_end:
+        assert is_linearizable(world.history), "no queue that does one thing at a time could answer so"
+    return world
