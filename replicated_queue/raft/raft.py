@@ -265,8 +265,8 @@ class Raft:
 
     @property
     def _is_leader_protected(self) -> bool:
-        patience = self.config.election_ticks * self.config.check_quorum
-        return self.leader != 0 and self.election_elapsed < patience
+        heard = self.leader != 0 and self.election_elapsed < self.config.election_ticks
+        return self.config.check_quorum and heard
 
     def _reset(self, term: int) -> None:
         if term != self.term:

@@ -269,16 +269,16 @@ MUTANTS = (
     planted(
         22,
         "a removed node is voted for",
-        RAFT,
-        "return not known and not self.log.may_be_member(peer)",
+        FOLLOWER,
+        "return not known and not log.may_be_member(peer)",
         "return False",
         MEMBERS + "test_a_removed_node_disrupts_nobody",
     ),
     planted(
         22,
         "a newcomer is shut out by an old view",
-        RAFT,
-        "return not known and not self.log.may_be_member(peer)",
+        FOLLOWER,
+        "return not known and not log.may_be_member(peer)",
         "return not known",
         MEMBERS
         + "test_a_voter_votes_for_a_newcomer_that_its_log_names_though_the_change_is_not_applied_here",
