@@ -24,7 +24,7 @@ def rows(page: str) -> list[tuple[str, str, str, str]]:
 def test_every_line_of_the_checklist_names_tests_that_exist_or_says_that_it_is_not_built(
     page: str, lines: int, mutants: tuple[Mutant, ...]
 ) -> None:
-    folders = (ROOT / "tests" / name for name in ("replicated_queue", "pinode", "gossip"))
+    folders = (ROOT / "tests" / name for name in ("replicated_queue", "simulation", "pinode", "gossip"))
     files = [file for folder in folders for file in folder.glob("test_*.py")]
     written = {name for file in files for name in re.findall(r"def test_(\w+)", file.read_text())}
 
