@@ -18,7 +18,8 @@ OUTCOME_BYTES = 128 * 1024  # so that whoever agrees on it has room
 LINE_CHARACTERS = 4_096
 MOST_ITEMS = 64
 TEXT_FIELDS = (
-    "git_url", "archive", "commit", "ref", "directory", "work", "app", "output", "cache", "own_cache", "uv",
+    "git_url", "deploy_key", "archive", "commit", "ref", "directory", "work", "app", "output", "cache",
+    "own_cache", "uv",
     "bwrap",
 )  # fmt: skip
 SHA256 = re.compile(r"[0-9a-f]{64}")

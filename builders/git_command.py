@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import IO, Any
 from git.cmd import Git
 
 from builders.errors import BoundHit, CloneFailed
+from builders.git_access import GitAccess
 from builders.log import BuildLog
 from builders.request import MIB, Bounds
 
@@ -45,10 +47,6 @@ CONFIG = """\
 [advice]
 	detachedHead = false
 """
-SSH = (
-    "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new -oUserKnownHostsFile=/dev/null "
-    "-oConnectTimeout=20 -oForwardAgent=no -oPermitLocalCommand=no -oLogLevel=ERROR"
-)
 KEPT = re.compile(r"(?i:https?|all|no)_(?i:proxy)|SSL_CERT_(FILE|DIR)|GIT_SSL_CAINFO|PATH")
 
 
@@ -69,7 +67,14 @@ class GitCommand:
     """One bare repository under construction, in a folder of its own."""
 
     def __init__(
-        self, work: Path, bounds: Bounds, log: BuildLog, *, transport: str = "none", objects: str = ""
+        self,
+        work: Path,
+        bounds: Bounds,
+        log: BuildLog,
+        *,
+        transport: str = "none",
+        objects: str = "",
+        access: GitAccess = GitAccess(),  # noqa: B008 (frozen)
     ) -> None:
         """`transport` is the only one git may use; `objects` a folder of objects that it may read as well."""
         self._folder = work / "repository.git"
@@ -90,13 +95,16 @@ class GitCommand:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_ALLOW_PROTOCOL": transport,
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ASKPASS": "/bin/false",
             "SSH_ASKPASS": "/bin/false",
-            "GIT_SSH_COMMAND": SSH,
             "GIT_LFS_SKIP_SMUDGE": "1",
+            **access.write(home / "access"),
         }
         if objects:
             self._env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = objects
+
+    def forget_access(self) -> None:
+        """Remove the secrets: what follows is not git's alone."""
+        shutil.rmtree(self._folder.parent / "git-home" / "access", ignore_errors=True)
 
     @property
     def folder(self) -> Path:

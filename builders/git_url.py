@@ -6,7 +6,7 @@ import re
 import socket
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from builders.errors import InvalidRequest
 
@@ -33,6 +33,25 @@ class GitUrl:
     transport: str  # as git's GIT_ALLOW_PROTOCOL names it
     host: str  # empty for file
     shown: str
+
+    @property
+    def bare(self) -> str:
+        """The URL as git is given it: without a password, and for http without a user."""
+        if self.transport in ("file", "none") or "://" not in self.url:
+            return self.url
+        parts = urlsplit(self.url)
+        userinfo, _, host = parts.netloc.rpartition("@")
+        user = userinfo.partition(":")[0]
+        netloc = f"{user}@{host}" if self.transport == "ssh" and user else host
+        return urlunsplit((parts.scheme, netloc, parts.path, parts.query, parts.fragment))
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """User name and password in it, decoded; a token may stand for either."""
+        if self.transport not in ("http", "https"):
+            return "", ""
+        user, _, password = urlsplit(self.url).netloc.rpartition("@")[0].partition(":")
+        return unquote(user), unquote(password)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class BuildRequest:
     """All that one build needs to know; paths as the builder sees them, inside its sandbox."""
 
     git_url: str = field(default="", repr=False)
+    deploy_key: str = field(default="", repr=False)  # for ssh, in PEM
     archive: str = ""  # path of a source made by `builders.intake`, instead of a git URL
     commit: str = ""  # of that source
     ref: str = ""  # branch, tag or full commit; empty: the default branch

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builders.archive import ArchiveBounds, unpack
 from builders.errors import BoundHit, CloneFailed, InvalidRequest
+from builders.git_access import GitAccess
 from builders.git_command import GitCommand, GitError
 from builders.git_url import GitUrl, check_directory, check_git_url, check_ref, is_commit
 from builders.log import BuildLog
@@ -52,13 +53,18 @@ def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
     ref, directory = check_ref(request.ref), check_directory(request.directory)
     log.step(f"Fetching {url.shown}" + (f" at {ref}" if ref else ""))
     url = settled(url, request, log)
-    git = GitCommand(Path(request.work), request.bounds, log, transport=url.transport)
+    user, password = url.credentials
+    access = GitAccess(
+        user=user, password=password, deploy_key=request.deploy_key, known_hosts=request.own_cache
+    )
+    git = GitCommand(Path(request.work), request.bounds, log, transport=url.transport, access=access)
     git.run(["init", "--quiet", "--bare", "."])
     if ref and not git.succeeds(["check-ref-format", f"refs/heads/{ref}"]):
         raise InvalidRequest(
             f"'{ref}' is no name that git accepts", hint="Use a branch, a tag or a full commit"
         )
     commit = fetch_commit(git, url, ref, log)
+    git.forget_access()
     return lay_out_commit(git, commit, directory, request.app, request.bounds, log)
 
 
@@ -104,13 +110,13 @@ def fetch_commit(git: GitCommand, url: GitUrl, ref: str, log: BuildLog) -> str:
     wanted = ref if is_commit(ref) else _find_ref(git, url, ref, log)
     words = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]
     try:
-        git.run([*words, "--depth=1", "--", url.url, wanted])
+        git.run([*words, "--depth=1", "--", url.bare, wanted])
     except GitError as error:
         if "shallow" not in error.said:
             raise _explained(error, url, ref) from error
         log.line("the server gives no single commits; fetching the whole history")
         try:
-            git.run([*words, "--", url.url, wanted])
+            git.run([*words, "--", url.bare, wanted])
         except GitError as second:
             raise _explained(second, url, ref) from second
     return git.run(["rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}"]).strip()
@@ -121,7 +127,7 @@ def _find_ref(git: GitCommand, url: GitUrl, ref: str, log: BuildLog) -> str:
     full = ref if ref.startswith(("refs/heads/", "refs/tags/")) else ""
     patterns = [full] if full else [f"refs/heads/{ref}", f"refs/tags/{ref}"] if ref else ["HEAD"]
     try:
-        listed = git.run(["ls-remote", "--", url.url, *patterns])
+        listed = git.run(["ls-remote", "--", url.bare, *patterns])
     except GitError as error:
         raise _explained(error, url, ref) from error
     names = {line.partition("\t")[2] for line in listed.splitlines()}
@@ -154,6 +160,9 @@ def _explained(error: GitError, url: GitUrl, ref: str) -> CloneFailed:
          f"{url.shown} has no commit {ref}", "It must be on a branch or tag of the repository"),
         (("could not resolve host", "name or service not known"),
          f"the host {url.host} is not known", "Check the URL, and this node's network"),
+        (("host key verification failed", "remote host identification has changed"),
+         f"{url.host} shows another host key than the first time",
+         "If that is right, set the deploy key again: pinode git:key"),
         (("could not read username", "authentication failed", "permission denied", "403"),
          f"{url.shown} does not exist, or wants a password or key", "Check the URL, or put a token into it"),
         (("not found", "does not exist", "does not appear to be a git repo", "404"),

@@ -33,6 +33,8 @@ class App:
     created_index: int = 0  # log index: what has a lower number was of another app of this name
     git_url: str | None = None  # of the newest build; without credentials
     sealed_credentials: bytes | None = field(default=None, repr=False)  # of `git_url`, under the data key
+    sealed_deploy_key: bytes | None = field(default=None, repr=False)  # for ssh, under the data key
+    deploy_key_public: str | None = None
     formation: Mapping[str, int] = field(default_factory=dict)
     config: SealedConfig = field(default_factory=SealedConfig)
     last_version: int = 0  # of its releases; 0: none yet

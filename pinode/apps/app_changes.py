@@ -12,6 +12,7 @@ from pinode.apps.checks import (
 )
 from pinode.apps.commands import CreateApp, SetConfig, SetFormation
 from pinode.apps.errors import AppExists, NoPortLeft, ProcessTypeNotFound, TooManyApps, TooManyDynos
+from pinode.apps.hook_changes import forget_hooks
 from pinode.apps.placement_changes import drop_placements
 from pinode.apps.release_changes import add_release, forget_unused_slugs, newest_good
 from pinode.apps.source_changes import forget_unused_sources
@@ -52,6 +53,7 @@ def destroy(tables: Tables, app: str) -> None:
         tables.releases.drop((app, release.version))
     tables.apps.drop(app)
     forget_unused_sources(tables, app)
+    forget_hooks(tables, app)
     forget_unused_slugs(tables)
 
 

@@ -27,7 +27,9 @@ from pinode.apps.commands import (
 )
 from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, InvalidValue, LeaseLost
 from pinode.apps.health_check import check_health_checks
+from pinode.apps.hook_changes import check_delivery, note_delivery
 from pinode.apps.release_changes import add_release, add_slug
+from pinode.apps.source import Source
 from pinode.apps.source_changes import add_source, check_source, forget_unused_sources
 from pinode.apps.tables import Tables
 
@@ -48,13 +50,7 @@ class BuildChanges:
     def request(self, command: RequestBuild, *, index: int, now: int) -> int:
         """The build's id. One that still waits is superseded."""
         app = self._tables.app(command.app)
-        check_texts(
-            git_url=command.git_url, ref=command.ref, subdirectory=command.subdirectory, actor=command.actor
-        )
-        source = check_source(command.source, app.name) if command.source is not None else None
-        if (source is None) == (command.git_url is None):
-            raise InvalidValue(what="a build", rule="is made from a git URL or from a source")
-        self._tables.check_room()
+        source = self._check_request(command)
         open_builds = self._open_builds(app.name)
         is_running = any(build.state == "building" for build in open_builds)
         # The only step that may still be refused comes before the first change.
@@ -85,9 +81,22 @@ class BuildChanges:
         else:
             self._tables.change_app(app.name, git_url=command.git_url, sealed_credentials=credentials)
         self._tables.put_build(build)
+        note_delivery(self._tables, command)
         forget_unused_sources(self._tables, app.name)
         self._forget_old(app.name)
         return index
+
+    def _check_request(self, command: RequestBuild) -> Source | None:
+        """What it is made from, where that is no git URL."""
+        check_texts(
+            git_url=command.git_url, ref=command.ref, subdirectory=command.subdirectory, actor=command.actor
+        )
+        source = check_source(command.source, command.app) if command.source is not None else None
+        if (source is None) == (command.git_url is None):
+            raise InvalidValue(what="a build", rule="is made from a git URL or from a source")
+        check_delivery(self._tables, command)
+        self._tables.check_room()
+        return source
 
     def start(self, command: StartBuild, *, now: int) -> None:
         """A worker begins. Raises `BuildNotFound`, `BuildFinished` or `LeaseLost`."""

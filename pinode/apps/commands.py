@@ -101,6 +101,8 @@ class RequestBuild:
     is_admin: bool = False  # may fetch from file://, loopback and link-local
     origin: Origin = "git"
     source: Source | None = None  # what was pushed or uploaded, instead of a git URL
+    hook: str | None = None  # the webhook that asks
+    delivery: str | None = None  # what it was sent, as a digest: refused when it comes again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,8 +238,39 @@ class EndReleaseCommand:
     last_lines: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateHook:
+    """An address that a git server may call. Refused: `TooManyHooks`."""
+
+    app: str
+    id: str
+    sealed_secret: bytes = field(repr=False)
+    branch: str | None = None
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeHook:
+    """The address is gone. Refused: `HookNotFound`."""
+
+    app: str
+    id: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetDeployKey:
+    """The key by which builds of the app fetch over ssh; without one, none."""
+
+    app: str
+    actor: str
+    sealed_key: bytes | None = field(default=None, repr=False)
+    public_key: str | None = None
+
+
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
     | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
     | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
+    | CreateHook | RevokeHook | SetDeployKey
 )  # fmt: skip

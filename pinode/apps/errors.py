@@ -314,6 +314,44 @@ class PlacementNotFound(RegistryError, NotFound):
         )
 
 
+class HookNotFound(RegistryError, NotFound):
+    """The app has no such webhook."""
+
+    code = "hook_not_found"
+
+    def __init__(self, *, hook: str) -> None:
+        super().__init__(
+            f"there is no webhook {hook[:50]!r}.",
+            hint="`pinode hooks` lists those there are.",
+            hook=hook[:50],
+        )
+
+
+class AlreadyDelivered(RegistryError, Conflict):
+    """The very same was delivered to this webhook before."""
+
+    code = "already_delivered"
+
+    def __init__(self, *, hook: str) -> None:
+        super().__init__(
+            "this was delivered before, and is not built again.", hint="`pinode deploy` builds it.", hook=hook
+        )
+
+
+class TooManyHooks(RegistryError, Conflict):
+    """The app has as many webhooks as one may have."""
+
+    code = "too_many_hooks"
+
+    def __init__(self, *, app: str, bound: int) -> None:
+        super().__init__(
+            f"{app!r} has {bound} webhooks, as many as one app may have.",
+            hint="Revoke one first: `pinode hooks:revoke`.",
+            app=app,
+            bound=bound,
+        )
+
+
 class RegistryFull(RegistryError, TooLarge):
     """What is agreed about all apps together is at its bound."""
 

@@ -12,6 +12,7 @@ from pinode.apps.commands import (
     CancelBuild,
     CompleteBuild,
     CreateApp,
+    CreateHook,
     DestroyApp,
     EndCancelledBuild,
     EndReleaseCommand,
@@ -23,8 +24,10 @@ from pinode.apps.commands import (
     RegistryCommand,
     RequestBuild,
     RestartDynos,
+    RevokeHook,
     Rollback,
     SetConfig,
+    SetDeployKey,
     SetFormation,
     SetMaintenance,
     StartBuild,
@@ -32,6 +35,8 @@ from pinode.apps.commands import (
     StopDynos,
     Unplace,
 )
+from pinode.apps.hook import Hook
+from pinode.apps.hook_changes import create_hook, revoke_hook, set_deploy_key
 from pinode.apps.placement import Placement
 from pinode.apps.placement_changes import (
     end_release_command,
@@ -100,11 +105,24 @@ class Registry:
                 self._builds.fail(command, index=index, now=now)
             case CancelBuild():
                 self._builds.cancel(command, index=index, now=now)
+            case CreateHook() | RevokeHook() | SetDeployKey():
+                self._apply_to_access(command, now=now)
             case EndCancelledBuild():
                 self._builds.end_cancelled(command, index=index, now=now)
             case _:
                 return self._apply_to_releases(command, index=index, now=now)
         return None
+
+    def _apply_to_access(self, command: CreateHook | RevokeHook | SetDeployKey, *, now: int) -> None:
+        match command:
+            case CreateHook():
+                create_hook(self._tables, command, now=now)
+            case RevokeHook():
+                revoke_hook(self._tables, command)
+            case SetDeployKey():
+                set_deploy_key(self._tables, command)
+            case _:
+                assert_never(command)
 
     def _apply_to_releases(self, command: ReleaseCommand, *, index: int, now: int) -> int | None:
         match command:
@@ -202,6 +220,14 @@ class Registry:
     def slug(self, digest: str) -> Slug | None:
         """The slug of this digest, if a release refers to it."""
         return self._tables.slugs.get(digest)
+
+    def hooks(self, app: str) -> tuple[Hook, ...]:
+        """Of one app, by id."""
+        return tuple(self._tables.hooks.of(app))
+
+    def hook(self, app: str, hook_id: str) -> Hook | None:
+        """One webhook."""
+        return self._tables.hooks.get((app, hook_id))
 
     def sources(self) -> tuple[Source, ...]:
         """All that builds still refer to, by app and digest."""

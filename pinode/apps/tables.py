@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from pinode.apps.app import App
 from pinode.apps.build import Build, Slug
 from pinode.apps.errors import AppNotFound, RegistryFull, ReleaseNotFound
+from pinode.apps.hook import Hook
 from pinode.apps.placement import Placement
 from pinode.apps.records import pack, size_of, to_plain
 from pinode.apps.release import Release
@@ -87,6 +88,7 @@ class Tables:
         self.placements: Table[int, Placement] = Table(Placement, lambda placement: placement.app)
         self.slugs: Table[str, Slug] = Table(Slug)
         self.sources: Table[tuple[str, str], Source] = Table(Source, lambda source: source.app)
+        self.hooks: Table[tuple[str, str], Hook] = Table(Hook, lambda hook: hook.app)
         self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
         self._builds_of_jobs: dict[int, Build] = {}
 

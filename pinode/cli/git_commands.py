@@ -1,4 +1,4 @@
-"""`pinode git:remote`: what git needs to push an app to the cluster, in the settings of one repository."""
+"""What git needs: to push an app to the cluster, and, in builds, to fetch from a private repository."""
 
 import shlex
 import shutil
@@ -17,7 +17,7 @@ from pinode.cli.target import app_option, app_path, chosen_app
 
 REMOTE = "pinode"
 GIT_SECONDS = 10
-AUTHORITY_BYTES = 64 * 1024
+KEY_BYTES = 16 * 1024
 
 
 @click.command()
@@ -45,6 +45,43 @@ def git_remote(invocation: Invocation, app: str | None) -> int:
     say(f"the remote {REMOTE} is {url}")
     click.echo(f"git push {REMOTE} main")
     return ExitCode.OK
+
+
+@click.command()
+@app_option
+@click.option("--generate", is_flag=True, help="make a new key; the old one is forgotten")
+@click.option(
+    "--file", "path", metavar="FILE", help="use this private key of OpenSSH; - reads standard input"
+)
+@click.option("--remove", is_flag=True, help="use none any more")
+@click.pass_obj
+def git_key(invocation: Invocation, app: str | None, generate: bool, path: str | None, remove: bool) -> int:
+    """The deploy key by which the app's private repository is fetched over ssh; shows its public part.
+
+    Give the public part to the git server as a key that may read. The private part is never shown.
+    """
+    if generate + remove + (path is not None) > 1:
+        raise Failure("one of --generate, --file and --remove", code=ExitCode.USAGE)
+    client, where = ApiClient(invocation), app_path(chosen_app(invocation, app), "deploy-key")
+    if remove:
+        client.request("DELETE", where)
+        say("the deploy key is forgotten")
+        return ExitCode.OK
+    if generate or path is not None:
+        document = client.post(where, {"private_key": None if path is None else _read_key(path)})
+    else:
+        document = client.get(where)
+    if document["public_key"] is None:
+        raise Failure("the app has no deploy key", hint="pinode git:key --generate", code=ExitCode.NOT_FOUND)
+    click.echo(document["public_key"])
+    return ExitCode.OK
+
+
+def _read_key(path: str) -> str:
+    try:
+        return sys.stdin.read(KEY_BYTES) if path == "-" else Path(path).read_text()[:KEY_BYTES]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"cannot read {path} ({error})", code=ExitCode.USAGE) from error
 
 
 def _login(invocation: Invocation, client: ApiClient, host: str | None) -> Login:

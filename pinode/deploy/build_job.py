@@ -4,6 +4,7 @@ Called by the web; the CLI asks through it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from builders.errors import InvalidRequest
@@ -18,6 +19,14 @@ from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 
 
+@dataclass(frozen=True, slots=True)
+class HookCall:
+    """A git server's call of a webhook; `delivery` is a digest of what it sent."""
+
+    hook: str
+    delivery: str
+
+
 async def request_build(
     cluster: Cluster,
     *,
@@ -27,6 +36,7 @@ async def request_build(
     subdirectory: str | None,
     actor: str,
     is_admin: bool,
+    called: HookCall | None = None,
     idempotency_key: bytes | None = None,
 ) -> int:
     """The id of the new build. Without a URL: what was deployed last, from the same directory of it, or the
@@ -59,6 +69,9 @@ async def request_build(
             actor=actor,
             sealed_credentials=_sealed_credentials(url, cluster.seal),
             is_admin=is_admin,
+            origin="hook" if called else "git",
+            hook=called.hook if called else None,
+            delivery=called.delivery if called else None,
         )
     except InvalidRequest as refused:
         raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused

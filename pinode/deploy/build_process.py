@@ -41,6 +41,7 @@ class BuildOrder:
     git_url: str = field(default="", repr=False)
     source: Path | None = None  # what was pushed or uploaded, instead of a git URL; readable for all
     commit: str = ""  # of that source
+    deploy_key: str = field(default="", repr=False)
     ref: str = ""
     directory: str = ""
     administrator: bool = False
@@ -158,6 +159,7 @@ class _BuildProcess:
             if machine.isolation.available
             else str(order.source),
             commit=order.commit,
+            deploy_key=order.deploy_key,
             ref=order.ref,
             directory=order.directory,
             administrator=order.administrator,

@@ -287,6 +287,7 @@ class _Attempt:
             app=build.app,
             source=self._source_file if build.source_digest is not None else None,
             commit=build.commit or "",
+            deploy_key=self._cluster.reveal(app.sealed_deploy_key) if app and app.sealed_deploy_key else "",
             git_url=url_to_fetch(build, self._cluster.reveal),
             ref=build.ref or "",
             directory=build.subdirectory or "",

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -187,6 +188,8 @@ async def app_page(
         error=error,
         values={name: form.get(name, "") for name in ("git_url", "ref", "dir", "name")},
         app=app_document(cluster, app),
+        origin=f"https://{request.host}",
+        source=_source(app, builds),
         building=build_document(cluster, current) if current is not None else None,
         failure=_failure(cluster, app),
         dynos=[dyno_document(cluster, dyno) for dyno in dynos(cluster, app.name)],
@@ -197,6 +200,15 @@ async def app_page(
         config_names=list(app.config.values),
         log="" if _is_refresh(request) else await _recent_lines(cluster, app.name),
     )
+
+
+def _source(app: App, builds: Sequence[Build]) -> str:
+    """Where the newest build's files came from, in words."""
+    newest = next(iter(builds), None)
+    if newest is None or newest.git_url is not None:
+        return app.git_url or "none yet"
+    ref = f" ({newest.ref})" if newest.ref else ""
+    return f"pushed with git{ref} by {newest.created_by}" if newest.origin == "push" else "uploaded"
 
 
 def _failure(cluster: Cluster, app: App) -> dict[str, Any] | None:

@@ -95,6 +95,7 @@ class Site:
         default_factory=lambda: Streams(RECEPTIONS_AT_ONCE, "pushes and uploads are being received")
     )
     body_seconds: float = 30.0  # for the whole body of a request to arrive
+    hook_calls: RateLimit = field(default_factory=lambda: RateLimit(burst=30, seconds_each=2))
     # Ten tries at once, then one every six seconds: nobody types faster, and guessing gets nowhere.
     tries_by_address: RateLimit = field(default_factory=lambda: RateLimit(burst=20, seconds_each=6))
     tries_by_user: RateLimit = field(default_factory=lambda: RateLimit(burst=10, seconds_each=6))

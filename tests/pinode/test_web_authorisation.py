@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pinode.apps.commands import CreateHook
 from pinode.people.commands import StartSession
 from pinode.web.caller import token_hash
 from pinode.web.routes import ROUTES, Route
@@ -23,13 +24,18 @@ def name_of(route: Route) -> str:
 async def web() -> AsyncIterator[Stage]:
     async with stage("ada", "bob", "eve") as made:
         made.add_app("blog", "bob", URL)
+        made.cluster.apply(CreateHook(app="blog", id="0" * 16, sealed_secret=b"sealed:x", actor="bob"))
         yield made
 
 
 def address(route: Route, cluster: FakeCluster, *, app: str = "blog") -> str:
     names = {"app": app, "node": "pi1", "topic": "mail", "id": str(build_of(cluster)), "name": "live.js"}
-    names |= {"version": "1", "dyno": "web.1", "token": "0" * 12}
+    names |= {"version": "1", "dyno": "web.1", "hook": hook_of(cluster), "token": "0" * 12}
     return route.path.format(**names)
+
+
+def hook_of(cluster: FakeCluster) -> str:
+    return next((hook.id for hook in cluster.state.registry.hooks("blog")), "0" * 16)
 
 
 def build_of(cluster: FakeCluster) -> int:
@@ -51,10 +57,13 @@ def test_every_route_says_whom_it_is_for() -> None:
 
     assert public == {
         "GET /healthz", "GET /readyz", "GET /ca.pem", "GET /static/{name}", "POST /api/v1/users",
-        "POST /api/v1/sessions", "GET /login", "POST /login", "GET /register", "POST /register",
+        "POST /api/v1/sessions", "POST /api/v1/apps/{app}/hooks/{hook}", "GET /login", "POST /login", "GET /register", "POST /register",
     }  # fmt: skip
     assert local == {"GET /api/v1/local/setup-code", "POST /api/v1/local/stop"}
-    assert all(route.access in ("app", "git") for route in ROUTES if "{app}" in route.path)
+    open_to_callers = {
+        name_of(route) for route in ROUTES if "{app}" in route.path and route.access == "public"
+    }
+    assert open_to_callers == {"POST /api/v1/apps/{app}/hooks/{hook}"}  # proves itself by a secret
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name_of)

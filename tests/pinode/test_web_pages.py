@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pinode.apps.commands import RequestBuild
+from pinode.apps.source import Source
 from pinode.deploy.build_log import serve_build_logs
 from pinode.web.caller import FORM_COOKIE, SESSION_COOKIE
 from pinode.web.routes import ROUTES
@@ -290,3 +292,21 @@ async def test_static_files_are_kept_for_ever_under_an_address_that_follows_thei
     assert file.headers["Content-Type"] == "text/css; charset=utf-8"
     assert "immutable" in file.headers["Cache-Control"]
     assert other.status == 404
+
+
+async def test_an_app_page_says_how_to_push_and_where_the_files_came_from(web: Stage) -> None:
+    web.add_app("shop", "bob")
+    source = Source(app="shop", digest="1" * 64, source_bytes=10, commit="c" * 40)
+    request = RequestBuild(
+        app="shop", git_url=None, ref="<main>", subdirectory=None, actor="bob", origin="push", source=source
+    )
+    before = await web.browse("/apps/shop")
+    build_id = web.cluster.apply(request)
+
+    after = await web.browse("/apps/shop")
+    build = await web.browse(f"/apps/shop/builds/{build_id}")
+
+    assert "pinode git:remote -a shop\ngit push pinode main" in before.text
+    assert f"{web.origin}/git/shop.git" in before.text
+    assert "pushed with git (&lt;main&gt;) by bob" in after.text
+    assert "pushed with git" in build.text
