@@ -164,6 +164,7 @@ class Node:
             "build worker": work.build_worker,
             "scheduler": work.scheduler,
             "slug tidying": work.slug_tidying,
+            "copy care": work.copy_care,
         }
         for name, part in parts.items():
             tasks.create_task(part.run(), name=name)

@@ -39,6 +39,7 @@ from pinode.run_id import next_run_id
 from pinode.sandbox.sandbox import Isolation
 from pinode.scheduler.scheduler import Scheduler
 from pinode.settings import Settings
+from pinode.slugs.copy_care import CopyCare
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
 from pinode.web.server import WebServer
@@ -90,6 +91,7 @@ class Work:
     build_worker: BuildWorker
     scheduler: Scheduler
     slug_tidying: SlugTidying
+    copy_care: CopyCare
     history: NodeHistory
     web: WebServer
     queue_socket: QueueSocket
@@ -172,15 +174,9 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
             certificates=_router_certificates(grounds.identity, certificate),
             is_caught_up=agreement.caught_up,
         ),
-        build_worker=BuildWorker(
-            cluster,
-            directory=data_dir / "builds",
-            slugs=slugs.store,
-            replication=slugs.copies,
-            sources=sources.copies,
-            isolation=grounds.isolation,
-        ),
+        build_worker=_make_build_worker(grounds, cluster, slugs, sources),
         scheduler=Scheduler(cluster),
+        copy_care=_make_copy_care(agreement, slugs, sources),
         slug_tidying=SlugTidying(cluster, slugs.store, sources.store, is_caught_up=agreement.caught_up),
         history=history,
         web=WebServer(
@@ -214,6 +210,22 @@ def _make_shelves(cluster: LiveCluster) -> tuple[_Shelf, _Shelf]:
     for shelf in shelves:
         shelf.copies.serve()
     return shelves[0], shelves[1]
+
+
+def _make_build_worker(grounds: Grounds, cluster: LiveCluster, slugs: _Shelf, sources: _Shelf) -> BuildWorker:
+    return BuildWorker(
+        cluster,
+        directory=grounds.settings.node.data_dir / "builds",
+        slugs=slugs.store,
+        replication=slugs.copies,
+        sources=sources.copies,
+        isolation=grounds.isolation,
+    )
+
+
+def _make_copy_care(agreement: Agreement, *shelves: _Shelf) -> CopyCare:
+    pairs = [(shelf.store, shelf.copies) for shelf in shelves]
+    return CopyCare(agreement.cluster, *pairs, is_caught_up=agreement.caught_up)
 
 
 def _make_intake(grounds: Grounds, cluster: LiveCluster, sources: _Shelf) -> Intake:

@@ -206,7 +206,7 @@ async def push_stage(
     for cluster in clusters:
         cluster.settings = settings
         nodes.append(Node(cluster, folder / cluster.node_name, certificate))
-    _agree(clusters)
+    agree(clusters)
     stage = PushStage(nodes)
     for name in ("ada", "bob", "eve"):
         stage.cluster.add_user(name)
@@ -226,7 +226,7 @@ async def push_stage(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _agree(clusters: list[FakeCluster]) -> None:
+def agree(clusters: list[FakeCluster]) -> None:
     """One log for all of them, applied at once everywhere."""
     first = clusters[0]
 
