@@ -53,10 +53,7 @@ def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
     ref, directory = check_ref(request.ref), check_directory(request.directory)
     log.step(f"Fetching {url.shown}" + (f" at {ref}" if ref else ""))
     url = settled(url, request, log)
-    user, password = url.credentials
-    access = GitAccess(
-        user=user, password=password, deploy_key=request.deploy_key, known_hosts=request.own_cache
-    )
+    access = access_to(url, request)
     git = GitCommand(Path(request.work), request.bounds, log, transport=url.transport, access=access)
     git.run(["init", "--quiet", "--bare", "."])
     if ref and not git.succeeds(["check-ref-format", f"refs/heads/{ref}"]):
@@ -66,6 +63,14 @@ def fetch_source(request: BuildRequest, log: BuildLog) -> Source:
     commit = fetch_commit(git, url, ref, log)
     git.forget_access()
     return lay_out_commit(git, commit, directory, request.app, request.bounds, log)
+
+
+def access_to(url: GitUrl, request: BuildRequest) -> GitAccess:
+    """The secrets for this URL: what stands in it, and the app's deploy key."""
+    user, password = url.credentials
+    return GitAccess(
+        user=user, password=password, deploy_key=request.deploy_key, known_hosts=request.own_cache
+    )
 
 
 def lay_out_commit(

@@ -11,7 +11,7 @@ from builders.git_command import GitCommand
 from builders.git_url import GitUrl, check_git_url
 from builders.log import BuildLog
 from builders.request import BuildRequest
-from builders.source import Source, Submodule, fetch_commit, lay_out_commit, settled
+from builders.source import Source, Submodule, access_to, fetch_commit, lay_out_commit, settled
 
 ASKED = "GIT_SUBMODULES"  # a config var of the app
 MOST_SUBMODULES = 20
@@ -51,9 +51,11 @@ def _fetch(submodule: Submodule, number: int, request: BuildRequest, log: BuildL
 def _lay_out(submodule: Submodule, url: GitUrl, number: int, request: BuildRequest, log: BuildLog) -> None:
     work = Path(request.work) / f"submodule-{number}"
     work.mkdir()
-    git = GitCommand(work, request.bounds, log, transport=url.transport)
+    access = access_to(url, request)
+    git = GitCommand(work, request.bounds, log, transport=url.transport, access=access)
     git.run(["init", "--quiet", "--bare", "."])
     commit = fetch_commit(git, url, submodule.commit, log)
+    git.forget_access()
     target = Path(request.app) / submodule.path
     target.mkdir(parents=True, exist_ok=True)
     lay_out_commit(git, commit, "", str(target), request.bounds, log)
