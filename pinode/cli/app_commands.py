@@ -38,6 +38,7 @@ def apps_create(invocation: Invocation, name: str, git_url: str | None) -> int:
         return ExitCode.OK
     url = "" if git_url else " URL"
     say(f"created {app['name']}; next: pinode deploy{url} -a {app['name']}")
+    say(f"or, in its repository: pinode git:remote -a {app['name']}, then git push pinode main")
     click.echo(app["url"])
     return ExitCode.OK
 
