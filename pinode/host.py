@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import psutil
+import ifaddr
 
 SECTOR_BYTES = 512
 HOUR_SECONDS = 3600.0
@@ -44,27 +44,39 @@ class HostSample:
 
 
 class HostSensors:
-    """Measures this machine; rates are since the measurement before."""
+    """Measures this machine; rates are since the measurement before.
 
-    def __init__(self, data_dir: Path, *, system: Path = Path("/sys")) -> None:
+    Every two seconds on every node, so it reads a few small files and nothing else (decision 10).
+    """
+
+    def __init__(
+        self, data_dir: Path, *, system: Path = Path("/sys"), processes: Path = Path("/proc")
+    ) -> None:
         self._data_dir = data_dir
-        self._system = system
+        self._processes = processes
+        self._thermometer = system / "class/thermal/thermal_zone0/temp"
+        self._firmware = system / "devices/platform/soc/soc:firmware/get_throttled"
+        self._voltage_alarm = _voltage_alarm(system)
+        self._disk_counters = _disk_counters(system, data_dir)
         self._traffic: tuple[float, int, int] | None = None  # when, sent, received
         self._writes: deque[tuple[float, int]] = deque()  # when, bytes written since the machine started
-        psutil.cpu_percent(None)
+        self._ticks = self._cpu_ticks()
 
     def sample(self, now: float) -> HostSample:
         """Measure; `now` is monotonic seconds."""
-        memory = psutil.virtual_memory()
-        disk = psutil.disk_usage(str(self._data_dir))
+        memory_total, memory_used = self._memory()
+        disk = os.statvfs(self._data_dir)
+        disk_used = disk.f_blocks - disk.f_bfree
         sent, received = self._traffic_rates(now)
         return HostSample(
-            cpu_percent=psutil.cpu_percent(None),
+            cpu_percent=self._cpu_percent(),
             load_1m=round(os.getloadavg()[0], 2),
-            memory_percent=memory.percent,
-            memory_bytes=memory.used,
-            disk_percent=disk.percent,
-            disk_free_bytes=disk.free,
+            memory_percent=_percent(memory_used, memory_total),
+            memory_bytes=memory_used,
+            disk_percent=_percent(
+                disk_used, disk_used + disk.f_bavail
+            ),  # as df counts: of what users may have
+            disk_free_bytes=disk.f_bavail * disk.f_frsize,
             net_tx_bytes_per_s=sent,
             net_rx_bytes_per_s=received,
             temperature_celsius=self._temperature(),
@@ -72,10 +84,38 @@ class HostSensors:
             disk_written_bytes_per_hour=self._written_per_hour(now),
         )
 
+    def _cpu_percent(self) -> float:
+        """Of all cores, since the last look."""
+        before, self._ticks = self._ticks, self._cpu_ticks()
+        idle, total = (now - then for now, then in zip(self._ticks, before, strict=True))
+        return _percent(total - idle, total)
+
+    def _cpu_ticks(self) -> tuple[int, int]:
+        """Idle (waiting for the disk is idle too) and all; the time of guests is in that of users."""
+        user, nice, system, idle, waiting, *others = (
+            int(word) for word in _first_line(self._processes / "stat").split()[1:9]
+        )
+        return idle + waiting, user + nice + system + idle + waiting + sum(others)
+
+    def _memory(self) -> tuple[int, int]:
+        """Bytes there are, and bytes in use that could not be given to somebody else."""
+        found: dict[str, int] = {}
+        for line in (self._processes / "meminfo").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name in ("MemTotal", "MemAvailable"):
+                found[name] = int(rest.split()[0]) * 1024
+                if len(found) == 2:
+                    break
+        return found["MemTotal"], found["MemTotal"] - found["MemAvailable"]
+
     def _traffic_rates(self, now: float) -> tuple[float, float]:
         """Bytes a second sent and received, without what the machine says to itself."""
-        counters = [count for name, count in psutil.net_io_counters(pernic=True).items() if name != "lo"]
-        sent, received = (sum(c.bytes_sent for c in counters), sum(c.bytes_recv for c in counters))
+        sent = received = 0
+        for line in (self._processes / "net/dev").read_text().splitlines()[2:]:
+            name, _, counters = line.partition(":")
+            if name.strip() != "lo":
+                words = counters.split()
+                received, sent = received + int(words[0]), sent + int(words[8])
         before, self._traffic = self._traffic, (now, sent, received)
         if before is None or now <= before[0]:
             return 0.0, 0.0
@@ -84,17 +124,14 @@ class HostSensors:
         return max(0, sent - before[1]) / seconds, max(0, received - before[2]) / seconds
 
     def _temperature(self) -> float | None:
-        text = _first_line(self._system / "class/thermal/thermal_zone0/temp")
+        text = _first_line(self._thermometer)
         return int(text) / 1000 if re.fullmatch(r"-?\d+", text) else None
 
     def _throttled(self) -> bool | None:
-        text = _first_line(self._system / "devices/platform/soc/soc:firmware/get_throttled")
+        text = _first_line(self._firmware)
         if re.fullmatch(r"(0x)?[0-9a-fA-F]+", text):
             return bool(int(text, 16) & THROTTLED_NOW)
-        for name in sorted(self._system.glob("class/hwmon/hwmon*/name")):
-            if _first_line(name) == "rpi_volt":
-                return _first_line(name.with_name("in0_lcrit_alarm")) == "1"
-        return None
+        return _first_line(self._voltage_alarm) == "1" if self._voltage_alarm else None
 
     def _written_per_hour(self, now: float) -> int:
         written = self._written_bytes()
@@ -108,16 +145,38 @@ class HostSensors:
 
     def _written_bytes(self) -> int:
         """Written to the data directory's disk since the machine started; 0 where nobody counts."""
-        device = os.stat(self._data_dir).st_dev
-        counters = _first_line(self._system / f"dev/block/{os.major(device)}:{os.minor(device)}/stat").split()
+        counters = _first_line(self._disk_counters).split()
         return int(counters[6]) * SECTOR_BYTES if len(counters) > 6 else 0
+
+
+def _voltage_alarm(system: Path) -> Path | None:
+    """Where a Pi says that its supply is too weak; it has the driver from its start or never."""
+    for name in sorted(system.glob("class/hwmon/hwmon*/name")):
+        if _first_line(name) == "rpi_volt":
+            return name.with_name("in0_lcrit_alarm")
+    return None
+
+
+def _disk_counters(system: Path, data_dir: Path) -> Path:
+    device = os.stat(data_dir).st_dev
+    return system / f"dev/block/{os.major(device)}:{os.minor(device)}/stat"
+
+
+def _percent(part: float, whole: float) -> float:
+    return round(100 * part / whole, 1) if whole > 0 else 0.0
 
 
 def _first_line(file: Path) -> str:
     try:
-        return file.read_text(errors="replace").partition("\n")[0].strip("\0 \t")
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return os.read(handle, 4096).decode(errors="replace").partition("\n")[0].strip("\0 \t")
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)
 
 
 def default_node_name(host_name: str | None = None, machine_id: str | None = None) -> str:
@@ -153,12 +212,11 @@ def reachable_address(addresses: Iterable[str]) -> str:
 def own_addresses() -> list[str]:
     """Every address of this machine that others may dial; none that is link-local."""
     found = set()
-    for interface in psutil.net_if_addrs().values():
-        for known in interface:
-            if known.family in (socket.AF_INET, socket.AF_INET6) and "%" not in known.address:
-                address = ip_address(known.address)
-                if not address.is_link_local:
-                    found.add(str(address))
+    for interface in ifaddr.get_adapters():
+        for known in interface.ips:
+            address = ip_address(known.ip if isinstance(known.ip, str) else known.ip[0])
+            if not address.is_link_local:
+                found.add(str(address))
     return sorted(found)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from pinode.apps.observed import NodeStats
 from pinode.errors import NoLeader
 from pinode.host import HostSensors, default_node_name
+from pinode.memory import give_back
 from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
 from pinode.own_address import OwnAddress, own_address
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 MEASURE_SECONDS = 2.0  # how often this machine is measured
 SOONEST_NEWS_SECONDS = 5.0  # and told to the others, when it changed by enough
 LATEST_NEWS_SECONDS = 30.0  # or all the same
+GIVE_BACK_SECONDS = 60.0  # how often free memory goes back to the system
 # At the most, when this node is stopped:
 BUILDS_END_SECONDS = 20.0
 HAND_OVER_SECONDS = 5.0
@@ -248,6 +250,8 @@ class Node:
         """Measure this machine; tell the others when it is news, and when it has another address."""
         sensors = HostSensors(self._settings.node.data_dir)
         told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
+        warned = self._facts.warnings
+        given_back_at = time.monotonic()
         while True:
             if self._own.look():
                 await self._move(agreement, work)
@@ -259,9 +263,11 @@ class Node:
             if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
                 agreement.gossip.publish(encode_row(row))
                 told, told_at = row, began
-            agreement.gossip.set_meta(
-                encode_facts(replace(self._facts, warnings=self._warnings(agreement, work)))
-            )
+            if warned != (warned := self._warnings(agreement, work)):
+                agreement.gossip.set_meta(encode_facts(replace(self._facts, warnings=warned)))
+            if began - given_back_at >= GIVE_BACK_SECONDS:
+                given_back_at = began
+                give_back()
             await asyncio.sleep(MEASURE_SECONDS)
             lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
 

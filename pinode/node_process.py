@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pinode.errors import Conflict, PinodeError
-from pinode.memory import keep_small
+from pinode.memory import give_back, keep_small
 from pinode.node import Node
 from pinode.settings import Settings, load_settings
 from replicated_queue.errors import QueueError
@@ -72,6 +72,7 @@ async def _run(settings: Settings) -> int:
     # What is loaded by now lives as long as the process; collecting it again and again would stall the loop.
     gc.collect()
     gc.freeze()
+    give_back()
     try:
         await node.run()
     except* (PinodeError, QueueError) as group:

@@ -4,6 +4,7 @@ import os
 from ipaddress import ip_address
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pinode.host import (
@@ -55,6 +56,51 @@ def test_a_pi_whose_firmware_is_silent_still_tells_under_voltage(tmp_path: Path)
     write(tmp_path / "class/hwmon/hwmon1/in0_lcrit_alarm", "1\n")
 
     assert HostSensors(tmp_path, system=tmp_path).sample(now=0.0).throttled is True
+
+
+def fake_proc(folder: Path, *, cpu: str, received: int = 0, sent: int = 0) -> Path:
+    write(folder / "stat", f"cpu  {cpu}\ncpu0 {cpu}\n")
+    write(
+        folder / "meminfo", "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     600 kB\n"
+    )
+    zeros = " ".join(["0"] * 7)
+    lines = [
+        "Inter-|",
+        " face |",
+        f"    lo: 999 {zeros} 999 {zeros}",
+        f"  eth0: {received} {zeros} {sent} {zeros}",
+    ]
+    write(folder / "net/dev", "\n".join([*lines, f" wlan0:10 {zeros} 20 {zeros}"]) + "\n")
+    return folder
+
+
+def test_cpu_memory_and_traffic_are_what_the_kernel_counts(tmp_path: Path) -> None:
+    sensors = HostSensors(tmp_path, processes=fake_proc(tmp_path, cpu="100 0 50 800 50 0 0 0 30 0"))
+
+    sensors.sample(now=0.0)
+    fake_proc(tmp_path, cpu="130 0 60 840 70 0 0 0 60 0", received=4000, sent=1000)
+    sample = sensors.sample(now=2.0)
+
+    assert sample.cpu_percent == 40.0  # 40 of 100 ticks were neither idle nor waiting
+    assert (sample.memory_bytes, sample.memory_percent) == (400 * 1024, 40.0)
+    assert (sample.net_rx_bytes_per_s, sample.net_tx_bytes_per_s) == (2000.0, 500.0)
+
+
+def test_a_second_look_in_the_same_moment_is_no_error(tmp_path: Path) -> None:
+    sensors = HostSensors(tmp_path, processes=fake_proc(tmp_path, cpu="1 0 1 8 0 0 0 0 0 0"))
+
+    samples = [sensors.sample(now=5.0) for _ in range(2)]
+
+    assert {(one.cpu_percent, one.net_rx_bytes_per_s) for one in samples} == {(0.0, 0.0)}
+
+
+def test_this_machine_is_measured_as_psutil_measures_it(tmp_path: Path) -> None:
+    sample = HostSensors(tmp_path).sample(now=0.0)
+    memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(tmp_path))
+
+    assert sample.memory_bytes == pytest.approx(memory.total - memory.available, rel=0.2)
+    assert sample.disk_percent == pytest.approx(disk.percent, abs=1)
+    assert sample.disk_free_bytes == pytest.approx(disk.free, rel=0.05)
 
 
 def test_writes_are_those_of_the_last_hour(tmp_path: Path) -> None:
