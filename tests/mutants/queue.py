@@ -321,6 +321,15 @@ MUTANTS = (
         BOUNDS + "test_results_of_finished_jobs_are_bounded_by_their_bytes",
     ),
     planted(
+        18,
+        "a snapshot is put together again in one go",
+        CORE + "carried.py",
+        "            if place % JOBS_A_STEP == 0:\n",
+        "            if False:\n",
+        TESTS
+        + "test_snapshots_of_state.py::test_a_large_state_comes_in_short_steps_and_so_does_its_restoration",
+    ),
+    planted(
         19,
         "an ended lease is extended",
         TABLE,
