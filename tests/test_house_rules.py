@@ -82,6 +82,7 @@ CORES = [
     "pinode/dynos/release_dyno.py",
     "pinode/metrics/rings.py",
     "pinode/router/route_table.py",
+    "pinode/router/settling.py",
 ]
 CORE_MAY_NOT = {
     "asyncio", "time", "socket", "os", "subprocess", "threading", "logging", "random", "pathlib", "ssl", "aiohttp",

@@ -25,6 +25,7 @@ from pinode.router.control_codec import (
 )
 from pinode.router.control_socket import connect_in, pid_behind, read_control
 from pinode.router.route_table import AgreedApp, RouteTable, agreed_apps, build
+from pinode.router.settling import Settling
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ STOP_SECONDS = 8.0
 AGAIN_SECONDS = 1.0
 CHANGE_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 0.5  # until this process knows what was agreed
-SETTLE_SECONDS = 2.0
-LEADERLESS_SECONDS = 60.0
 LOG_BYTES = 1024 * 1024
 
 
@@ -229,11 +228,12 @@ class RouterProcess:
 
     async def _push(self, link: _Link) -> None:
         pushed: RouteTable | None = None
-        settled = _Settling(has_routes=link.status.has_routes)
+        settling = Settling(has_routes=link.status.has_routes)
         while True:
             revision = self._cluster.revision
-            may_push = settled.may_push(is_caught_up=self._is_caught_up(), now=time.monotonic())
-            if may_push and (table := await self._table()) != pushed:
+            table = await self._table()
+            may_push = settling.may_push(table, is_caught_up=self._is_caught_up(), now=time.monotonic())
+            if may_push and table != pushed:
                 pushed = table
                 with contextlib.suppress(ConnectionError):  # it is gone, as the listening side sees as well
                     link.writer.write(encode_control(UseRoutes(table=table)))
@@ -287,29 +287,6 @@ class RouterProcess:
             link.writer.close()
         if self._child is not None:
             self._child.poll()
-
-
-class _Settling:
-    """When a node process that has just begun knows better than the router that it found.
-
-    A router that has routes keeps them until this process has applied what was agreed and had a moment to
-    hear of its own dynos and the others'; without a leader, for a minute.
-    """
-
-    def __init__(self, *, has_routes: bool) -> None:
-        self._has_routes = has_routes
-        self._began: float | None = None
-        self._caught_up_at: float | None = None
-
-    def may_push(self, *, is_caught_up: bool, now: float) -> bool:
-        """Whether what this process knows is to replace the router's routes."""
-        self._began = now if self._began is None else self._began
-        if is_caught_up and self._caught_up_at is None:
-            self._caught_up_at = now
-        if not self._has_routes:
-            return True
-        is_settled = self._caught_up_at is not None and now - self._caught_up_at >= SETTLE_SECONDS
-        return is_settled or now - self._began >= LEADERLESS_SECONDS
 
 
 def _environment() -> dict[str, str]:

@@ -93,9 +93,9 @@ class Faults:
             struck = time.monotonic() - asked_at
             outcome = self._outcome(build)
             took = time.monotonic() - asked_at
+            new = [version for version in self._versions() if version not in before]
             victim.start()
-            self._until_well(victim)
-        new = [version for version in self._versions() if version not in before]
+            self._until_well(victim, max(new, default=0))
         line = (
             f"{kind:<8} {victim.name} killed {struck:4.1f} s into build {build}: {outcome} after {took:5.1f} s, "
             f"releases {new}, {visitors.answers} answers, failures {dict(visitors.failures) or 'none'}"
@@ -132,8 +132,8 @@ class Faults:
             return f"FAILED ({failure})"
         return "live"
 
-    def _until_well(self, victim: DemoNode) -> None:
-        """All see all alive, and one dyno of the app is left."""
+    def _until_well(self, victim: DemoNode, version: int) -> None:
+        """All see all alive, and one dyno of the app is left, of this release."""
         for node in self.nodes.alive:
             self.nodes.until(
                 lambda node=node: all(
@@ -141,11 +141,12 @@ class Faults:
                 ),
                 seconds=60, what=f"{node.name} sees {victim.name} again",
             )  # fmt: skip
-        self.nodes.until(
-            lambda: [dyno["state"] for dyno in self.nodes.dynos(APP)] == ["up"],
-            seconds=90,
-            what="one dyno is up",
-        )
+            self.nodes.until(
+                lambda node=node: [
+                    (dyno["version"], dyno["state"]) for dyno in self.nodes.dynos(APP, through=node)
+                ] == [(version, "up")],
+                seconds=90, what=f"{node.name} knows of one dyno of v{version}",
+            )  # fmt: skip
 
 
 @contextmanager
