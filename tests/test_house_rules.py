@@ -77,6 +77,7 @@ CORES = [
     "pinode/cluster_state.py",
     "pinode/scheduler/plan.py",
     "pinode/deploy/git_protocol.py",
+    "pinode/deploy/worker_choice.py",
     "pinode/dynos/dyno.py",
     "pinode/dynos/endings.py",
     "pinode/dynos/release_dyno.py",

@@ -28,6 +28,7 @@ from pinode.deploy.copies import Copies, Sources
 from pinode.deploy.leftovers import remove_folder
 from pinode.deploy.log_copies import keep_log, serve_log_copies
 from pinode.deploy.log_file import LogFile
+from pinode.deploy.worker_choice import turn_of
 from pinode.errors import PinodeError
 from pinode.sandbox.sandbox import Isolation
 from pinode.settings import Settings
@@ -35,7 +36,9 @@ from pinode.slugs.slug_store import SlugStore
 from replicated_queue import errors as queue_errors
 from replicated_queue.queue.job import Job
 
-RESERVE_SECONDS = 30.0
+CHANGE_SECONDS = 30.0
+TURN_SECONDS = 0.15  # a node waits so long for each one that is to be preferred
+RESERVE_SECONDS = 1.0  # the job may have gone to another node, or wait for its next attempt
 RETRY_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -93,6 +96,7 @@ class BuildWorker:
     async def _work(self) -> None:
         while True:
             try:
+                await self._until_our_turn()
                 if await self._has_room():
                     job = await self._cluster.queue.platform_queue.reserve(
                         BUILD_TOPIC, wait=RESERVE_SECONDS, worker=self._cluster.node_name
@@ -105,6 +109,19 @@ class BuildWorker:
             except OSError as error:  # this disk, or no uv here: the job goes to another node
                 logger.warning("builds do not work here now error=%s", error)
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _until_our_turn(self) -> None:
+        """Wait until a build waits, and a little more while other nodes are to be preferred for it."""
+        while (build := self._waiting_build()) is None:
+            await self._cluster.changed(self._cluster.revision, timeout_seconds=CHANGE_SECONDS)
+        floor = self._cluster.settings.limits.free_disk_bytes
+        others = self._cluster.state.registry.builds(build.app)
+        turn = turn_of(self._cluster.node_id, self._cluster.nodes(), others, floor_bytes=floor)
+        await asyncio.sleep(turn * TURN_SECONDS)
+
+    def _waiting_build(self) -> Build | None:
+        waiting = self._cluster.state.registry.unfinished_builds()
+        return next((build for build in waiting if build.state == "queued" and build.job_id), None)
 
     async def _has_room(self) -> bool:
         """Leave a job to another node while this disk is too full and another one's is not."""
