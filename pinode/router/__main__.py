@@ -83,6 +83,8 @@ class RouterServer:
         finally:
             self._writers.discard(writer)
             writer.close()
+            if not self._writers:
+                self._proxy.routing.is_orphaned = True  # until new routes are told
 
     def _obey(self, message: Control) -> None:
         match message:

@@ -62,7 +62,7 @@ class Exchange:
         self._body_was_sent = False
         self._tried: set[int] = set()
         self._attempts = 0
-        self._give_up_at = routing.now() + routing.timings.starting_seconds
+        self._give_up_at = routing.now() + routing.patience_seconds
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False

@@ -26,6 +26,7 @@ class Routing:
         self.now = clock
         self.pool = Pool(timings)
         self.waiting: set[Waiting] = set()
+        self.is_orphaned = False  # the node that told these routes is away
         self._domain = b"local"
         self._apps: dict[str, AppRoutes] = {}
         self._by_port: dict[int, str] = {}
@@ -39,6 +40,7 @@ class Routing:
 
     def use_routes(self, table: RouteTable) -> None:
         """From now on these are the routes; requests that wait for one look again."""
+        self.is_orphaned = False
         self._apps = {routes.app: routes for routes in table.apps}
         self._by_port = {routes.port: routes.app for routes in table.apps}
         self._local = {
@@ -46,6 +48,11 @@ class Routing:
         }
         for exchange in list(self.waiting):
             exchange.start()
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a request waits for a dyno: longer while better routes are only to come."""
+        return self.timings.orphaned_seconds if self.is_orphaned else self.timings.starting_seconds
 
     def app_for(self, door: Door, host: bytes) -> str | None:
         """The app a request is for, by the port it came to or by its host name."""

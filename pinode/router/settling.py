@@ -2,7 +2,7 @@
 
 from pinode.router.route_table import RouteTable
 
-SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 0.5
 WHOLE_SECONDS = 20.0
 LEADERLESS_SECONDS = 60.0
 

@@ -15,6 +15,7 @@ class RouterTimings:
     answer_seconds: float = 60.0  # for the head of the answer, from the last byte of the request
     tunnel_seconds: float = 3600.0  # of silence in a WebSocket
     starting_seconds: float = 5.0  # a request waits for a dyno that is starting
+    orphaned_seconds: float = 15.0  # ... and so long while the node is away: the routes may be old
     look_again_seconds: float = 0.25
     connect_seconds: float = 0.5  # to a dyno or a router; a router's TLS handshake gets as much again
     acknowledge_seconds: float = 0.5  # for another router to say that it handed a request on

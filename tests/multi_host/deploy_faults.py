@@ -3,8 +3,8 @@
     python -m tests.multi_host.deploy_faults [--rounds 20] [--victims builder leader holder] [--seed N]
 
 Real processes on loopback. `builder` is the node that builds, `leader` the one that leads, `holder` the one that runs
-the app's only dyno and holds its slug. A killed node process leaves its router and dynos running, so that every
-request through every router must be answered. Prints a line a round; exit code 1 when something was wrong.
+the app's only dyno and holds its slug. A killed node process leaves its router and dynos running and is started again
+as systemd would, so that every request through every router must be answered. Prints a line a round; exit code 1 when something was wrong.
 """
 
 import argparse
@@ -31,6 +31,7 @@ APP = "blog"
 VICTIMS = ("builder", "leader", "holder")
 SPAN_SECONDS = 3.0  # of a deploy, in which the blow falls
 DEPLOY_SECONDS = 180
+RESTART_SECONDS = 0.5  # until systemd starts it again
 PAUSE_SECONDS = 0.05  # between two requests of the visitor of one node
 
 
@@ -58,7 +59,7 @@ class Visitors:
 
     def _visit(self, node: DemoNode) -> None:
         while not self._over.wait(PAUSE_SECONDS):
-            connection = http.client.HTTPConnection(node.host, self._port, timeout=15)
+            connection = http.client.HTTPConnection(node.host, self._port, timeout=30)
             try:
                 connection.request("GET", "/")
                 status = connection.getresponse().status
@@ -91,10 +92,11 @@ class Faults:
             threading.Event().wait(max(0.0, asked_at + delay - time.monotonic()))
             self.nodes.kill(victim)
             struck = time.monotonic() - asked_at
-            outcome = self._outcome(build)
-            took = time.monotonic() - asked_at
-            new = [version for version in self._versions() if version not in before]
+            threading.Event().wait(RESTART_SECONDS)
             victim.start()
+            outcome = self._outcome(build, victim)
+            took = time.monotonic() - asked_at
+            new = [version for version in self._versions(victim) if version not in before]
             self._until_well(victim, max(new, default=0))
         line = (
             f"{kind:<8} {victim.name} killed {struck:4.1f} s into build {build}: {outcome} after {took:5.1f} s, "
@@ -104,8 +106,12 @@ class Faults:
             self.wrong.append(line)
         return line
 
-    def _versions(self) -> list[int]:
-        found = self.nodes.alive[0].client().items(app_path(APP, "releases"))
+    def _other(self, victim: DemoNode | None) -> DemoNode:
+        """A node that knows what happened, as one that just started may not."""
+        return next(node for node in self.nodes.alive if node is not victim)
+
+    def _versions(self, victim: DemoNode | None = None) -> list[int]:
+        found = self._other(victim).client().items(app_path(APP, "releases"))
         return [int(release["version"]) for release in found]
 
     def _change(self) -> None:
@@ -125,9 +131,9 @@ class Faults:
         )
         return self.nodes.named(name)
 
-    def _outcome(self, build: int) -> str:
+    def _outcome(self, build: int, victim: DemoNode) -> str:
         try:
-            wait_for_release(self.nodes.alive[0].client(), APP, build, within_seconds=DEPLOY_SECONDS)
+            wait_for_release(self._other(victim).client(), APP, build, within_seconds=DEPLOY_SECONDS)
         except Failure as failure:
             return f"FAILED ({failure})"
         return "live"

@@ -45,6 +45,18 @@ def behind(running: RunningRouter, node: Credentials, placement: int = 2) -> Rou
     return Route(placement=placement, node_id=node.node_id, host="127.0.0.1", router_port=running.router_port)
 
 
+async def test_while_the_node_is_away_a_request_waits_longer_for_better_routes() -> None:
+    timings = RouterTimings(starting_seconds=0, orphaned_seconds=10, drain_seconds=0)
+    async with dyno() as app, router(table(expected=1), timings=timings) as running:
+        running.proxy.routing.is_orphaned = True
+        asking = asyncio.create_task(running.ask(get()))
+        await eventually(lambda: running.proxy.routing.waiting)
+        running.proxy.routing.use_routes(table(local(app.port)))
+
+        assert (await asking).startswith(b"HTTP/1.1 200")
+        assert running.proxy.routing.patience_seconds == 0
+
+
 async def test_a_request_waits_for_a_dyno_that_is_starting() -> None:
     timings = RouterTimings(starting_seconds=5, drain_seconds=0)
     async with dyno() as app, router(table(expected=1), timings=timings) as running:
