@@ -165,6 +165,7 @@ class Node:
             "supervisor": work.supervisor,
             "build worker": work.build_worker,
             "scheduler": work.scheduler,
+            "one_offs": work.one_offs,
             "slug tidying": work.slug_tidying,
             "copy care": work.copy_care,
         }

@@ -14,6 +14,7 @@ from pinode.beanstalk_port import BeanstalkPort
 from pinode.cluster_state import ClusterState, RegisteredNode
 from pinode.deploy.build_worker import BuildWorker
 from pinode.deploy.intake import Intake
+from pinode.dynos.one_off import OneOffs
 from pinode.dynos.reports import Reports
 from pinode.dynos.supervisor import Supervisor
 from pinode.errors import Conflict
@@ -89,6 +90,7 @@ class Work:
     supervisor: Supervisor
     router: RouterProcess
     build_worker: BuildWorker
+    one_offs: OneOffs
     scheduler: Scheduler
     slug_tidying: SlugTidying
     copy_care: CopyCare
@@ -175,6 +177,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
             is_caught_up=agreement.caught_up,
         ),
         build_worker=_make_build_worker(grounds, cluster, slugs, sources),
+        one_offs=_one_offs(grounds, cluster, slugs),
         scheduler=Scheduler(cluster),
         copy_care=_make_copy_care(agreement, slugs, sources),
         slug_tidying=SlugTidying(cluster, slugs.store, sources.store, is_caught_up=agreement.caught_up),
@@ -236,6 +239,20 @@ def _make_intake(grounds: Grounds, cluster: LiveCluster, sources: _Shelf) -> Int
         copies=sources.copies,
         isolation=grounds.isolation,
     )
+
+
+def _one_offs(grounds: Grounds, cluster: LiveCluster, slugs: _Shelf) -> OneOffs:
+    data_dir = grounds.settings.node.data_dir
+    one_offs = OneOffs(
+        cluster,
+        directory=data_dir / "run",
+        log_directory=data_dir / "logs",
+        slugs=slugs.store,
+        replication=slugs.copies,
+        isolation=grounds.isolation,
+    )
+    one_offs.serve()
+    return one_offs
 
 
 def _registered(record: FoundingRecord) -> list[RegisteredNode]:

@@ -132,7 +132,14 @@ class ApiClient:
 
         Raises `Failure`; a stream that broke off is a failure too, so that half a log is not taken for all.
         """
-        response = self._send(_Asked("GET", _target(path, query)), quiet_seconds=quiet_seconds)
+        return self._lines(path, _Asked("GET", _target(path, query)), quiet_seconds)
+
+    def post_lines(self, path: str, body: object, *, quiet_seconds: float) -> Iterator[str]:
+        """The lines of the streamed answer of a POST, which is sent once."""
+        return self._lines(path, _Asked("POST", path, json.dumps(body).encode()), quiet_seconds)
+
+    def _lines(self, path: str, asked: _Asked, quiet_seconds: float | None) -> Iterator[str]:
+        response = self._send(asked, quiet_seconds=quiet_seconds)
         rest = b""
         with response:
             for chunk in _chunks(path, response):

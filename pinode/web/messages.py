@@ -165,12 +165,14 @@ def idempotency_key(request: web.Request) -> bytes | None:
     return hashlib.sha256(whole.encode()).digest()
 
 
-async def stream_text(request: web.Request, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
-    """Plain text as it comes; empty chunks are not sent. The first one decides: an answer or an error."""
+async def stream_text(
+    request: web.Request, chunks: AsyncGenerator[bytes, None], *, content_type: str = "text/plain"
+) -> web.StreamResponse:
+    """Text as it comes; empty chunks are not sent. The first one decides: an answer or an error."""
     with site_of(request).streams.one_more():
         async with aclosing(chunks):
             first = await while_asked(request, anext(chunks, None))
-            response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+            response = web.StreamResponse(headers={"Content-Type": f"{content_type}; charset=utf-8"})
             await response.prepare(request)
             try:
                 await _send_all(request, response, first, chunks)

@@ -21,6 +21,7 @@ from pinode.web import (
     people_pages,
     queue_api,
     release_api,
+    run_api,
     tokens_api,
     topic_api,
 )
@@ -83,6 +84,7 @@ ROUTES: tuple[Route, ...] = (
     Route("PATCH", f"{APP}/config", app_api.change_config, "app"),
     Route("GET", f"{APP}/formation", app_api.show_formation, "app"),
     Route("PATCH", f"{APP}/formation", app_api.change_formation, "app"),
+    Route("POST", f"{APP}/run", run_api.run, "app"),
     Route("PUT", f"{APP}/maintenance", app_api.set_maintenance, "app"),
     Route("GET", f"{APP}/dynos", dyno_api.list_dynos, "app"),
     Route("GET", f"{APP}/dynos/{{dyno}}", dyno_api.show_dyno, "app"),

@@ -31,6 +31,7 @@ CONTRACT = [
     "apps:destroy",
     "ps",
     "ps:scale",
+    "run",
     "ps:restart",
     "ps:stop",
     "ps:why",
