@@ -203,22 +203,16 @@ class _Planning:
         return commands + [Unplace(number=surplus.number) for surplus in placed.values()]
 
     def _fill_one_by_one(self, app: App, live: Release, pending: Release) -> list[RegistryCommand]:
-        """Where memory is short: a new dyno when the last one is up, and an old one gives way for the next.
+        """Where memory is short: a new dyno when the last one is up, and its old one gives way for the next.
 
-        One old web dyno stays to the last, so that the app answers all the time.
+        The old dyno of a slot that is still missing stays, so one serves until the switch.
         """
-        up = self._slots_up(pending)
-        missing = [slot for slot in _wanted(app, pending) if slot not in self._slots(pending)]
-        is_settled = len(up) == len(self._slots(pending))
+        slots, up = self._slots(pending), self._slots_up(pending)
+        is_settled = slots == up
         commands: list[RegistryCommand] = []
-        if is_settled and missing:
-            old = [one for one in self._placements(live) if one.process_type != RELEASE_TYPE]
-            for process_type in sorted({one.process_type for one in old}):
-                of_type = [one for one in old if one.process_type == process_type]
-                least = 1 if process_type == "web" else 0
-                giving_way = [one for one in of_type if (one.process_type, one.ordinal) in up]
-                for one in giving_way[: max(0, len(of_type) - least)]:
-                    commands.append(Unplace(number=one.number))
+        if is_settled and not slots.issuperset(_wanted(app, pending)):
+            old = [one for one in self._placements(live) if (one.process_type, one.ordinal) in up]
+            commands += [Unplace(number=one.number) for one in old]
         return commands + self._fill(app, pending, most=1 if is_settled else 0)
 
     def _is_memory_short(self, release: Release) -> bool:

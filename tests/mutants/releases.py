@@ -1,0 +1,109 @@
+"""Bugs somebody could write into releases, rollouts and builds."""
+
+from tests.mutants.mutant import Mutant
+
+COMMAND = "tests/pinode/test_plan_release_command.py::"
+ROLLOUT = "tests/pinode/test_plan_rollout.py::"
+RESTART = "tests/pinode/test_plan_restart.py::"
+MEMORY = "tests/pinode/test_plan_short_memory.py::"
+RELEASES = "tests/pinode/test_registry_releases.py::"
+BUILDS = "tests/pinode/test_registry_builds.py::"
+DYNO = "tests/pinode/test_release_dyno.py::"
+PLAN, CHANGES = "pinode/scheduler/plan.py", "pinode/apps/release_changes.py"
+PLACEMENTS, BUILD_CHANGES = "pinode/apps/placement_changes.py", "pinode/apps/build_changes.py"
+
+
+def planted(line: str, what: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(line=line, what=what, file=file, old=old, new=new, test=test)
+
+
+MUTANTS = (
+    planted(
+        "releases 3",
+        "two builds of one app run at once after a cancellation",
+        BUILD_CHANGES,
+        '        if build.state == "building":\n            self._tables.put_build(build)\n        else:\n',
+        "        if True:\n",
+        BUILDS + "test_a_build_that_runs_is_cancelled_when_its_worker_says_that_nothing_of_it_runs",
+    ),
+    planted(
+        "releases 3",
+        "a cancelled build is released when it ended just before",
+        BUILD_CHANGES,
+        "        if build.cancelled_by is not None:\n            self._cancelled(build, index=index, now=now)\n            return 0\n",
+        "",
+        BUILDS + "test_nothing_comes_of_a_build_that_ended_just_after_it_was_cancelled[complete]",
+    ),
+    planted(
+        "releases 10",
+        "releases that fail push out those that can be rolled back to",
+        CHANGES,
+        "    served = [release for release in ended if release.has_served][:RELEASES_KEPT]\n",
+        "    served = [release for release in ended[:NEVER_SERVED_KEPT] if release.has_served]\n",
+        RELEASES + "test_releases_that_fail_do_not_push_out_those_that_can_be_rolled_back_to",
+    ),
+    planted(
+        "releases 5",
+        "a rollback leaves the newer config with the app",
+        CHANGES,
+        "    app = tables.change_app(app.name, config=old.config)\n",
+        "",
+        RELEASES + "test_a_rollback_is_a_new_release_of_the_old_code_config_and_process_types",
+    ),
+    planted(
+        "releases 18",
+        "a release command that has begun moves to another node",
+        PLACEMENTS,
+        'release.state == "live" or release.command_state != "waiting"',
+        'release.state == "live"',
+        COMMAND + "test_it_is_started_once",
+    ),
+    planted(
+        "releases 18",
+        "a release command on a dead node is waited for for ever",
+        PLAN,
+        "                if self._is_gone(placement.node_id):\n                    failure",
+        "                if False:\n                    failure",
+        COMMAND + "test_a_node_that_dies_while_it_runs_fails_the_release_and_nobody_runs_it_again",
+    ),
+    planted(
+        "releases 18",
+        "a release command is cut off by a newer release",
+        PLACEMENTS,
+        "if version is None or (placement.version == version and not is_running_command(tables, placement)):",
+        "if version is None or placement.version == version:",
+        COMMAND + "test_a_newer_release_lets_a_command_that_runs_come_to_its_end_and_runs_its_own_after_it",
+    ),
+    planted(
+        "releases 18",
+        "an end that nobody saw counts as a good one",
+        "pinode/dynos/release_dyno.py",
+        "        if exit_code is None:\n            return self._conclude(UNKNOWN)\n",
+        "        if exit_code is None:\n            return self._conclude(None)\n",
+        DYNO + "test_an_end_that_nobody_saw_is_unknown_and_not_taken_for_a_good_one",
+    ),
+    planted(
+        "releases 11",
+        "old dynos end while routes still lead to them",
+        PLAN,
+        "            due_ms = self._memory.live_since(app.name, live.version) + DRAIN_GRACE_MS\n",
+        "            due_ms = self._memory.live_since(app.name, live.version)\n",
+        ROLLOUT + "test_old_dynos_end_only_when_the_routes_have_left_them",
+    ),
+    planted(
+        "releases 11",
+        "where memory is short, an old dyno that gave way is placed again",
+        PLAN,
+        "if slot in covered or (most is not None and most <= 0):",
+        "if most is not None and most <= 0:",
+        MEMORY + "test_never_more_than_one_dyno_too_many_and_never_none_of_the_old_release",
+    ),
+    planted(
+        "releases 11",
+        "all dynos of a type are restarted at once",
+        PLAN,
+        "if marked and not any(self._is_starting(one) for one in dynos if not one.is_to_restart):",
+        "if marked:",
+        RESTART + "test_of_each_type_one_is_replaced_and_the_next_when_it_is_no_longer_starting",
+    ),
+)
