@@ -27,8 +27,9 @@ class DynoTimings:
     stop_seconds: float = 30.0  # from SIGTERM to SIGKILL
     drain_seconds: float = 1.0  # from "stopping" to SIGTERM: routers hear of it first
     settle_seconds: float = 1.0  # a dyno without a port is up when it runs for so long
-    probe_seconds: float = 0.05  # before the first look, then twice as long up to the next
-    longest_probe_seconds: float = 1.0
+    # Between two looks whether it answers, a tenth of the time since its start: little is lost when it does.
+    probe_seconds: float = 0.05  # at least
+    longest_probe_seconds: float = 1.0  # at most
     backoff_seconds: float = 1.0  # before it is started again, doubled for each crash in a row
     longest_backoff_seconds: float = 60.0
     crash_limit: int = 4  # so many crashes in a row are a crash loop
@@ -115,7 +116,7 @@ class Dyno:
         self._is_wanted = True
         self._crashes = 0  # in a row
         self._failures_to_fetch = 0
-        self._probe_delay = timings.probe_seconds
+        self._started_at = 0.0
         self._due: dict[str, float] = {}  # by name: prepare, probe, listen, settle, stable, terminate, kill
 
     # --- events
@@ -157,9 +158,8 @@ class Dyno:
             return self._end_process(now, drain_seconds=0)
         self.state, self.exit_code = "starting", None
         if self._listens:
-            self._probe_delay = self._timings.probe_seconds
-            self._wrong_answers = 0
-            self._due["probe"] = now + max(self._probe_delay, self._first_look_seconds)
+            self._started_at, self._wrong_answers = now, 0
+            self._due["probe"] = now + max(self._timings.probe_seconds, self._first_look_seconds)
             patience = self._first_look_seconds + (self._attempts - 1) * self._wait_seconds
             self._due["listen"] = now + self._timings.start_seconds + patience
         else:
@@ -184,8 +184,8 @@ class Dyno:
         if self.state != "starting" or not self._is_running:
             return []
         if not is_last:
-            self._probe_delay = min(self._probe_delay * 2, self._timings.longest_probe_seconds)
-            self._due["probe"] = now + self._probe_delay
+            delay = max(self._timings.probe_seconds, (now - self._started_at) / 10)
+            self._due["probe"] = now + min(delay, self._timings.longest_probe_seconds)
             return []
         self.last_lines = kept_lines(last_lines)
         self._failed(f"did not answer on PORT within {self._timings.start_seconds:g} s: {reason}", now)

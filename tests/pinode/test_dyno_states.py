@@ -1,5 +1,7 @@
 """What happens to one dyno: the decisions alone, in virtual time."""
 
+from itertools import pairwise
+
 import pytest
 
 from pinode.dynos.dyno import Dyno, DynoTimings, Forget, Kill, Prepare, Probe, Start, Terminate
@@ -39,6 +41,20 @@ def test_a_dyno_is_up_when_it_answers() -> None:
 
     assert dyno.state == "up" and dyno.detail is None
     assert dyno.tick(3600) == []
+
+
+def test_a_dyno_that_answers_late_is_noticed_soon_and_one_that_takes_long_is_not_asked_all_the_time() -> None:
+    dyno = running()
+    looks, now = [], 0.0
+    while now < 50:
+        now = dyno.next_deadline() or 60
+        assert dyno.tick(now) == [Probe()]
+        dyno.did_not_answer("nothing listens", now, is_last=False)
+        looks.append(now)
+
+    lost = [(later - earlier, earlier) for earlier, later in pairwise(looks)]
+    assert all(gap <= max(0.051, 0.11 * look) for gap, look in lost)
+    assert max(lost)[0] <= 1.001 and len(looks) < 100
 
 
 def test_a_dyno_that_does_not_listen_in_time_fails_says_where_it_listens_and_is_ended() -> None:
