@@ -17,6 +17,14 @@ from pinode.cli.main import COMMANDS, GROUPS, find_command, split_flags
 from tests.pinode.cli_stage import CliStage, cli_stage, finish, run_here, start_process
 
 CONTRACT = [
+    "git:remote",
+    "auth:login",
+    "auth:logout",
+    "auth:whoami",
+    "auth:token",
+    "tokens",
+    "tokens:create",
+    "tokens:revoke",
     "init",
     "start",
     "stop",
