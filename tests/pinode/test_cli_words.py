@@ -17,6 +17,10 @@ from pinode.cli.main import COMMANDS, GROUPS, find_command, split_flags
 from tests.pinode.cli_stage import CliStage, cli_stage, finish, run_here, start_process
 
 CONTRACT = [
+    "git:key",
+    "hooks",
+    "hooks:create",
+    "hooks:revoke",
     "git:remote",
     "auth:login",
     "auth:logout",
