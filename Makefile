@@ -57,6 +57,7 @@ soak: debian dev
 	$(PY) -m tests.simulation.lives
 	$(PY) -m tests.simulation.fuzzed_decoders
 	$(PY) -m pytest -m soak
+	$(PY) -m tests.multi_host.deploy_faults --rounds 20
 
 bench: dev
 	@$(MAKE) --no-print-directory debian DEBIAN_FOR_TESTS="$(DEBIAN_FOR_TESTS) $(DEBIAN_FOR_BENCH)"
@@ -64,6 +65,7 @@ bench: dev
 	$(PY) -m benchmarks.idle
 	$(PY) -m benchmarks.gossip
 	$(PY) -m benchmarks.queue
+	$(PY) -m benchmarks.deploys
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
