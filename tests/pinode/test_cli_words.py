@@ -70,10 +70,6 @@ CONTRACT = [
     "setup-code",
     "builds:cancel",
     "config:unset",
-    "git:key",
-    "hooks",
-    "hooks:create",
-    "hooks:revoke",
 ]
 READING = ["status", "nodes", "apps", "queue", "version"]
 READING_AN_APP = ["apps:info", "ps", "ps:scale", "builds", "releases", "config", "logs"]
