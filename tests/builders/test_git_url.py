@@ -103,7 +103,7 @@ def test_refs_are_those_that_git_takes(ref: str) -> None:
         assert _is_taken(ref) == _git_takes(ref)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="ab./-@{~^:?*[\\ \n\x00\x7f", min_size=1, max_size=8))
 def test_no_ref_gets_through_that_git_would_refuse(ref: str) -> None:
     if _is_taken(ref):
