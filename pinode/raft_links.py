@@ -1,6 +1,7 @@
 """What `replicated_queue` needs of the network, over the peers' links: frames by lane, calls, reset links."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from pinode.peers.errors import PeerRefused, PeerUnreachable
 from pinode.peers.links import PeerLinks
@@ -10,6 +11,7 @@ from replicated_queue.service import ReplicaService
 
 COMMIT_INDEX_BYTES = 8
 ASK_SECONDS = 2.0
+STREAM_SECONDS = 10.0  # for each piece of a snapshot
 RETRY_SECONDS = 0.5
 
 
@@ -39,6 +41,9 @@ class RaftLinks:
         self._links.on_reset(lambda node_id: replica.peer_unreachable(int(node_id, 16)))
         self._links.serve("queue", answer)
         self._links.serve("commit index", commit_index)
+        self._links.serve_stream(
+            "snapshot", lambda peer, request: replica.serve_snapshot(int(peer, 16), request)
+        )
 
     def send(self, peer: PeerId, frame: bytes, *, lane: Lane) -> None:
         """Queue one frame; it may be lost."""
@@ -53,6 +58,17 @@ class RaftLinks:
             kind = ConnectionError if error.was_asked else ConnectionRefusedError
             raise kind(str(error)) from error
         except PeerRefused as error:
+            raise ConnectionError(str(error)) from error
+
+    async def fetch(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
+        """The bytes of the peer's snapshot, on a connection of its own. Raises `OSError`, `TimeoutError`."""
+        node_id = node_id_of(peer)
+        try:
+            async for data in self._links.stream(
+                node_id, "snapshot", request, timeout_seconds=STREAM_SECONDS
+            ):
+                yield data
+        except (PeerUnreachable, PeerRefused) as error:
             raise ConnectionError(str(error)) from error
 
     async def commit_index_of_leader(self, peer: PeerId) -> int:

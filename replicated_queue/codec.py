@@ -65,6 +65,7 @@ class Record:
 
     hard_state: HardState
     entries: Sequence[Entry]
+    base: EntryId | None = None  # the log begins anew behind this: a snapshot took the place of all before
 
 
 def encode_command(command: bytes, *, now: int) -> bytes:
@@ -136,11 +137,12 @@ def decode_frame(frame: bytes, *, sender: int, to: int) -> Frame:
     return Frame(decode(fields, sender, to, term), now)
 
 
-def encode_record(hard_state: HardState, entries: Sequence[Entry]) -> bytes:
+def encode_record(hard_state: HardState, entries: Sequence[Entry], *, base: EntryId | None = None) -> bytes:
     """What one `Ready` writes to the log."""
     first = entries[0].index if entries else 0
     head = (RECORD_VERSION, hard_state.term, hard_state.vote, hard_state.commit, first)
-    packed: bytes = msgpack.packb(head + _columns(entries))
+    tail = tuple(base) if base is not None else ()
+    packed: bytes = msgpack.packb(head + _columns(entries) + tail)
     return packed
 
 
@@ -159,7 +161,8 @@ def decode_records(payload: bytes) -> Iterator[Record]:
         if version != RECORD_VERSION:
             raise UnknownVersion(version)
         hard_state = HardState(fields.integer(), fields.integer(), fields.integer())
-        yield Record(hard_state, fields.entries(fields.integer()))
+        entries = fields.entries(fields.integer())
+        yield Record(hard_state, entries, fields.entry_id() if fields.has_more else None)
 
 
 def _columns(entries: Sequence[Entry]) -> tuple[Any, ...]:
@@ -210,6 +213,10 @@ class _Fields:
         if type(value) is not bool:
             raise MalformedMessage("no true or false where one must be")
         return value
+
+    @property
+    def has_more(self) -> bool:
+        return self._next < len(self._fields)
 
     def optional_integer(self) -> int:
         """A field that older versions do not write: 0."""

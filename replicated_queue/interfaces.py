@@ -1,6 +1,6 @@
 """What the replicated queue asks of its program: a state machine to apply to, and a way to its peers."""
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from typing import Final, Literal, Protocol
 
 PeerId = int  # 64 bits; pinode writes the same number as 16 hexadecimal digits
@@ -50,6 +50,14 @@ class Transport(Protocol):
 
     async def call(self, peer: PeerId, frame: bytes, *, timeout_seconds: float) -> bytes:
         """Ask the peer's broker and return its answer. Raises `OSError` or `TimeoutError`."""
+        ...
+
+    def fetch(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
+        """Ask the peer's replica for the bytes of a snapshot (`ReplicaService.serve_snapshot`).
+
+        On a connection of its own, slowed down to what the reader takes. Raises `OSError` or `TimeoutError`
+        when it ends before its end.
+        """
         ...
 
 

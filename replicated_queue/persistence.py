@@ -11,6 +11,7 @@ from .slow_disk import Unsynced
 from .storage.disk import Disk
 from .storage.errors import NoRoom
 from .storage.recovery import Recovered
+from .storage.snapshots import SnapshotFiles
 from .storage.store import ReplicaStore
 from .storage.writer import StoreWriter, Write, WriterCallbacks
 
@@ -51,6 +52,7 @@ class Persistence:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: StoreWriter | None = None
         self._hard_state = HardState()
+        self.snapshots: SnapshotFiles | None = None  # once it is open
         self._newest = 0  # number of the newest write
         # With the number of the write that each waits for; and since when.
         self._uncast: deque[tuple[int, Ready]] = deque()
@@ -60,6 +62,7 @@ class Persistence:
         """Read what is there and begin to write. Raises `StorageError`."""
         self._loop = asyncio.get_running_loop()
         store = await asyncio.to_thread(self._open_store)
+        self.snapshots = store.snapshots
         recovered = store.take_recovered()
         self._hard_state = recovered.hard_state
         callbacks = WriterCallbacks(
@@ -95,17 +98,29 @@ class Persistence:
         """
         before, self._hard_state = self._hard_state, ready.hard_state or self._hard_state
         is_vote = (before.term, before.vote) != (self._hard_state.term, self._hard_state.vote)
-        waits = Waits(for_vote=is_vote or bool(self._uncast), for_log=ready.must_sync or bool(self._unsynced))
-        if ready.must_sync:
+        must_write = ready.must_sync or ready.snapshot is not None
+        waits = Waits(for_vote=is_vote or bool(self._uncast), for_log=must_write or bool(self._unsynced))
+        if must_write:
             assert self._writer is not None
             self._newest += 1
-            write = Write(self._newest, self._hard_state, ready.entries, is_vote_awaited=waits.for_vote)
+            write = Write(
+                self._newest,
+                self._hard_state,
+                ready.entries,
+                is_vote_awaited=waits.for_vote,
+                base=ready.snapshot.last if ready.snapshot is not None else None,
+            )
             self._writer.submit(write)
         if waits.for_vote:
             self._uncast.append((self._newest, ready))
         if waits.for_log:
             self._unsynced.append((self._newest, ready, now))
         return waits
+
+    def forget_upto(self, index: int) -> None:
+        """Entries up to `index` are needed no more: their segments may go."""
+        if self._writer is not None:
+            self._writer.forget_upto(index)
 
     async def close(self) -> None:
         """Finish what was submitted, as long as the disk takes, and let go of the directory."""

@@ -31,14 +31,14 @@ class ClusterTime:
     def __init__(self, now: float) -> None:
         self._milliseconds = 0.0
         self._last = now
-        self._floor = 0  # newest stamp of an applied entry
+        self.floor = 0  # newest stamp of an applied entry
 
     def at(self, now: float) -> int:
         """Cluster time at `now`."""
         step = min(max(now - self._last, 0.0), LONGEST_STEP_SECONDS)
         self._milliseconds += step * 1000
         self._last = max(self._last, now)
-        return max(int(self._milliseconds), self._floor)
+        return max(int(self._milliseconds), self.floor)
 
     def heard(self, milliseconds: int, now: float) -> None:
         """The leader says what time it is. It alone decides, also where our clock runs faster."""
@@ -47,7 +47,7 @@ class ClusterTime:
 
     def at_least(self, stamp: int) -> None:
         """An entry of the log bears `stamp`."""
-        self._floor = max(self._floor, stamp)
+        self.floor = max(self.floor, stamp)
         self._milliseconds = max(self._milliseconds, float(stamp))
 
 
@@ -61,13 +61,17 @@ class Replica:
         state_machine: StateMachine,
         tick_seconds: float,
         now: float,
+        restored_stamp: int = 0,
     ) -> None:
+        """`restored_stamp`: cluster time of the snapshot that the state machine was restored from."""
         self.raft = raft
         self.applied_index = raft.log.applying_index
         self._state_machine = state_machine
         self._tick_seconds = tick_seconds
         self._ticked_at = now
         self._time = ClusterTime(now)
+        self._time.at_least(restored_stamp)
+        self._stamp_of_snapshot = restored_stamp  # of all that the log does not have any more
         self._heard_leader_at: float | None = None
         self._stamped_term = 0  # the term as whose leader we know the newest stamp of the log
         self._opened_term = 0  # the term whose no-op was applied here
@@ -78,10 +82,8 @@ class Replica:
         """Take one frame of a peer."""
         self.tick(now)  # the wait for this frame lies before it
         message, raft = frame.message, self.raft
-        if isinstance(message, InstallSnapshot):
-            return  # nobody may send one: no log is compacted yet
         raft.step(message)
-        if isinstance(message, Append | Heartbeat) and (message.sender, message.term) == (
+        if isinstance(message, Append | Heartbeat | InstallSnapshot) and (message.sender, message.term) == (
             raft.leader,
             raft.term,
         ):
@@ -123,6 +125,21 @@ class Replica:
     def ready(self) -> Ready | None:
         """What to do now; None for nothing."""
         return self.raft.ready() if self.raft.has_ready else None
+
+    def restored(self, index: int, *, stamp: int) -> None:
+        """The state machine is now what a leader's snapshot of `index` said."""
+        self.applied_index = index
+        self.compacted(stamp)
+        self._time.at_least(stamp)
+
+    def compacted(self, stamp: int) -> None:
+        """A snapshot stands for the log up to a place with this cluster time."""
+        self._stamp_of_snapshot = max(self._stamp_of_snapshot, stamp)
+
+    @property
+    def newest_applied_stamp(self) -> int:
+        """Cluster time of the newest applied entry."""
+        return self._time.floor
 
     def apply(self, committed: Iterable[Entry]) -> list[Applied]:
         """Run committed entries. What the state machine raises is a bug of it, and must end the process."""
@@ -167,4 +184,4 @@ class Replica:
         for index in range(log.last_index, log.base.index, -1):
             if (entry := log.entry_at(index)).data and not entry.is_change:
                 return stamp_of(entry.data)[1]
-        return 0
+        return self._stamp_of_snapshot

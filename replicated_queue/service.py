@@ -3,24 +3,24 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from .codec import STAMP, decode_frame, encode_frame
+from .codec import STAMP, Frame, decode_frame
 from .errors import Busy, DiskFull, JobTooLarge, MalformedMessage, NotLeader
 from .interfaces import StateMachine, Transport
 from .leadership import Leadership, LeadershipCallback
+from .outgoing import Outgoing
 from .persistence import Persistence, PersistenceCallbacks
 from .proposals import Done, Proposals
-from .raft.joining import join_appends, newest_acknowledgements
-from .raft.log import RaftLog
 from .raft.membership import Membership
-from .raft.messages import Append, AppendRejected, AppendResponse, Message, Ready, Role, VoteResponse
-from .raft.raft import Raft
+from .raft.messages import InstallSnapshot, Ready, Role
 from .replica import Replica
-from .settings import ReplicaSettings, raft_config
+from .revival import restore_state, revived
+from .settings import ReplicaSettings
 from .slow_disk import DiskWatch
+from .snapshotting import SnapshotKeeper
 from .storage.disk import Disk, RealDisk
 from .storage.errors import NoRoom
 from .storage.recovery import Recovered
@@ -60,13 +60,17 @@ class ReplicaService:
             directory,
             segment_bytes=settings.segment_bytes,
             open_disk=open_disk,
-            callbacks=PersistenceCallbacks(
-                on_cast=self._on_cast,
-                on_durable=self._on_durable,
-                on_room=self._on_room,
-                on_failure=self._fail,
-            ),
+            callbacks=PersistenceCallbacks(self._on_cast, self._on_durable, self._on_room, self._fail),
         )
+        self._snapshots = SnapshotKeeper(
+            state_machine=state_machine,
+            transport=transport,
+            persistence=self._persistence,
+            settings=settings,
+            install=self._install,
+            on_failure=self._fail,
+        )
+        self._outgoing = Outgoing(transport, settings.max_append_bytes, self._snapshots.offer)
         self._disk_watch = DiskWatch()
         self._lacking: NoRoom | None = None  # why the disk takes no more
         self._failed: asyncio.Future[None] | None = None
@@ -82,23 +86,32 @@ class ReplicaService:
         self._loop = asyncio.get_running_loop()
         self._failed = self._loop.create_future()
         try:
-            self._start(await self._persistence.open())
+            recovered = await self._persistence.open()
+            await restore_state(self._state_machine, recovered)
+            self._start(recovered)
             await self._failed
         finally:
             await self._stop()
 
     def receive(self, peer: int, frame: bytes) -> None:
         """Take one frame that an authenticated peer sent. Malformed ones are counted and dropped."""
-        if self._replica is None or peer not in self._membership:
+        if self._replica is None or peer not in self._replica.raft.membership:
             return
         try:
             decoded = decode_frame(frame, sender=peer, to=self._me)
         except MalformedMessage:
             self.malformed_frames += 1
             return
+        if isinstance(decoded.message, InstallSnapshot):
+            self._snapshots.received(decoded)
+            return
         replica, now = self._replica, self._clock()
         self._guard(lambda: replica.receive(decoded, now=now))
         self._wake()
+
+    def serve_snapshot(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
+        """Answer `Transport.fetch` of a peer that is a member."""
+        return self._snapshots.serve(peer, request)
 
     def peer_unreachable(self, peer: int) -> None:
         """The link to `peer` was reset: if it led, look for a new leader at once."""
@@ -208,26 +221,21 @@ class ReplicaService:
     # Beginning and end
 
     def _start(self, recovered: Recovered) -> None:
-        settings = self._settings
-        raft = Raft(
+        self._replica = replica = revived(
+            recovered,
             me=self._me,
-            membership=self._membership,
-            random=self._random,
-            config=raft_config(settings),
-            log=RaftLog(entries=recovered.entries),
-            hard_state=recovered.hard_state,
-        )
-        self._replica = Replica(
-            raft=raft,
+            founders=self._membership,
             state_machine=self._state_machine,
-            tick_seconds=settings.tick_seconds,
+            random=self._random,
+            settings=self._settings,
             now=self._clock(),
         )
-        if len(self._membership.voters.ids) == 1:
-            raft.campaign()  # there is nobody to wait for
+        self._snapshots.start(replica, recovered)
+        if replica.raft.membership.voters.ids == (self._me,):
+            replica.raft.campaign()  # there is nobody to wait for
         logger.info(
             "replica started term=%d last_index=%d commit_index=%d",
-            raft.term,
+            self.term,
             self.last_index,
             self.commit_index,
         )
@@ -239,6 +247,7 @@ class ReplicaService:
         self._replica = None
         self._proposals.close()
         self._leadership.end()
+        await self._snapshots.stop()
         await self._persistence.close()
 
     def _fail(self, error: BaseException) -> None:
@@ -307,21 +316,29 @@ class ReplicaService:
 
     def _perform(self, replica: Replica, ready: Ready, now: float) -> None:
         waits = self._persistence.write(ready, now=now)
-        if ready.messages:
-            max_bytes = self._settings.max_append_bytes
-            self._send(join_appends(ready.messages, max_bytes=max_bytes), replica.cluster_time(now))
-        if not waits.for_vote:
-            self._send_votes(replica, [ready], now)
+        self._snapshots.written(ready)
+        self._outgoing.messages(ready.messages, replica.cluster_time(now))
+        if not waits.for_vote and ready.promises:
+            self._outgoing.votes([ready], replica.cluster_time(now))
         if not waits.for_log:
             self._keep_promises(replica, [ready], now)
         if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
             self._proposals.give_up_waiting()
-        if not ready.committed:
+        if ready.snapshot is not None:
+            self._snapshots.take_over(ready.snapshot)
+        elif not ready.committed:
             return
         for index, result in replica.apply(ready.committed):
             self._proposals.applied(index, result)
         for callback in self._applied_callbacks:
             callback(replica.applied_index)
+
+    def _install(self, offered: Frame) -> None:
+        """A leader's snapshot is ready to be taken over: have the algorithm take it, or find it too old."""
+        if self._replica is not None:
+            replica, now = self._replica, self._clock()
+            self._guard(lambda: replica.receive(offered, now=now))
+            self._turn()
 
     def _on_room(self, lacking: NoRoom | None) -> None:
         self._lacking = lacking
@@ -338,7 +355,7 @@ class ReplicaService:
         replica, now = self._replica, self._clock()
 
         def count() -> None:
-            self._send_votes(replica, cast, now)
+            self._outgoing.votes(cast, replica.cluster_time(now))
             for ready in cast:
                 replica.raft.persisted(ready.term, 0)
 
@@ -351,36 +368,10 @@ class ReplicaService:
             self._guard(lambda: self._keep_promises(replica, durable, now))
             self._wake()
 
-    def _send_votes(self, replica: Replica, cast: Sequence[Ready], now: float) -> None:
-        votes = [vote for ready in cast for vote in ready.promises if isinstance(vote, VoteResponse)]
-        if votes:
-            self._send(votes, replica.cluster_time(now))
-
     def _keep_promises(self, replica: Replica, durable: Sequence[Ready], now: float) -> None:
-        promises = [
-            promise
-            for ready in durable
-            for promise in ready.promises
-            if not isinstance(promise, VoteResponse)
-        ]
-        if promises:
-            self._send(newest_acknowledgements(promises), replica.cluster_time(now))
+        self._outgoing.acknowledgements(durable, replica.cluster_time(now))
         for ready in durable:
             replica.raft.persisted(ready.term, ready.last_index)
-
-    def _send(self, messages: Iterable[Message], cluster_time: int) -> None:
-        encoded: dict[tuple[int, int, int], bytes] = {}
-        for message in messages:
-            if isinstance(message, Append):
-                # Appends of one turn with one beginning and one length are equal but for the receiver.
-                key = (message.previous.index, len(message.entries), message.commit)
-                frame = encoded.get(key)
-                if frame is None:
-                    frame = encoded[key] = encode_frame(message, now=cluster_time)
-            else:
-                frame = encode_frame(message, now=cluster_time)
-            is_append = isinstance(message, Append | AppendResponse | AppendRejected)
-            self._transport.send(message.to, frame, lane="appends" if is_append else "votes")
 
     def _arm(self, replica: Replica, now: float) -> None:
         """Let the timer fire at the latest when the next tick does something; earlier costs one idle turn."""

@@ -23,6 +23,9 @@ class ReplicaSettings:
     max_inflight_appends: int = 32  # times the line above bounds what a slow follower's link buffers
     max_apply_bytes: int = 512 * KIBIBYTE  # applied at once before the event loop gets its turn
     segment_bytes: int = 4 * MEBIBYTE  # of the write-ahead log; each is zeroed before use
+    snapshot_factor: int = 4  # a snapshot is taken when the log has grown by so many times its size
+    snapshot_floor_bytes: int = 8 * MEBIBYTE  # but never for less log than this
+    kept_log_bytes: int = 2 * MEBIBYTE  # behind a snapshot, for nodes that were away for a moment
 
 
 def raft_config(settings: ReplicaSettings) -> RaftConfig:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,10 @@ class NoPeers:
 
     async def call(self, peer: int, frame: bytes, *, timeout_seconds: float) -> bytes:
         raise ConnectionRefusedError("there is no other node")
+
+    async def fetch(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
+        raise ConnectionRefusedError("there is no other node")
+        yield b""
 
 
 async def serve(listener: socket.socket, directory: Path | None) -> None:

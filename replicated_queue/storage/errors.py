@@ -58,3 +58,10 @@ class NewerLogFormat(StorageError):
         super().__init__(
             f"{path} has format {version}, which this version does not know. Start the newer version again."
         )
+
+
+class DamagedSnapshot(StorageError):
+    """A snapshot cannot be read as it was written; an older one with more of the log may do."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} is no whole snapshot ({reason}).")

@@ -1,5 +1,6 @@
 """Reading the log at start: to where it ends, cut there or refused as damaged, and its tail written again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..codec import decode_records
@@ -8,7 +9,8 @@ from ..raft.messages import Entry, HardState
 from .batch import HEADER_BYTES, MAGIC, Header, payload_of, read_header
 from .disk import Disk, DiskFile
 from .errors import CorruptLog
-from .segments import SUFFIX, make_segment, segment_name, write_zeros
+from .segments import SUFFIX, make_segment, number_of, segment_name, write_zeros
+from .snapshots import SnapshotMark, SnapshotReader
 
 
 @dataclass(slots=True)
@@ -16,25 +18,58 @@ class Recovered:
     """What a replica knew when it stopped."""
 
     hard_state: HardState = field(default_factory=HardState)
+    base_index: int | None = 0  # of the entry before the first; None: not known before there is a first
     entries: list[Entry] = field(default_factory=list)
+    mark: SnapshotMark | None = None  # what is not in the log any more
+    reader: SnapshotReader | None = None
+    snapshot_bytes: int = 0
+    begins_anew: bool = (
+        False  # whether the log on the disk does not reach to the snapshot, or conflicts with it
+    )
+
+    @property
+    def last_index(self) -> int:
+        return (self.base_index or 0) + len(self.entries)
 
     def replay(self, payload: bytes) -> None:
         """Do what one batch says, on top of all earlier ones."""
         for record in decode_records(payload):
+            if record.base is not None:
+                self.entries, self.base_index = [], record.base.index
             if record.entries:
-                first = record.entries[0].index
-                if not self.hard_state.commit < first <= len(self.entries) + 1:
-                    raise QueueError(f"entry {first} does not follow on entry {len(self.entries)}")
-                del self.entries[first - 1 :]
-                self.entries.extend(record.entries)
+                self._replace_from(record.entries)
             self.hard_state = record.hard_state
+
+    def _replace_from(self, entries: Sequence[Entry]) -> None:
+        first = entries[0].index
+        if self.base_index is None:
+            self.base_index = first - 1
+        if not max(self.hard_state.commit, self.base_index) < first <= self.last_index + 1:
+            raise QueueError(f"entry {first} does not follow on entry {self.last_index}")
+        del self.entries[first - 1 - self.base_index :]
+        self.entries.extend(entries)
+
+    def stand_on(self, mark: SnapshotMark, reader: SnapshotReader) -> bool:
+        """Begin behind this snapshot, if the log goes on from there; what conflicts with it is dropped."""
+        last = mark.snapshot.last
+        if (self.base_index or 0) > last.index:
+            return False
+        place = last.index - (self.base_index or 0)
+        fits = place <= len(self.entries) and (place == 0 or self.entries[place - 1].term == last.term)
+        self.begins_anew = not fits
+        self.entries = self.entries[place:] if fits else []
+        self.base_index = last.index
+        self.mark, self.reader = mark, reader
+        return True
 
     def give_vote(self, term: int, vote: int) -> None:
         """What the ballot says. Raises `CorruptLog` if it is older than the log."""
         if term < self.hard_state.term:
             reason = f"it ends in term {term}, the log knows term {self.hard_state.term}"
             raise CorruptLog("the ballot", offset=0, reason=reason)
-        self.hard_state = HardState(term, vote, self.hard_state.commit)
+        # The newest entries may be lost with a torn tail, and the commit index was never synced for itself.
+        commit = max(min(self.hard_state.commit, self.last_index), self.base_index or 0 if self.mark else 0)
+        self.hard_state = HardState(term, vote, commit)
 
 
 @dataclass(slots=True)
@@ -55,12 +90,17 @@ class Recovery:
         self.recovered = Recovered()
         self.segments: list[DiskFile] = []
         self.chain = 0
+        self.first = 1  # number of the first segment that is there
+        self.ends: list[int] = []  # last index of the log at the end of each segment
         self._end = _End()
 
     def run(self) -> None:
         """Read, judge, repair. Raises `CorruptLog`, `NewerLogFormat`, `DiskFailed`."""
         names = [name for name in self._disk.names() if name.endswith(SUFFIX)]
-        wanted = [segment_name(number) for number in range(1, len(names) + 1)]
+        self.first = number_of(names[0]) if names else 1
+        if self.first > 1:
+            self.recovered.base_index = None
+        wanted = [segment_name(number) for number in range(self.first, self.first + len(names))]
         if names != wanted:
             raise CorruptLog(
                 names[0], offset=0, reason=f"the segments are {', '.join(names)}, some are missing"
@@ -71,15 +111,11 @@ class Recovery:
         self._read()
         self._refuse_damage()
         self._rewrite_tail()
-        # The newest entries may be lost with a torn tail, and the commit index was never synced for itself.
-        known = self.recovered.hard_state
-        commit = min(known.commit, len(self.recovered.entries))
-        self.recovered.hard_state = HardState(known.term, known.vote, commit)
 
     @property
     def number(self) -> int:
         """The segment that is written to next."""
-        return self._end.segment + 1
+        return self.first + self._end.segment
 
     @property
     def position(self) -> int:
@@ -92,7 +128,7 @@ class Recovery:
         return self._end.last is None or self._end.last.payload_bytes == 0
 
     def _position(self, segment: int, offset: int) -> int:
-        return segment * self._segment_bytes + offset
+        return (self.first - 1 + segment) * self._segment_bytes + offset
 
     def _read(self) -> None:
         for segment, file in enumerate(self.segments):
@@ -102,13 +138,15 @@ class Recovery:
             offset = self._read_segment(segment, data, file.name)
             if segment and not offset:
                 return  # nothing here continues what came before
+            self.ends.append(self.recovered.last_index)
             self._end.segment, self._end.offset = segment, offset
 
     def _read_segment(self, segment: int, data: bytes, name: str) -> int:
         offset = 0
         while True:
             header = read_header(data, offset, position=self._position(segment, offset), name=name)
-            if header is None or header.chain_before != self.chain:
+            begins_here = self.first > 1 and self._end.last is None  # what came before is not kept
+            if header is None or (header.chain_before != self.chain and not begins_here):
                 return offset
             payload = payload_of(data, offset, header)
             if payload is None:
@@ -141,7 +179,7 @@ class Recovery:
         """
         synced = self._end.last.synced if self._end.last is not None else 0
         for segment, file in enumerate(self.segments):
-            if segment < synced // self._segment_bytes:
+            if self.first - 1 + segment < synced // self._segment_bytes:
                 continue
             data = file.read()
             start = max(0, synced - self._position(segment, 0))

@@ -13,6 +13,11 @@ def segment_name(number: int) -> str:
     return f"{number:016x}{SUFFIX}"
 
 
+def number_of(name: str) -> int:
+    """The number in the name of a segment."""
+    return int(name.removesuffix(SUFFIX), 16)
+
+
 def make_segment(disk: Disk, number: int, *, size_bytes: int) -> DiskFile:
     """A segment of zeros; it and its name are on the disk when this returns. Raises `NoRoom`, with no trace.
 

@@ -6,7 +6,7 @@ from .batch import HEADER_BYTES, encode_batch
 from .disk import Disk, DiskFile
 from .errors import NoRoom
 from .recovery import Recovered, Recovery
-from .segments import make_segment
+from .segments import make_segment, segment_name
 
 SPARE_AT = 0.5  # of a segment written: time to prepare the next
 
@@ -20,9 +20,12 @@ class Wal:
         self._disk = disk
         self._segment_bytes = segment_bytes
         self._number = recovery.number
-        self._file = recovery.segments[self._number - 1]
+        self._file = recovery.segments[self._number - recovery.first]
         self._spare: DiskFile | None = None
-        for number, file in enumerate(recovery.segments, 1):
+        self._first = recovery.first
+        self._last_index = recovery.recovered.last_index
+        self._ends = recovery.ends[: self._number - recovery.first]  # of the segments before this one
+        for number, file in enumerate(recovery.segments, recovery.first):
             if number == self._number + 1:
                 self._spare = file
             elif number != self._number:
@@ -70,8 +73,8 @@ class Wal:
         if self._spare is None:
             self._spare = make_segment(self._disk, self._number + 1, size_bytes=self._segment_bytes)
 
-    def append(self, payload: bytes) -> None:
-        """Append one batch; when this returns it is on the disk.
+    def append(self, payload: bytes, *, last_index: int | None = None) -> None:
+        """Append one batch; when this returns it is on the disk. `last_index`: of the log with it.
 
         An empty batch proves that all before it was synced, so that later damage there is seen as damage.
         Raises `DiskFailed`, and is unusable then; or `NoRoom`, after which the same may be tried again.
@@ -87,6 +90,19 @@ class Wal:
         self._file.sync()
         self._chain = chain
         self._position += len(batch)
+        if last_index is not None:
+            self._last_index = last_index
+
+    def forget_upto(self, index: int) -> None:
+        """Entries up to `index` are in two snapshots: remove the segments that hold nothing else.
+
+        Oldest first, and each removal on the disk before the next, so that none is ever missing in between.
+        """
+        while self._ends and self._ends[0] <= index:
+            self._disk.remove(segment_name(self._first))
+            self._disk.sync_names()
+            self._first += 1
+            del self._ends[0]
 
     def close(self) -> None:
         """Give the files back."""
@@ -98,6 +114,7 @@ class Wal:
         self.prepare_spare()
         assert self._spare is not None
         self._file.close()
+        self._ends.append(self._last_index)
         self._file, self._spare = self._spare, None
         self._position = self._number * self._segment_bytes
         self._number += 1

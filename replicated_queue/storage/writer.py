@@ -3,14 +3,15 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
 from ..codec import encode_record
-from ..raft.messages import Entry, HardState
+from ..raft.messages import Entry, EntryId, HardState
 from .errors import NoRoom
 from .store import ReplicaStore
 
@@ -26,6 +27,7 @@ class Write:
     hard_state: HardState
     entries: Sequence[Entry] = ()
     is_vote_awaited: bool = False  # whether somebody wants to hear of term and vote before the entries
+    base: EntryId | None = None  # a snapshot, safe already, takes the place of the whole log before
 
 
 class _Record(NamedTuple):
@@ -33,10 +35,18 @@ class _Record(NamedTuple):
 
     data: bytes
     completes: int  # number of that write; 0 if more follows
+    last_index: int | None  # of the log with it
 
 
 class _Look:
     """Queued to have the writer look around."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Forget:
+    """Queued to have the segments up to an index removed."""
+
+    index: int
 
 
 class _End:
@@ -59,7 +69,7 @@ class StoreWriter:
     def __init__(self, store: ReplicaStore, callbacks: WriterCallbacks) -> None:
         self._store = store
         self._tell = callbacks
-        self._queue: SimpleQueue[Write | _Look | _End] = SimpleQueue()
+        self._queue: SimpleQueue[Write | _Look | _Forget | _End] = SimpleQueue()
         self._record_bytes = store.wal.largest_payload_bytes // LARGEST_RECORD_SHARE
         self._hard_state: HardState | None = None  # of the newest write, until it is looked after
         self._vote_awaited = 0  # number of the newest write whose vote is awaited
@@ -77,6 +87,10 @@ class StoreWriter:
     def submit(self, write: Write) -> None:
         """Queue one write and return at once."""
         self._queue.put(write)
+
+    def forget_upto(self, index: int) -> None:
+        """Queue the removal of segments that hold no entry above `index`."""
+        self._queue.put(_Forget(index))
 
     def stop(self) -> None:
         """Finish what is queued and finds room, then end. Blocks for as long as the disk takes."""
@@ -106,6 +120,10 @@ class StoreWriter:
                         return False
                     case _Look():
                         return True
+                    case _Forget(index=index):
+                        with suppress(NoRoom):  # on a read-only disk; the next snapshot asks again
+                            self._store.wal.forget_upto(index)
+                        return True
                     case write:
                         size += self._divide(write) or 1
         except Empty:
@@ -117,18 +135,27 @@ class StoreWriter:
         self._hard_state = write.hard_state
         if write.is_vote_awaited:
             self._vote_awaited = write.number
-        records: list[bytes] = []
-        start = size = 0
+        cuts = [0]
+        size = 0
         for position, entry in enumerate(write.entries):
             if size and size + len(entry.data) > self._record_bytes:
-                records.append(encode_record(write.hard_state, write.entries[start:position]))
-                start, size = position, 0
+                cuts.append(position)
+                size = 0
             size += len(entry.data)
-        if write.entries:
-            records.append(encode_record(write.hard_state, write.entries[start:]))
-        self._unlogged += [_Record(record, 0) for record in records[:-1]]
-        self._unlogged.append(_Record(records[-1] if records else b"", write.number))
-        return sum(map(len, records))
+        pieces = [write.entries[start:stop] for start, stop in pairwise((*cuts, len(write.entries)))]
+        total = 0
+        for place, piece in enumerate(pieces):
+            base = write.base if place == 0 else None
+            has_content = bool(piece) or base is not None
+            hard = write.hard_state
+            if piece:  # a record says of its own entries alone that they are committed
+                hard = replace(hard, commit=min(hard.commit, piece[-1].index))
+            data = encode_record(hard, piece, base=base) if has_content else b""
+            last_index = piece[-1].index if piece else base.index if base is not None else None
+            completes = write.number if place == len(pieces) - 1 else 0
+            self._unlogged.append(_Record(data, completes, last_index))
+            total += len(data)
+        return total
 
     def _write_all(self) -> None:
         """Write what was taken, and what found no room before."""
@@ -161,24 +188,27 @@ class StoreWriter:
     def _log_some(self) -> None:
         """One batch; what it completes is told when it is on the disk."""
         count = size = completed = 0
+        last_index: int | None = None
         for record in self._unlogged:
             if size and size + len(record.data) > 2 * self._record_bytes:
                 break
             count, size = count + 1, size + len(record.data)
             completed = record.completes or completed
+            last_index = last_index if record.last_index is None else record.last_index
         if size:
-            self._append(b"".join(record.data for record in islice(self._unlogged, count)))
+            joined = b"".join(record.data for record in islice(self._unlogged, count))
+            self._append(joined, last_index=last_index)
         for _ in range(count):
             self._unlogged.popleft()
         if completed:
             self._tell.on_durable(completed)
 
-    def _append(self, payload: bytes) -> None:
+    def _append(self, payload: bytes, *, last_index: int | None) -> None:
         wal = self._store.wal
         if wal.must_roll(len(payload)) and not wal.has_spare:
             self._await_preparation()
             self._look_for_room_only_now_and_then()
-        wal.append(payload)
+        wal.append(payload, last_index=last_index)
 
     def _see_to_spare(self) -> None:
         """Have the next segment ready in time. Raises `NoRoom`: then this one is the last for now."""

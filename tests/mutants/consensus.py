@@ -15,6 +15,9 @@ SESSIONS = TESTS + "test_sessions.py::"
 
 FULL = TESTS + "test_full_disks.py::"
 STORE = "replicated_queue/storage/"
+FILES = TESTS + "test_snapshot_files.py::"
+SERVICES = TESTS + "test_snapshots_of_services.py::"
+STATE = TESTS + "test_snapshots_of_state.py::"
 
 CORE = "replicated_queue/raft/"
 RAFT, LEADER, LOG = CORE + "raft.py", CORE + "replication.py", CORE + "log.py"
@@ -26,6 +29,70 @@ def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> M
 
 
 MUTANTS = (
+    planted(
+        28,
+        "a snapshot gets its name before its bytes are on the disk",
+        STORE + "snapshots.py",
+        "        self._file.sync()\n        self._disk.rename(",
+        "        self._disk.rename(",
+        FILES + "test_a_power_cut_at_any_step_of_snapshots_and_compaction_loses_nothing",
+    ),
+    planted(
+        28,
+        "the log is forgotten up to the newest snapshot, not the older one",
+        STORE + "snapshots.py",
+        "return int(names[KEPT - 1][:16], 16) if len(names) >= KEPT else 0",
+        "return int(names[0][:16], 16)",
+        FILES + "test_a_damaged_snapshot_gives_way_to_the_older_one_and_the_log_behind_it",
+    ),
+    planted(
+        28,
+        "a snapshot is believed without being read",
+        STORE + "snapshots.py",
+        "if len(frame) != length or crc != expected:",
+        "if len(frame) != length:",
+        FILES + "test_any_flipped_bit_and_any_missing_end_is_noticed",
+    ),
+    planted(
+        28,
+        "what changes while a snapshot is taken is not told again",
+        "replicated_queue/queue/job_book.py",
+        "            self.touched.add(job.id)\n",
+        "            pass\n",
+        STATE + "test_a_restored_state_is_equal_and_does_the_same_with_all_that_follows",
+    ),
+    planted(
+        29,
+        "a log that conflicts with a snapshot goes on behind it",
+        STORE + "recovery.py",
+        "(place == 0 or self.entries[place - 1].term == last.term)",
+        "True",
+        FILES + "test_a_log_that_conflicts_with_its_snapshot_is_dropped",
+    ),
+    planted(
+        30,
+        "a snapshot that broke off is never offered again",
+        "replicated_queue/snapshotting.py",
+        "            self._replica.raft.snapshot_ended(peer, arrived=False)",
+        "            pass",
+        SERVICES + "test_a_snapshot_that_breaks_off_is_fetched_again",
+    ),
+    planted(
+        32,
+        "the log does not say that it begins anew behind a snapshot",
+        "replicated_queue/persistence.py",
+        "base=ready.snapshot.last if ready.snapshot is not None else None,",
+        "base=None,",
+        SERVICES + "test_who_was_away_for_too_long_gets_the_snapshot_and_then_the_log",
+    ),
+    planted(
+        33,
+        "a piece of a write says that what follows it is committed",
+        STORE + "writer.py",
+        "                hard = replace(hard, commit=min(hard.commit, piece[-1].index))\n",
+        "                hard = replace(hard)\n",
+        WAL + "test_a_write_larger_than_a_segment_goes_as_several_batches",
+    ),
     planted(
         1,
         "the two copies of a vote are written at once",

@@ -1,7 +1,7 @@
 """Three replica services on one event loop, with links in memory and logs on the real disk."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -31,13 +31,13 @@ class Journal:
     def snapshot(self) -> Iterator[bytes]:
         commands = list(self.commands)
         yield CUT
-        for command in commands:
-            yield msgpack.packb(command)
+        for start in range(0, len(commands), 100):
+            yield msgpack.packb(commands[start : start + 100])
 
     def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
         commands: list[tuple[int, int, bytes]] = []
         for chunk in chunks:
-            commands.append(tuple(msgpack.unpackb(chunk)))  # type: ignore[arg-type]
+            commands += [(index, now, command) for index, now, command in msgpack.unpackb(chunk)]
             yield
         return lambda: setattr(self, "commands", commands)
 
@@ -74,6 +74,17 @@ class Link:
     async def call(self, peer: int, frame: bytes, *, timeout_seconds: float) -> bytes:
         raise OSError("there is no broker in this group")
 
+    async def fetch(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
+        if peer not in self._group.services or {self._me, peer} & self._group.cut_off:
+            raise ConnectionRefusedError("nobody is there")
+        self._group.is_fetching = True
+        await self._group.holds_fetches.wait()
+        async for data in self._group.services[peer].serve_snapshot(self._me, request):
+            self._group.fetched += len(data)
+            if self._group.breaks_after is not None and self._group.fetched > self._group.breaks_after:
+                raise ConnectionResetError("the link broke")
+            yield data
+
 
 class ServiceGroup:
     """Services by id; `stop` cancels one as a crash would, without a word to its peers."""
@@ -95,6 +106,11 @@ class ServiceGroup:
         self.runs: dict[int, asyncio.Task[None]] = {}
         self.cut_off: set[int] = set()
         self.sent = 0
+        self.fetched = 0  # bytes of snapshots
+        self.breaks_after: int | None = None  # of those bytes
+        self.is_fetching = False
+        self.holds_fetches = asyncio.Event()  # while it is not set
+        self.holds_fetches.set()
 
     async def __aenter__(self) -> "ServiceGroup":
         for peer in self.voters:

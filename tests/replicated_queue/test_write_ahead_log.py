@@ -10,6 +10,7 @@ import pytest
 
 from replicated_queue.codec import encode_record
 from replicated_queue.raft.messages import Entry, HardState
+from replicated_queue.storage.ballot import Ballot
 from replicated_queue.storage.batch import CHECK, FIELDS, HEADER_BYTES, MAGIC
 from replicated_queue.storage.disk import RealDisk
 from replicated_queue.storage.errors import (
@@ -19,6 +20,7 @@ from replicated_queue.storage.errors import (
     NewerLogFormat,
     NoRoom,
 )
+from replicated_queue.storage.segments import segment_name
 from replicated_queue.storage.store import ReplicaStore
 from replicated_queue.storage.wal import Wal
 from replicated_queue.storage.writer import StoreWriter, Write, WriterCallbacks
@@ -173,12 +175,14 @@ def test_damage_in_an_earlier_segment_is_refused() -> None:
         open_wal(disk)
 
 
-def test_a_missing_segment_is_refused() -> None:
-    disk, _ = written(30)
-    del disk.files["0000000000000001.wal"]
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_missing_segment_is_refused(missing: int) -> None:
+    disk, _ = written(60)
+    Ballot(disk).cast(HardState(1, 2))
+    del disk.files[segment_name(missing)]
 
-    with pytest.raises(CorruptLog, match="missing"):
-        open_wal(disk)
+    with pytest.raises(CorruptLog, match=r"missing|no snapshot that can be read"):
+        ReplicaStore(disk, segment_bytes=SEGMENT_BYTES)
 
 
 def test_a_log_of_a_newer_version_is_refused_with_advice() -> None:
@@ -284,18 +288,22 @@ def test_what_queues_while_the_disk_is_busy_shares_the_next_sync() -> None:
     assert len(open_wal(disk).take_recovered().entries) == 20
 
 
-def test_a_write_larger_than_a_segment_goes_as_several_batches() -> None:
+@pytest.mark.parametrize("commit", [0, 30, 59])
+def test_a_write_larger_than_a_segment_goes_as_several_batches(commit: int) -> None:
+    """With what is committed of it, as a follower has it that catches up."""
     disk, done = SimulatedDisk(), Event()
     store = ReplicaStore(disk, segment_bytes=SEGMENT_BYTES)
     writer = StoreWriter(store, told(on_durable=lambda number: done.set()))
     entries = [entry(index, size=200) for index in range(1, 60)]
 
     writer.start()
-    writer.submit(Write(1, HardState(3, 1, 0), entries))
+    writer.submit(Write(1, HardState(3, 1, commit), entries))
     assert done.wait(10)
     writer.stop()
 
-    assert open_wal(disk).take_recovered().entries == entries
+    recovered = ReplicaStore(disk, segment_bytes=SEGMENT_BYTES).take_recovered()
+    assert recovered.entries == entries
+    assert recovered.hard_state == HardState(3, 1, commit)
 
 
 def test_a_failed_sync_is_reported_and_nothing_is_acknowledged_after_it() -> None:
