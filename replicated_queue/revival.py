@@ -1,6 +1,7 @@
 """A replica as it was when it stopped: its state from the snapshot, its algorithm from all that is kept."""
 
 import asyncio
+import gc
 from collections.abc import Generator
 from random import Random
 from typing import TypeVar
@@ -28,13 +29,23 @@ async def step_by_step(steps: Generator[None, None, T]) -> T:
 
 
 async def restore_state(state_machine: StateMachine, recovered: Recovered) -> None:
-    """Make the state what the snapshot on the disk says, if there is one."""
+    """Make the state what the snapshot on the disk says, if there is one.
+
+    The garbage collector rests meanwhile, and leaves alone what was loaded: its full rounds through a large
+    state would stall the event loop for longer than any step.
+    """
     reader, recovered.reader = recovered.reader, None
-    if reader is not None:
-        recovered.snapshot_bytes = reader.size_bytes
+    if reader is None:
+        return
+    recovered.snapshot_bytes = reader.size_bytes
+    gc.disable()
+    try:
         become = await step_by_step(state_machine.restore(reader.chunks()))
         become()
-        reader.close()
+    finally:
+        gc.freeze()
+        gc.enable()
+    reader.close()
 
 
 def revived(
