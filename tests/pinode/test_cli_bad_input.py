@@ -138,7 +138,7 @@ def test_a_ref_that_git_would_refuse(node: CliStage, ref: str) -> None:
 def test_a_directory_outside_the_repository(node: CliStage, directory: str) -> None:
     before = node.cluster.commit_index
 
-    ran = node.run("deploy", "-a", "blog", f"--dir={directory}")
+    ran = node.run("deploy", "-a", "blog", "https://example.org/you/blog.git", f"--dir={directory}")
 
     assert_refused(node, ran, directory, before)
 
