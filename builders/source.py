@@ -7,7 +7,9 @@ is checked.
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from builders.archive import ArchiveBounds, unpack
@@ -199,10 +201,27 @@ def _check_tree(git: GitCommand, bounds: Bounds, commit: str, directory: str) ->
             f"{bounds.clone_bytes} bytes are allowed",
             hint="Remove what the app does not need, or raise [limits] clone_bytes",
         )
+    _check_names(match["path"] for match in entries)
     links = {match["path"]: match["object"] for match in entries if match["kind"] == "commit"}
     urls = _submodule_urls(git, commit) if links else {}
     prefix = f"{directory}/" if directory else ""
     return tuple(Submodule(path, urls.get(prefix + path, ""), link) for path, link in sorted(links.items()))
+
+
+def _check_names(paths: Iterable[str]) -> None:
+    """Each path once, and none below a file, a link or a submodule. Of two such entries git would lay out the
+    one that comes last, and not the one that was looked at.
+    """
+    # With the lowest of characters between its parts, what is below a path comes right behind it.
+    for one, other in pairwise(sorted(path.replace("/", "\0") for path in paths)):
+        if f"{other}\0".startswith(f"{one}\0"):
+            first, second = (path.replace("\0", "/")[:200] for path in (one, other))
+            raise CloneFailed(
+                f"the commit holds {first!a} twice"
+                if one == other
+                else f"the commit holds both {first!a} and {second!a}, so the first is a file and a folder",
+                hint="Its tree is damaged, `git fsck` says more; commit these files anew",
+            )
 
 
 def _submodule_urls(git: GitCommand, commit: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from builders.errors import CloneFailed
 from builders.git_command import GitCommand
 from builders.git_url import GitUrl, check_git_url
+from builders.inner_folder import make_inner_folder
 from builders.log import BuildLog
 from builders.request import BuildRequest
 from builders.source import Source, Submodule, access_to, fetch_commit, lay_out_commit, settled
@@ -56,8 +57,7 @@ def _lay_out(submodule: Submodule, url: GitUrl, number: int, request: BuildReque
     git.run(["init", "--quiet", "--bare", "."])
     commit = fetch_commit(git, url, submodule.commit, log)
     git.forget_access()
-    target = Path(request.app) / submodule.path
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_inner_folder(Path(request.app), submodule.path)
     lay_out_commit(git, commit, "", str(target), request.bounds, log)
 
 

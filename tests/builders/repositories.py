@@ -50,6 +50,27 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
+    def commit_tree(self, tree: str) -> str:
+        """Commit a tree that is there already, whatever it holds; nothing is checked out."""
+        commit = self.git("commit-tree", "-m", "Change", tree)
+        self.git("update-ref", "refs/heads/main", commit)
+        _show(self.path)
+        return commit
+
+    def tree(self, *entries: tuple[str, str, str]) -> str:
+        """A tree of (mode, name, object) as they come, such as `git mktree` would refuse it."""
+        raw = self.path / ".git" / "raw-tree"
+        raw.write_bytes(
+            b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(entry) for mode, name, entry in entries)
+        )
+        return self.git("hash-object", "-t", "tree", "-w", "--literally", str(raw))
+
+    def blob(self, content: str) -> str:
+        """A file's content, or where a link leads."""
+        raw = self.path / ".git" / "raw-blob"
+        raw.write_text(content)
+        return self.git("hash-object", "-w", "--no-filters", str(raw))
+
 
 def _show(folder: Path) -> None:
     """Let others read it, as anybody's repository can be read: builds have users of their own."""

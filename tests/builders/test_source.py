@@ -244,3 +244,38 @@ def test_the_error_of_every_failure_is_one_line(tmp_path: Path) -> None:
 
     assert "\n" not in failed.value.message
     assert failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ((("100644", "x", "file"), ("100644", "x", "file")), "'x' twice"),
+        ((("120000", "x", "file"), ("40000", "x", "folder")), "'x' and 'x/inside'"),
+        ((("40000", "x", "folder"), ("40000", "x", "folder")), "'x/inside' twice"),
+        (
+            (("100644", "x", "file"), ("100644", "x-y", "file"), ("40000", "x", "folder")),
+            "'x' and 'x/inside'",
+        ),
+    ],
+)
+def test_a_tree_with_two_things_of_one_name_is_refused_before_a_file_is_written(
+    tmp_path: Path, repository: Repository, entries: tuple[tuple[str, str, str], ...], said: str
+) -> None:
+    file = repository.blob("content")
+    objects = {"file": file, "folder": repository.tree(("100644", "inside", file))}
+    repository.commit_tree(repository.tree(*((mode, name, objects[kind]) for mode, name, kind in entries)))
+
+    with pytest.raises(CloneFailed) as refused:
+        fetch_source(make_request(tmp_path, repository.url), make_log()[0])
+
+    assert said in refused.value.message
+    assert refused.value.hint
+    assert not list((tmp_path / "app").iterdir())
+
+
+def test_names_that_only_begin_alike_are_no_conflict(tmp_path: Path, repository: Repository) -> None:
+    repository.commit({"x": "", "x-y/z": "", "x.y": "", "x y/x": "", "xx/x": "", "y/x": ""})
+
+    fetch_source(make_request(tmp_path, repository.url), make_log()[0])
+
+    assert (tmp_path / "app" / "x-y" / "z").exists()

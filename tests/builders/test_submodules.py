@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from builders.errors import BuildError
-from builders.source import fetch_source
+from builders.source import Source, Submodule, fetch_source
 from builders.submodules import ASKED, beside, fetch_submodules
 from tests.builders.repositories import Repository, make_log, make_repository, make_request
 
@@ -78,6 +78,66 @@ def test_other_addresses_are_refused(tmp_path: Path, repository: Repository, url
         fetched(tmp_path, repository, asked="1")
 
     assert said in str(refused.value)
+
+
+def test_a_link_beside_a_folder_of_its_name_leads_no_submodule_out_of_the_app(tmp_path: Path) -> None:
+    """The folder names the submodule, the link would be checked out last: into what all apps share."""
+    tools = tmp_path / "cache" / "tools"
+    inner = make_repository(tmp_path / "inner", {"code.py": "evil"})
+    outer = make_repository(tmp_path / "outer", {"Procfile": "web: x\n"})
+    modules = outer.blob('[submodule "x"]\n\tpath = x/go-bin\n\turl = ../inner\n')
+    folder = outer.tree(("160000", "go-bin", inner.git("rev-parse", "HEAD")))
+    outer.commit_tree(
+        outer.tree(
+            ("100644", ".gitmodules", modules),
+            ("40000", "x", folder),
+            ("120000", "x", outer.blob(str(tools))),
+        )
+    )
+
+    with pytest.raises(BuildError, match="'x' and 'x/go-bin'"):
+        fetched(tmp_path, outer, asked="1")
+
+    assert not tools.exists()
+    assert not list((tmp_path / "app").iterdir()), "refused before a file is written"
+
+
+@pytest.mark.parametrize(
+    ("stands", "path"),
+    [("link", "x"), ("link", "x/go-bin"), ("link", "deep/x/go-bin"), ("file", "x"), ("file", "x/go-bin")],
+)
+def test_a_submodule_goes_into_a_folder_of_the_app_or_nowhere(tmp_path: Path, stands: str, path: str) -> None:
+    inner = make_repository(tmp_path / "inner", {"code.py": "evil"})
+    outside = tmp_path / "outside"
+    (outside / "go-bin").mkdir(parents=True)
+    log, _ = make_log()
+    request = make_request(tmp_path, inner.url, config_vars={ASKED: "1"})
+    place = tmp_path / "app" / path.removesuffix("/go-bin")
+    place.parent.mkdir(exist_ok=True)
+    if stands == "link":
+        place.symlink_to(outside)
+    else:
+        place.write_text("a file")
+    commit = inner.git("rev-parse", "HEAD")
+
+    with pytest.raises(BuildError, match=r"x' in the repository is no folder"):
+        fetch_submodules(Source("", submodules=(Submodule(path, inner.url, commit),)), request, log)
+
+    assert [path.name for path in outside.rglob("*")] == ["go-bin"]
+
+
+@pytest.mark.parametrize("path", ["../beside", "a/../../beside", "/beside"])
+def test_a_submodule_whose_path_leads_out_is_refused(tmp_path: Path, path: str) -> None:
+    inner = make_repository(tmp_path / "inner", {"code.py": "evil"})
+    log, _ = make_log()
+    request = make_request(tmp_path, inner.url, config_vars={ASKED: "1"})
+    where = f"{tmp_path}{path}" if path.startswith("/") else path
+    submodule = Submodule(where, inner.url, inner.git("rev-parse", "HEAD"))
+
+    with pytest.raises(BuildError, match="leads out of the app"):
+        fetch_submodules(Source("", submodules=(submodule,)), request, log)
+
+    assert not (tmp_path / "beside").exists()
 
 
 @pytest.mark.parametrize(
