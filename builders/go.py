@@ -5,6 +5,7 @@ config vars tell it otherwise (GOPROXY, CGO_ENABLED and the like): then it works
 a cache of the app's own.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -16,6 +17,7 @@ from packaging.version import Version
 
 from builders.builder import BuildContext, Built
 from builders.errors import BuildError, NoToolchain, StepFailed
+from builders.inner_folder import make_inner_folder
 from builders.wheel_tools import fetch_tool, tool_env
 
 PLACES = ("/usr/local/go/bin/go", "/usr/bin/go", "/usr/lib/go-*/bin/go", "/opt/go*/bin/go")
@@ -86,6 +88,10 @@ class GoBuilder:
 
 def _read_module(app: Path) -> _Module:
     if not (app / "go.mod").is_file():
+        if os.path.lexists(app / "go.mod"):  # a link: what we write would go wherever it leads
+            raise BuildError(
+                "go.mod in the repository is no file", hint="Commit the file itself, or remove it"
+            )
         if (app / "vendor").is_dir():
             raise BuildError(
                 "the app has vendor/ and no go.mod", hint="Run `go mod init` and `go mod vendor`"
@@ -209,10 +215,7 @@ def _put_in_place(context: BuildContext, module: _Module) -> list[str]:
     built = sorted((Path(context.request.work) / "bin").iterdir())
     if not built:
         raise _no_program(module)
-    folder = context.app / "bin"
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise BuildError("bin in the repository is no folder", hint="Rename it: programs are put there")
-    folder.mkdir(exist_ok=True)
+    folder = make_inner_folder(context.app, "bin")
     for path in built:
         (folder / path.name).unlink(missing_ok=True)
         shutil.move(path, folder / path.name)

@@ -4,6 +4,7 @@ All of it is the app's own code as far as the machine is concerned: packages run
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from builders.builder import BuildContext, Built
 from builders.errors import BuildError, NoToolchain
+from builders.inner_folder import make_inner_folder
 from builders.wheel_tools import fetch_tool, tool_env
 
 PACKAGE = "package.json"
@@ -108,19 +110,24 @@ async def _npm(context: BuildContext, package: dict[str, Any]) -> tuple[list[str
             f"{PACKAGE} asks for Node.js{text}, which is not installed here and could not be fetched",
             hint="Install it on the nodes that build and run it: apt install nodejs npm",
         )
-    own = context.app / OWN_NODE
+    own = bring_node(found, context.app)
+    context.log.step("Node.js goes into the slug: it is not installed here")
+    return [str(own / "bin" / "node"), str(own / "lib/node_modules/npm/bin/npm-cli.js")], []
+
+
+def bring_node(found: Path, app: Path) -> Path:
+    """Copy a Node.js into the app, its programs linked into bin/; where it is. Raises `BuildError`."""
+    own = app / OWN_NODE
     if own.exists() or own.is_symlink():
         raise BuildError(f"the repository holds a {OWN_NODE} of its own", hint="Rename it")
+    programs = make_inner_folder(app, "bin")
     shutil.copytree(
         found, own, symlinks=True, ignore=shutil.ignore_patterns("include", "share", "__pycache__")
     )
-    programs = context.app / "bin"
-    programs.mkdir(exist_ok=True)
     for name, target in (("node", "bin/node"), ("npm", "lib/node_modules/npm/bin/npm-cli.js")):
-        if not (programs / name).exists():
+        if not os.path.lexists(programs / name):
             (programs / name).symlink_to(f"../{OWN_NODE}/{target}")
-    context.log.step("Node.js goes into the slug: it is not installed here")
-    return [str(own / "bin" / "node"), str(own / "lib/node_modules/npm/bin/npm-cli.js")], []
+    return own
 
 
 def _web(app: Path, package: dict[str, Any], scripts: dict[str, Any]) -> str | None:

@@ -104,7 +104,23 @@ def test_a_bin_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
     outcome, _ = build(with_warm_cache(make_request(tmp_path, repository.url, bounds=PATIENT)))
 
     assert isinstance(outcome, BuildFailure)
-    assert "bin in the repository is no folder" in outcome.message
+    assert "'bin' in the repository is no folder" in outcome.message
+
+
+@pytest.mark.parametrize("leads_to", ["gone", "made"])
+def test_a_go_mod_that_is_no_file_is_not_written_through(tmp_path: Path, leads_to: str) -> None:
+    repository = make_repository(tmp_path / "r", {"main.go": HELLO["main.go"]})
+    outside = tmp_path / "outside"
+    if leads_to == "made":
+        outside.mkdir()
+    (repository.path / "go.mod").symlink_to(outside)
+    repository.commit({})
+
+    outcome, _ = build(with_warm_cache(make_request(tmp_path, repository.url, bounds=PATIENT)))
+
+    assert isinstance(outcome, BuildFailure)
+    assert outcome.message == "go.mod in the repository is no file"
+    assert not outside.is_file()
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         line="builds 8",
         what="a program is written through a link that the repository holds at bin",
-        file="builders/go.py",
+        file="builders/inner_folder.py",
         old="if folder.is_symlink() or (folder.exists() and not folder.is_dir()):",
         new="if folder.exists() and not folder.is_dir():",
         test="tests/builders/test_go.py::test_a_bin_that_leads_elsewhere_is_not_followed",
@@ -78,6 +78,15 @@ MUTANTS = (
         old='if url.transport != "https" and (url.transport, url.host) != (own.transport, own.host):',
         new='if url.transport == "file" and own.transport != "file":',
         test="tests/builders/test_submodules.py::test_other_addresses_are_refused",
+    ),
+    Mutant(
+        line="builds 9",
+        what="a tree that holds a link and a folder of one name is laid out",
+        file="builders/source.py",
+        old='if f"{other}\\0".startswith(f"{one}\\0"):',
+        new="if one == other:",
+        test="tests/builders/test_submodules.py::"
+        "test_a_link_beside_a_folder_of_its_name_leads_no_submodule_out_of_the_app",
     ),
     Mutant(
         line="builds 6",
