@@ -19,6 +19,7 @@ BAND_BYTES = 65_515  # of one packet, by side-band-64k
 DATA, PROGRESS = 1, 2
 COMMAND = re.compile(r"(?P<old>[0-9a-f]{40}) (?P<new>[0-9a-f]{40}) (?P<ref>[^\0\n]+)\n?", re.DOTALL)
 OPTION_CHARACTERS = 1_024
+OPTIONS_AT_MOST = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +60,20 @@ class PushReader:
         """Take the next bytes; those of them that belong to the pack. Raises `InvalidInput`."""
         if self.commands is not None:
             return data
-        self._rest += data
-        while self.commands is None:
-            line, rest, is_whole = _take_packet(self._rest)
-            if not is_whole:
-                break
-            self._rest = rest
-            self._read_bytes += 4 + len(line or b"")
+        waiting, at = self._rest + data, 0
+        while self.commands is None and (packet := _packet_at(waiting, at)) is not None:
+            line, end = packet
+            self._read_bytes += end - at
+            at = end
             self._read_line(line)
-        if self._read_bytes + (0 if self.commands else len(self._rest)) > COMMANDS_BYTES:
+        rest = waiting[at:]
+        if self._read_bytes + (0 if self.commands else len(rest)) > COMMANDS_BYTES:
             raise InvalidInput("the push names too many branches and tags.", hint="Push one of them.")
         if self.commands is None:
+            self._rest = rest
             return b""
-        pack, self._rest = self._rest, b""
-        return pack
+        self._rest = b""
+        return rest
 
     def _read_line(self, line: bytes | None) -> None:
         if line is None:
@@ -81,6 +82,8 @@ class PushReader:
             option = _text(line).removesuffix("\n")
             if len(option) > OPTION_CHARACTERS:
                 raise InvalidInput(f"a push option has more than {OPTION_CHARACTERS} characters.")
+            if len(self._options) >= OPTIONS_AT_MOST:
+                raise InvalidInput(f"the push has more than {OPTIONS_AT_MOST} options.")
             self._options.append(option)
         elif line.startswith(b"shallow "):
             self._is_shallow = True
@@ -147,18 +150,19 @@ class PushAnswer:
         return _banded(DATA, report) + FLUSH if self._has_bands else report
 
 
-def _take_packet(data: bytes) -> tuple[bytes | None, bytes, bool]:
-    """The first packet (None: a flush), what follows it, and whether it was whole."""
-    if len(data) < 4:
-        return b"", data, False
-    if not re.fullmatch(rb"[0-9a-f]{4}", data[:4]):
+def _packet_at(data: bytes, at: int) -> tuple[bytes | None, int] | None:
+    """The packet that begins at `at` (None: a flush) and where it ends; None when it is not whole yet."""
+    head = data[at : at + 4]
+    if len(head) < 4:
+        return None
+    if not re.fullmatch(rb"[0-9a-f]{4}", head):
         raise InvalidInput("the push is not what git would send.", hint="Push with git.")
-    length = int(data[:4], 16)
+    length = int(head, 16)
     if length == 0:
-        return None, data[4:], True
+        return None, at + 4
     if length < 4:
         raise InvalidInput("the push is not what git would send.", hint="Push with git.")
-    return data[4:length], data[length:], len(data) >= length
+    return (data[at + 4 : at + length], at + length) if len(data) >= at + length else None
 
 
 def _packet(data: bytes) -> bytes:

@@ -23,7 +23,7 @@ from pinode.apps.errors import AlreadyDelivered, HookNotFound
 from pinode.apps.hook import Hook
 from pinode.deploy.build_job import HookCall, request_build
 from pinode.errors import Conflict, InvalidInput, NotLoggedIn
-from pinode.web.bodies import body_pieces
+from pinode.web.bodies import plain_body
 from pinode.web.messages import answer, json_body, list_answer, nothing, only, text_of
 from pinode.web.site import caller, managed_app, site_of
 
@@ -77,7 +77,8 @@ async def deliver(request: web.Request) -> web.StreamResponse:
     site = site_of(request)
     app, hook = _called(request)
     site.hook_calls.take(f"{app.name} {hook.id}", now=site.clock())
-    body = b"".join([piece async for piece in body_pieces(request, most_bytes=BODY_BYTES)])
+    with site.hook_bodies.one_more():
+        body = await plain_body(request, most_bytes=BODY_BYTES)
     _check_secret(request, site.cluster.reveal(hook.sealed_secret), body)
     event = next((request.headers[name] for name in EVENTS if name in request.headers), "")
     if event not in PUSHES:

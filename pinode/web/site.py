@@ -22,6 +22,7 @@ from pinode.web.rendering import Rendering
 
 STREAMS_AT_ONCE = 64
 RECEPTIONS_AT_ONCE = 8
+HOOK_BODIES_AT_ONCE = 4
 
 
 class NodeControl(Protocol):
@@ -95,6 +96,10 @@ class Site:
         default_factory=lambda: Streams(RECEPTIONS_AT_ONCE, "pushes and uploads are being received")
     )
     body_seconds: float = 30.0  # for the whole body of a request to arrive
+    # Each may hold 5 MiB before it has proven anything.
+    hook_bodies: Streams = field(
+        default_factory=lambda: Streams(HOOK_BODIES_AT_ONCE, "webhooks are being called")
+    )
     hook_calls: RateLimit = field(default_factory=lambda: RateLimit(burst=30, seconds_each=2))
     # Ten tries at once, then one every six seconds: nobody types faster, and guessing gets nowhere.
     tries_by_address: RateLimit = field(default_factory=lambda: RateLimit(burst=20, seconds_each=6))

@@ -80,6 +80,7 @@ def test_the_probe_before_a_large_push_asks_for_nothing() -> None:
         b"GET / HTTP/1.1\r\n", b"0001", b"0003abc", b"00zz", packet("nonsense\n"), packet(f"{A} {B}\n"),
         packet(f"{A[:-1]} {B} refs/heads/x\n"), packet(f"{A} {B} refs/heads/x\ny\n"), packet(b"\xff" * 90),
         packet(f"{NOTHING} {A} refs/heads/main\0push-options") + FLUSH + packet("o" * 2_000),
+        packet(f"{NOTHING} {A} refs/heads/main\0push-options") + FLUSH + packet("") * 17,
         b"".join(packet(f"{NOTHING} {A} refs/tags/{'t' * 900}{number}\n") for number in range(1_200)),
     ],
 )  # fmt: skip

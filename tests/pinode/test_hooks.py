@@ -1,5 +1,6 @@
 """Webhooks: a signed call of a git server deploys the branch; all other calls change nothing (checklist 5.1, 5.2)."""
 
+import gzip
 import hashlib
 import hmac
 import json
@@ -193,6 +194,15 @@ async def test_too_many_calls_are_put_off(web: Stage) -> None:
     statuses = [(await call(web, path, "wrong")).status for _ in range(40)]
 
     assert statuses[0] == 401 and statuses[-1] == 429
+
+
+async def test_a_packed_call_is_not_unpacked_for_a_stranger(web: Stage) -> None:
+    path, secret = await make(web)
+
+    refused = await call(web, path, secret, gzip.compress(json.dumps(PUSH).encode()), Content_Encoding="gzip")
+
+    assert refused.status == 400 and "gzip" in refused.text
+    assert builds(web) == []
 
 
 async def test_an_app_has_so_many_hooks_and_no_more(web: Stage) -> None:
