@@ -80,8 +80,10 @@ class Topic:
         return self._delayed[0] if self._delayed else None
 
     def take_delayed(self) -> None:
-        """Remove what `first_delayed` answered."""
-        heappop(self._delayed)
+        """Remove what `first_delayed` answered; a job that came back at the same time stands there twice."""
+        first = heappop(self._delayed)
+        while self._delayed and self._delayed[0] == first:
+            heappop(self._delayed)
 
     def due(self, now: int) -> list[JobRecord]:
         """Delayed jobs that are due, though no command has made them ready yet."""

@@ -15,6 +15,8 @@ from replicated_queue.queue.commands import (
     Kicked,
     KickJob,
     Nack,
+    Reserved,
+    ReserveJob,
 )
 from tests.replicated_queue.queue_log import QueueLog
 
@@ -276,3 +278,14 @@ def test_a_member_can_touch_no_job_of_the_platform() -> None:
     for command in (Ack(*lease), Nack(*lease), Cancel(job_id, force=True), KickJob(job_id)):
         with pytest.raises(JobNotFound):
             log.apply(command)
+
+
+def test_a_job_that_is_delayed_twice_until_the_same_moment_is_kicked_once() -> None:
+    log = QueueLog()
+    job_id = log.put(delay_ms=1_000)
+    reserved = log.apply(ReserveJob(job_id, worker="a"))
+    assert isinstance(reserved, Reserved)
+    log.apply(Nack(job_id, reserved.token, delay_ms=1_000))
+
+    assert log.apply(Kick("mail", bound=10)) == Kicked(1)
+    assert log.state_of(job_id) == "ready"
