@@ -19,6 +19,7 @@ class Recovered:
 
     hard_state: HardState = field(default_factory=HardState)
     base_index: int | None = 0  # of the entry before the first; None: not known before there is a first
+    is_base_learned: bool = False  # from the first record that is kept, for want of a better knowledge
     entries: list[Entry] = field(default_factory=list)
     mark: SnapshotMark | None = None  # what is not in the log any more
     reader: SnapshotReader | None = None
@@ -36,6 +37,7 @@ class Recovered:
         for record in decode_records(payload):
             if record.base is not None:
                 self.entries, self.base_index = [], record.base.index
+                self.is_base_learned = False
             if record.entries:
                 self._replace_from(record.entries)
             self.hard_state = record.hard_state
@@ -43,7 +45,10 @@ class Recovered:
     def _replace_from(self, entries: Sequence[Entry]) -> None:
         first = entries[0].index
         if self.base_index is None:
-            self.base_index = first - 1
+            self.base_index, self.is_base_learned = first - 1, True
+        if self.is_base_learned and self.hard_state.commit < first <= self.base_index:
+            # A new leader replaced entries that began before what is kept: the segment of the first is gone.
+            self.entries, self.base_index = [], first - 1
         if not max(self.hard_state.commit, self.base_index) < first <= self.last_index + 1:
             raise QueueError(f"entry {first} does not follow on entry {self.last_index}")
         del self.entries[first - 1 - self.base_index :]

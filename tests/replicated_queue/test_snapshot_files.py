@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from replicated_queue.codec import encode_record
+from replicated_queue.errors import QueueError
 from replicated_queue.raft.messages import Entry, EntryId, HardState, Snapshot
 from replicated_queue.storage.errors import CorruptLog, DamagedSnapshot
 from replicated_queue.storage.recovery import Recovered
@@ -204,3 +205,26 @@ def test_what_was_left_of_an_unfinished_snapshot_is_removed() -> None:
     open_store(disk)
 
     assert [name for name in disk.names() if name.endswith(".new")] == []
+
+
+def test_a_log_whose_first_kept_entries_were_replaced_from_before_them_is_read() -> None:
+    """The segment in which the replaced entries began is covered by snapshots and gone."""
+    recovered = Recovered(base_index=None)
+    replaced = [entry(index, term=1) for index in (30, 31)]
+    instead = [entry(index, term=2) for index in (26, 27)]
+
+    recovered.replay(encode_record(HardState(term=1, vote=1, commit=25), replaced))
+    recovered.replay(encode_record(HardState(term=2, vote=2, commit=25), instead))
+    recovered.replay(encode_record(HardState(term=2, vote=2, commit=27), [entry(28, term=2)]))
+
+    assert [(kept.index, kept.term) for kept in recovered.entries] == [(26, 2), (27, 2), (28, 2)]
+    assert (recovered.base_index, recovered.last_index) == (25, 28)
+
+
+@pytest.mark.parametrize("first", [25, 32])
+def test_what_replaces_committed_entries_or_leaves_a_gap_is_refused(first: int) -> None:
+    recovered = Recovered(base_index=None)
+    recovered.replay(encode_record(HardState(term=1, vote=1, commit=25), [entry(30)]))
+
+    with pytest.raises(QueueError, match=f"entry {first} does not follow"):
+        recovered.replay(encode_record(HardState(term=2, vote=2, commit=25), [entry(first, term=2)]))
