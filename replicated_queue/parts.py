@@ -6,11 +6,12 @@ follow, and the later row counts. So a snapshot of 100,000 jobs never holds up t
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import msgpack
 
-from replicated_queue.errors import MalformedMessage, UnknownVersion
+from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
 from replicated_queue.interfaces import CUT
 
 VERSION: Final = 1
@@ -78,17 +79,30 @@ def restoring(
         name, rows = values
         if name not in rebuilds:
             raise UnknownVersion(name)
-        for row in rows:
-            rebuilds[name].take(row)
+        with _named(name):
+            for row in rows:
+                rebuilds[name].take(row)
         yield
-    for rebuild in rebuilds.values():
-        yield from rebuild.link()
+    for name, rebuild in rebuilds.items():
+        with _named(name):
+            yield from rebuild.link()
 
     def become() -> None:
         for rebuild in rebuilds.values():
             rebuild.become()
 
     return become
+
+
+@contextmanager
+def _named(part: str) -> Iterator[None]:
+    """Let whatever a part trips over be a snapshot that this program cannot read."""
+    try:
+        yield
+    except QueueError:
+        raise
+    except Exception as error:  # the bytes are proven; what another version meant by them is not known here
+        raise MalformedMessage(f"{part} of a snapshot: {error!r}") from error
 
 
 def numbers_of(thing: object) -> dict[str, int]:

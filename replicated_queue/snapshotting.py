@@ -238,10 +238,13 @@ class SnapshotKeeper:
         finally:
             if not is_published:
                 await asyncio.to_thread(draft.discard)
-        self._size_bytes, self._log_bytes = draft.size_bytes, 0
         self._prepared = Prepared(mark, become)
         self._install(offered)
         self._prepared = None
+        kept = replica.raft.log.snapshot
+        if kept is None or kept.last != last:
+            return  # what we have came meanwhile by other ways, and its snapshot is still needed
+        self._size_bytes, self._log_bytes = draft.size_bytes, 0
         await asyncio.to_thread(self._files.forget_before, last)
         logger.info("snapshot received index=%d bytes=%d", last.index, draft.size_bytes)
 
