@@ -48,8 +48,11 @@ class BuildChanges:
         self._jobs = jobs
 
     def request(self, command: RequestBuild, *, index: int, now: int) -> int:
-        """The build's id. One that still waits is superseded."""
-        app = self._tables.app(command.app)
+        """The build's id. One that still waits is superseded.
+
+        Raises `AppNotFound`, `AppDestroyed` where another app has the name by now, or what is wrong with it.
+        """
+        app = self._tables.app(command.app, created_index=command.created_index)
         source = self._check_request(command)
         open_builds = self._open_builds(app.name)
         is_running = any(build.state == "building" for build in open_builds)

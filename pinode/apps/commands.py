@@ -103,6 +103,7 @@ class RequestBuild:
     source: Source | None = None  # what was pushed or uploaded, instead of a git URL
     hook: str | None = None  # the webhook that asks
     delivery: str | None = None  # what it was sent, as a digest: refused when it comes again
+    created_index: int = 0  # of the very app that was checked; 0: whichever has the name by then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,19 @@ class AppNotFound(RegistryError, NotFound):
         )
 
 
+class AppDestroyed(RegistryError, NotFound):
+    """The app that was meant is gone; if there is one of its name again, it is another one."""
+
+    code = "app_destroyed"
+
+    def __init__(self, *, app: str) -> None:
+        super().__init__(
+            f"the app {app[:100]!r} was destroyed meanwhile.",
+            hint="`pinode apps` lists the apps you have.",
+            app=app,
+        )
+
+
 class TooManyApps(RegistryError, Conflict):
     """The owner has as many apps as one user may have."""
 

@@ -164,6 +164,10 @@ class Registry:
         """The app of this name."""
         return self._tables.apps.get(name)
 
+    def same_app(self, app: App) -> App:
+        """The very app as it is now. Raises `AppNotFound`, or `AppDestroyed` where another has its name."""
+        return self._tables.app(app.name, created_index=app.created_index)
+
     def builds(self, app: str) -> tuple[Build, ...]:
         """Those that are kept of one app, newest first."""
         return tuple(reversed(self._tables.builds_of(app)))

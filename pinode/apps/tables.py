@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pinode.apps.app import App
 from pinode.apps.build import Build, Slug
-from pinode.apps.errors import AppNotFound, RegistryFull, ReleaseNotFound
+from pinode.apps.errors import AppDestroyed, AppNotFound, RegistryFull, ReleaseNotFound
 from pinode.apps.hook import Hook
 from pinode.apps.placement import Placement
 from pinode.apps.records import pack, size_of, to_plain
@@ -92,11 +92,13 @@ class Tables:
         self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
         self._builds_of_jobs: dict[int, Build] = {}
 
-    def app(self, name: str) -> App:
-        """Raises `AppNotFound`."""
+    def app(self, name: str, *, created_index: int = 0) -> App:
+        """Raises `AppNotFound`, and `AppDestroyed` where it is not the one created there (0: whichever)."""
         app = self.apps.get(name)
         if app is None:
             raise AppNotFound(app=name)
+        if created_index not in (0, app.created_index):
+            raise AppDestroyed(app=name)
         return app
 
     def release(self, app: str, version: int) -> Release:

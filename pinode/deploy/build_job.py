@@ -12,7 +12,6 @@ from builders.git_url import GitUrl, check_directory, check_git_url, check_ref
 from pinode.apps.app import App
 from pinode.apps.build import Build
 from pinode.apps.commands import RequestBuild
-from pinode.apps.errors import AppNotFound
 from pinode.apps.registry import Registry
 from pinode.apps.source import Origin, Source
 from pinode.cluster import Cluster
@@ -30,7 +29,7 @@ class HookCall:
 async def request_build(
     cluster: Cluster,
     *,
-    app: str,
+    app: App,
     git_url: str | None,
     ref: str | None,
     subdirectory: str | None,
@@ -40,29 +39,29 @@ async def request_build(
     idempotency_key: bytes | None = None,
 ) -> int:
     """The id of the new build. Without a URL: what was deployed last, from the same directory of it, or the
-    same source once more.
+    same source once more. `app` is as it was when the caller's right to it was checked.
 
-    Raises `AppNotFound`, `InvalidInput`, or why the cluster refused.
+    Raises `AppNotFound` or `AppDestroyed`, `InvalidInput`, or why the cluster refused.
     """
-    known = cluster.state.registry.app(app)
-    if known is None:
-        raise AppNotFound(app=app)
+    cluster.state.registry.same_app(app)
     if git_url is None:
-        again = _last_pushed(cluster.state.registry, app)
+        again = _last_pushed(cluster.state.registry, app.name)
         if again is not None and ref is None and subdirectory is None:
             return await request_build_of_source(
                 cluster,
                 again[1],
+                app=app,
                 origin=again[0].origin,
                 actor=actor,
                 ref=again[0].ref,
                 idempotency_key=idempotency_key,
             )
-        git_url, subdirectory = _last_source(cluster.state.registry, known, subdirectory)
+        git_url, subdirectory = _last_source(cluster.state.registry, app, subdirectory)
     try:
         url = check_git_url(git_url.strip(), administrator=is_admin)
         command = RequestBuild(
-            app=app,
+            app=app.name,
+            created_index=app.created_index,
             git_url=url.shown,
             ref=check_ref((ref or "").strip()) or None,
             subdirectory=check_directory((subdirectory or "").strip()) or None,
@@ -83,15 +82,17 @@ async def request_build_of_source(
     cluster: Cluster,
     source: Source,
     *,
+    app: App,
     origin: Origin,
     actor: str,
     ref: str | None = None,
     subdirectory: str | None = None,
     idempotency_key: bytes | None = None,
 ) -> int:
-    """The id of the new build, of what was pushed or uploaded. Raises why the cluster refused."""
+    """The id of the new build, of what this very app was sent. Raises why the cluster refused."""
     command = RequestBuild(
-        app=source.app,
+        app=app.name,
+        created_index=app.created_index,
         git_url=None,
         ref=ref,
         subdirectory=subdirectory,

@@ -69,6 +69,7 @@ async def deploy_push(
     build_id = await request_build_of_source(
         cluster,
         source,
+        app=app,
         origin="push",
         actor=actor,
         ref=update.ref.split("/", 2)[2],

@@ -11,7 +11,7 @@ from aiohttp import web
 from pinode.apps.app import App
 from pinode.apps.build import Build
 from pinode.apps.commands import DestroyApp
-from pinode.apps.errors import BuildNotFound
+from pinode.apps.errors import AppNotFound, BuildNotFound
 from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build
 from pinode.deploy.build_log import build_log
@@ -54,7 +54,10 @@ async def create_app(request: web.Request) -> web.StreamResponse:
     try:
         check_source(form.get("git_url", ""), who)
         await create(cluster, who, name=name, git_url=None)
-        await request_build(cluster, app=name, actor=who.name, is_admin=who.is_admin, **_wanted(form))
+        app = cluster.state.registry.app(name)
+        if app is None or app.owner != who.name:
+            raise AppNotFound(app=name)
+        await request_build(cluster, app=app, actor=who.name, is_admin=who.is_admin, **_wanted(form))
     except REFUSALS as error:
         app = cluster.state.registry.app(name)
         if app is None or app.owner != who.name or app.git_url is not None:
@@ -73,7 +76,7 @@ async def deploy(request: web.Request) -> web.StreamResponse:
     form, app, who = await form_of(request), managed_app(request), caller(request)
     try:
         await request_build(
-            site_of(request).cluster, app=app.name, actor=who.name, is_admin=who.is_admin, **_wanted(form)
+            site_of(request).cluster, app=app, actor=who.name, is_admin=who.is_admin, **_wanted(form)
         )
     except REFUSALS as error:
         return await app_page(request, app, form, problem_of(error))

@@ -30,7 +30,7 @@ from pinode.web.messages import (
     stream_text,
     text_of,
 )
-from pinode.web.site import caller, managed_app, site_of
+from pinode.web.site import caller, check_still_allowed, managed_app, site_of
 
 CANCEL_SECONDS = 15.0  # for the node that builds to end all processes of the build
 ARCHIVE_TYPES = ("application/gzip", "application/x-gzip", "application/x-tar+gzip", "application/x-tgz")
@@ -46,7 +46,7 @@ async def create_build(request: web.Request) -> web.StreamResponse:
     app, cluster, who = managed_app(request), site_of(request).cluster, caller(request)
     build_id = await request_build(
         cluster,
-        app=app.name,
+        app=app,
         git_url=text_of(body, "git_url", default=None),
         ref=text_of(body, "ref", default=None),
         subdirectory=text_of(body, "dir", default=None),
@@ -71,9 +71,11 @@ async def _build_upload(request: web.Request) -> web.StreamResponse:
                 async for piece in pieces:
                     await reception.write(piece)
             source = await reception.finish("upload", directory=directory, on_line=lambda _: None)
+    check_still_allowed(request)
     build_id = await request_build_of_source(
         site.cluster,
         source,
+        app=app,
         origin="upload",
         actor=caller(request).name,
         subdirectory=directory or None,

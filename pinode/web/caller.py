@@ -86,6 +86,13 @@ def caller_of_git(request: web.Request, cluster: Cluster) -> Caller:
     return found
 
 
+def same_caller(caller: Caller, cluster: Cluster) -> Caller | None:
+    """Return who asked, as they are now; None when their login has ended meanwhile."""
+    if caller.by == "socket":
+        return caller
+    return _caller_with(caller.secret, caller.by, cluster)
+
+
 def _caller_with(token: str, by: Literal["session", "token"], cluster: Cluster) -> Caller | None:
     if len(token) not in TOKEN_LENGTHS or not token.isascii():
         return None

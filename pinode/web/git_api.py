@@ -21,7 +21,7 @@ from pinode.web.bodies import body_pieces
 from pinode.web.documents import app_urls
 from pinode.web.messages import shown
 from pinode.web.problems import REFUSALS, problem_of
-from pinode.web.site import caller, managed_app, site_of
+from pinode.web.site import caller, check_still_allowed, managed_app, site_of
 
 ALIVE_SECONDS = 5.0  # between two signs of life, for the client and what is between
 OVERRUN = 2  # so many times the bound are read and thrown away, to say so at the end; more is cut off
@@ -94,6 +94,7 @@ async def _receive(request: web.Request, reception: Reception) -> tuple[PushComm
 
 async def _deploy(request: web.Request, reception: Reception, commands: PushCommands, say: Say) -> None:
     app, cluster = managed_app(request), site_of(request).cluster
+    check_still_allowed(request)
     release = await deploy_push(cluster, reception, commands, app=app, actor=caller(request).name, say=say)
     say(f"-----> {app.name} v{release.version} answers at {app_urls(cluster, app)[0]}")
 

@@ -24,7 +24,7 @@ from pinode.web.caller import (
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
 from pinode.web.routes import Route
-from pinode.web.site import CALLER, MANAGED_APP, SITE, site_of
+from pinode.web.site import CALLER, MANAGED_APP, SITE, not_the_owner, site_of
 
 logger = logging.getLogger(__name__)
 
@@ -147,9 +147,7 @@ def app_managed_by(cluster: Cluster, caller: Caller, name: str) -> App:
     if app is None:
         raise AppNotFound(app=name)
     if not caller.is_admin and app.owner != caller.name:
-        raise NotAllowed(
-            f"the app {name!r} belongs to somebody else.", hint="Ask its owner or an administrator."
-        )
+        raise not_the_owner(app)
     return app
 
 

@@ -94,7 +94,7 @@ async def deliver(request: web.Request) -> web.StreamResponse:
     try:
         build_id = await request_build(
             site.cluster,
-            app=app.name,
+            app=app,
             git_url=app.git_url,
             ref=branch,
             subdirectory=_directory(request, app),

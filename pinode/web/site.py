@@ -14,8 +14,9 @@ from aiohttp import web
 from pinode.apps.app import App
 from pinode.cluster import Cluster
 from pinode.deploy.intake import Intake
+from pinode.errors import NotAllowed, NotLoggedIn
 from pinode.metrics.rings import Stretch
-from pinode.web.caller import Caller
+from pinode.web.caller import Caller, same_caller
 from pinode.web.passwords import Passwords
 from pinode.web.rate_limit import RateLimit, TooMany
 from pinode.web.rendering import Rendering
@@ -137,6 +138,27 @@ def caller(request: web.Request) -> Caller:
 def managed_app(request: web.Request) -> App:
     """The app in the path, which the caller may manage; the route's access rule has seen to it."""
     return request[MANAGED_APP]
+
+
+def check_still_allowed(request: web.Request) -> None:
+    """Once a body that took long is here: the caller is still logged in and still manages the very app.
+
+    Raises `NotLoggedIn`, `AppNotFound`, `AppDestroyed` or `NotAllowed`.
+    """
+    cluster = site_of(request).cluster
+    now = same_caller(caller(request), cluster)
+    if now is None:
+        raise NotLoggedIn("your login or token ended while the request arrived.", hint="Log in again.")
+    app = cluster.state.registry.same_app(managed_app(request))
+    if not now.is_admin and app.owner != now.name:
+        raise not_the_owner(app)
+
+
+def not_the_owner(app: App) -> NotAllowed:
+    """What to tell somebody who may not manage it."""
+    return NotAllowed(
+        f"the app {app.name!r} belongs to somebody else.", hint="Ask its owner or an administrator."
+    )
 
 
 def _der_of(pem: bytes) -> bytes:

@@ -5,7 +5,8 @@ from typing import Any, cast
 import pytest
 
 from pinode.apps.build import Build
-from pinode.apps.errors import AppNotFound
+from pinode.apps.commands import CreateApp, DestroyApp
+from pinode.apps.errors import AppDestroyed, AppNotFound
 from pinode.apps.source import Source
 from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build, request_build_of_source, url_to_fetch
@@ -24,7 +25,8 @@ async def cluster() -> ClusterInMemory:
 
 
 async def ask(cluster: ClusterInMemory, **fields: Any) -> Build:
-    asked = {"app": "blog", "git_url": URL, "ref": None, "subdirectory": None, "is_admin": False} | fields
+    app = fields.pop("app", None) or cluster.state.registry.app("blog")
+    asked = {"app": app, "git_url": URL, "ref": None, "subdirectory": None, "is_admin": False} | fields
     build_id = await request_build(cast(Cluster, cluster), actor="ada", **asked)
     build = cluster.state.registry.build(build_id)
     assert build is not None
@@ -129,14 +131,47 @@ async def test_an_administrator_may_build_from_this_machine_and_a_member_not_aga
 
 
 async def test_a_build_of_no_app_is_refused(cluster: ClusterInMemory) -> None:
+    blog = cluster.state.registry.app("blog")
+    await cluster.execute(DestroyApp(name="blog", actor="ada"))
     with pytest.raises(AppNotFound):
-        await ask(cluster, app="nothing")
+        await ask(cluster, app=blog)
+
+
+async def test_a_build_of_an_app_whose_name_another_one_has_by_now_is_refused(
+    cluster: ClusterInMemory,
+) -> None:
+    blog = cluster.state.registry.app("blog")
+    await cluster.execute(DestroyApp(name="blog", actor="ada"))
+    await cluster.execute(CreateApp(name="blog", owner="eve"))
+
+    with pytest.raises(AppDestroyed):
+        await ask(cluster, app=blog)
+    with pytest.raises(AppDestroyed):
+        await ask(cluster, app=blog, git_url=None)
+
+    assert cluster.state.registry.builds("blog") == ()
+
+
+async def test_who_asks_names_the_very_app(cluster: ClusterInMemory) -> None:
+    """For the registry to decide: the app may go between the check and the log."""
+    blog = cluster.state.registry.app("blog")
+    assert blog is not None
+    source = Source(app="blog", digest="1" * 64, source_bytes=10, commit="c" * 40, holders=("a",))
+    await ask(cluster)
+    await request_build_of_source(cast(Cluster, cluster), source, app=blog, origin="push", actor="ada")
+    await ask(cluster, git_url=None)
+
+    assert [command.created_index for command in cluster.executed] == [blog.created_index] * 3
 
 
 async def test_deploying_again_after_a_push_builds_what_was_pushed(cluster: ClusterInMemory) -> None:
     source = Source(app="blog", digest="1" * 64, source_bytes=10, commit="c" * 40, holders=("a",))
     await ask(cluster)
-    await request_build_of_source(cast(Cluster, cluster), source, origin="push", actor="ada", ref="main")
+    blog = cluster.state.registry.app("blog")
+    assert blog is not None
+    await request_build_of_source(
+        cast(Cluster, cluster), source, app=blog, origin="push", actor="ada", ref="main"
+    )
 
     again = await ask(cluster, git_url=None)
     by_name = await ask(cluster, git_url=None, ref="main")

@@ -1,5 +1,6 @@
 """Webhooks: a signed call of a git server deploys the branch; all other calls change nothing (checklist 5.1, 5.2)."""
 
+import asyncio
 import gzip
 import hashlib
 import hmac
@@ -176,6 +177,28 @@ async def test_a_hook_of_another_app_or_a_revoked_one_is_unknown(web: Stage) -> 
     after = await call(web, path, secret)
 
     assert (elsewhere.status, strange.status, revoked.status, after.status) == (404, 404, 204, 404)
+    assert builds(web) == []
+
+
+async def test_a_hook_revoked_while_its_call_arrives_builds_nothing(web: Stage) -> None:
+    path, secret = await make(web)
+    payload = json.dumps(PUSH).encode()
+    is_called = asyncio.Event()
+
+    def clock() -> float:  # asked for once the hook has been found
+        is_called.set()
+        return 0.0
+
+    async def body() -> AsyncIterator[bytes]:
+        yield payload[:5]
+        await asyncio.wait_for(is_called.wait(), 10)
+        assert (await web.api("DELETE", path)).status == 204
+        yield payload[5:]
+
+    web.site.clock = clock
+    signature = {"X-GitHub-Event": "push", "X-Hub-Signature-256": "sha256=" + signed(secret, payload)}
+    async with web.client.post(path, data=body(), headers=signature) as answer:
+        assert answer.status == 404
     assert builds(web) == []
 
 

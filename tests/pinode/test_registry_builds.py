@@ -13,6 +13,7 @@ from pinode.apps.commands import (
     StartBuild,
 )
 from pinode.apps.errors import (
+    AppDestroyed,
     AppNotFound,
     BuildFinished,
     BuildNotFound,
@@ -263,6 +264,29 @@ def test_a_worker_whose_app_is_gone_hears_so(agreed: Agreement) -> None:
 
     with pytest.raises(BuildNotFound):
         agreed.complete(build_id, token)
+
+
+def test_a_request_for_an_app_whose_name_another_one_has_by_now_changes_nothing(agreed: Agreement) -> None:
+    """Who may deploy into the one says nothing of who may deploy into the other."""
+    was = agreed.registry.app("blog")
+    assert was is not None
+    request = RequestBuild(
+        app="blog",
+        git_url=GIT_URL,
+        ref=None,
+        subdirectory=None,
+        actor="mallory",
+        created_index=was.created_index,
+    )
+    agreed.do(request)
+    agreed.do(DestroyApp(name="blog", actor="mallory"))
+    agreed.do(CreateApp(name="blog", owner="ann"))
+    before = agreed.registry.digest()
+
+    with pytest.raises(AppDestroyed, match="was destroyed meanwhile"):
+        agreed.do(request)
+
+    assert agreed.registry.digest() == before
 
 
 def test_credentials_stay_sealed_with_the_url_and_leave_the_build_at_its_end(agreed: Agreement) -> None:
