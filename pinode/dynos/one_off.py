@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from pinode.apps.app import App
 from pinode.apps.checks import COMMAND_CHARS, check_app_name
-from pinode.apps.errors import AppNotFound
+from pinode.apps.errors import AppDestroyed, AppNotFound
 from pinode.apps.placement import Placement
 from pinode.cluster import Cluster
 from pinode.dynos.dyno_record import Launch
@@ -98,18 +99,24 @@ class OneOffs:
     async def _answer(self, _: str, payload: bytes) -> AsyncIterator[bytes]:
         await self._is_clear.wait()
         asked = json.loads(payload)
-        launch = self._launch(str(asked["app"]), str(asked["command"]))
-        yield NAME + launch.placement.dyno.encode()
-        if asked.get("detach"):
-            task = asyncio.create_task(self._log_it(launch), name=launch.placement.dyno)
-            self._detached.add(task)
-            task.add_done_callback(self._detached.discard)
-            return
-        async with contextlib.aclosing(self._output_of(launch)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        app, launch = self._launch(str(asked["app"]), str(asked["command"]))
+        with contextlib.ExitStack() as place:
+            place.enter_context(self._one_more())
+            yield NAME + launch.placement.dyno.encode()
+            if asked.get("detach"):
+                self._detach(app, launch, place.pop_all())
+                return
+            async with contextlib.aclosing(self._output_of(app, launch)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
-    def _launch(self, app_name: str, command: str) -> Launch:
+    def _detach(self, app: App, launch: Launch, place: contextlib.ExitStack) -> None:
+        task = asyncio.create_task(self._log_it(app, launch), name=launch.placement.dyno)
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+        task.add_done_callback(lambda _: place.close())  # also when it ends before it begins
+
+    def _launch(self, app_name: str, command: str) -> tuple[App, Launch]:
         check_app_name(app_name)
         if not command.strip() or len(command) > COMMAND_CHARS or "\0" in command:
             raise InvalidInput(f"the command must have 1 to {COMMAND_CHARS} characters.")
@@ -120,11 +127,6 @@ class OneOffs:
         release = registry.live_release(app_name)
         if release is None:
             raise NothingToRun(app_name)
-        if self._running >= AT_ONCE:
-            raise Conflict(
-                f"{self._cluster.node_name} runs {AT_ONCE} one-off dynos already.",
-                hint="Wait for one to end.",
-            )
         self._count += 1
         placement = Placement(
             number=0,
@@ -134,11 +136,12 @@ class OneOffs:
             ordinal=int.from_bytes(os.urandom(2), "big") * 1000 + self._count % 1000,
             node_id=self._cluster.node_id,
         )
-        return Launch(
+        launch = Launch(
             placement=placement, slug_digest=release.slug_digest, command=command, config=release.config
         )
+        return app, launch
 
-    async def _log_it(self, launch: Launch) -> None:
+    async def _log_it(self, app: App, launch: Launch) -> None:
         log = DynoLog(
             self._log_directory,
             app=launch.placement.app,
@@ -148,32 +151,43 @@ class OneOffs:
         )
         output = log.open()
         try:
-            async with contextlib.aclosing(self._output_of(launch)) as chunks:
+            async with contextlib.aclosing(self._output_of(app, launch)) as chunks:
                 async for chunk in chunks:
                     if chunk[:1] == OUTPUT:
                         await asyncio.to_thread(os.write, output, chunk[1:])
                     log.notice_growth()
                     if chunk[:1] == EXIT:
                         log.say(f"It ended with status {chunk[1:].decode()}")
+        except (AppNotFound, AppDestroyed):
+            pass  # its log goes with its app
         except (PinodeError, OSError) as error:
             log.say(f"It could not be run: {error}")
         finally:
             os.close(output)
 
-    async def _output_of(self, launch: Launch) -> AsyncGenerator[bytes, None]:
-        """Run it: what it prints, a heartbeat while it is quiet, and its status."""
+    async def _output_of(self, app: App, launch: Launch) -> AsyncGenerator[bytes, None]:
+        """Run it: what it prints, a heartbeat while it is quiet, and its status.
+
+        Ends it with `AppNotFound` or `AppDestroyed` when its app is gone, at the latest with a heartbeat.
+        """
         folder = self._directory / launch.placement.dyno
-        with self._one_more():
-            try:
-                await self._prepare(launch, folder)
-                async with contextlib.aclosing(self._process_output(launch, folder)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            finally:
-                await asyncio.shield(asyncio.to_thread(remove_tree, folder))
+        try:
+            await self._prepare(launch, folder)
+            async with contextlib.aclosing(self._process_output(launch, folder)) as chunks:
+                async for chunk in chunks:
+                    self._cluster.state.registry.same_app(app)
+                    yield chunk
+        finally:
+            await asyncio.shield(asyncio.to_thread(remove_tree, folder))
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:
+        """Raises `Conflict` when as many run as may. Nothing is awaited before the next one counts."""
+        if self._running >= AT_ONCE:
+            raise Conflict(
+                f"{self._cluster.node_name} runs {AT_ONCE} one-off dynos already.",
+                hint="Wait for one to end.",
+            )
         self._running += 1
         try:
             yield

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pinode.apps.commands import MakeReleaseLive
+from pinode.apps.commands import CreateApp, DestroyApp, MakeReleaseLive
 from pinode.dynos.one_off import AT_ONCE, NothingToRun, OneOffs, run_command
 from pinode.errors import Conflict, PinodeError
 from pinode.sandbox.sandbox import find_isolation
@@ -143,3 +143,27 @@ async def test_only_so_many_run_at_once_on_a_node(world: World) -> None:
         await stream.aclose()
     await eventually(lambda: folders(world) == [], within_seconds=10)
     assert (await run(world, "true"))[2] == 0
+
+
+async def test_those_asked_for_at_the_same_moment_are_bounded_too(world: World) -> None:
+    """They all count before the first of them has begun."""
+    asked = [run(world, "exec sleep 1000", detach=True) for _ in range(AT_ONCE + 3)]
+
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    refused = [answer for answer in answers if isinstance(answer, Conflict)]
+    assert (len(refused), len(answers)) == (3, AT_ONCE + 3)
+    with pytest.raises(Conflict):
+        await run(world, "true")
+
+
+@pytest.mark.parametrize("is_there_again", [True, False])
+async def test_detached_it_ends_with_its_app(world: World, is_there_again: bool) -> None:
+    await run(world, "while :; do echo on; sleep 0.05; done", detach=True)
+    await eventually(lambda: [(one / "status").exists() for one in folders(world)] == [True])
+
+    world.cluster.apply(DestroyApp(name="blog", actor="ada"))
+    if is_there_again:
+        world.cluster.apply(CreateApp(name="blog", owner="bob"))
+
+    await eventually(lambda: folders(world) == [], within_seconds=10)
