@@ -149,6 +149,7 @@ class SnapshotFiles:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self._damaged: list[str] = []
         for name in DRAFT_NAMES.values():
             if name in disk.names():
                 disk.remove(name)  # of a process that ended in the middle
@@ -174,6 +175,15 @@ class SnapshotFiles:
                 yield reader.check(), reader
             except DamagedSnapshot:
                 reader.close()
+                self._damaged.append(name)
+
+    def forget_damaged(self) -> None:
+        """Remove those that could not be read, once another could: else they would count as kept ones."""
+        damaged, self._damaged = self._damaged, []
+        for name in damaged:
+            self._disk.remove(name)
+        if damaged:
+            self._disk.sync_names()
 
     def forget_old(self) -> int:
         """Remove all but the newest two; return the index of the older one, up to which no log is needed."""

@@ -127,6 +127,19 @@ def test_a_damaged_snapshot_gives_way_to_the_older_one_and_the_log_behind_it() -
     assert recovered.hard_state.commit >= 120
 
 
+def test_a_damaged_snapshot_does_not_count_as_one_of_the_two_that_are_kept() -> None:
+    disk = SimulatedDisk()
+    live(disk, [], until=150)
+    disk.files[name_of(EntryId(1, 140))].flip_bit(60)
+
+    store = open_store(disk)
+    store.take_recovered()
+    take(store, 150)
+
+    kept = [name for name in disk.names() if name.endswith(".snapshot")]
+    assert kept == [name_of(EntryId(1, 120)), name_of(EntryId(1, 150))]
+
+
 def test_with_all_snapshots_damaged_nothing_is_guessed() -> None:
     disk = SimulatedDisk()
     live(disk, [], until=200)
