@@ -1,5 +1,6 @@
 """What this machine is and how it is doing, as the kernel says: names, addresses, statistics, sensors."""
 
+import fcntl
 import os
 import platform
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import ifaddr
@@ -19,6 +21,9 @@ WRITES_EVERY_SECONDS = 60.0  # how finely the last hour's writes are remembered
 SHORTEST_WRITES_SECONDS = 600.0  # less than this is not scaled up to an hour
 THROTTLED_NOW = 0xF  # under-voltage, capped, throttled, soft temperature limit; higher bits tell of the past
 SHARED_NAMES = {"", "raspberrypi", "debian", "localhost"}
+INTERFACE_FLAGS = Struct("16sH14x")  # struct ifreq
+SIOCGIFFLAGS = 0x8913
+IFF_RUNNING = 0x40
 ROUTE_PROBE = ("192.0.2.1", 9)  # documentation address (RFC 5737): asks for the route, no packet is sent
 
 
@@ -210,14 +215,27 @@ def reachable_address(addresses: Iterable[str]) -> str:
 
 
 def own_addresses() -> list[str]:
-    """Every address of this machine that others may dial; none that is link-local."""
+    """Every address of this machine that others may dial: none link-local, none behind a pulled cable."""
     found = set()
     for interface in ifaddr.get_adapters():
+        if not _has_link(interface.name):
+            continue
         for known in interface.ips:
             address = ip_address(known.ip if isinstance(known.ip, str) else known.ip[0])
             if not address.is_link_local:
                 found.add(str(address))
     return sorted(found)
+
+
+def _has_link(interface: str) -> bool:
+    """Whether the interface is up and its cable or radio is connected (netdevice(7))."""
+    request = INTERFACE_FLAGS.pack(interface.encode(), 0)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            _, flags = INTERFACE_FLAGS.unpack(fcntl.ioctl(asking, SIOCGIFFLAGS, request))
+    except OSError:
+        return True  # gone meanwhile, or no name of an interface
+    return bool(flags & IFF_RUNNING)
 
 
 def architecture() -> str:

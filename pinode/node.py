@@ -17,7 +17,7 @@ from pinode.host import HostSensors, default_node_name
 from pinode.memory import give_back
 from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
-from pinode.own_address import OwnAddress, own_address
+from pinode.own_address import OwnAddress, for_own_family, own_address
 from pinode.peers.certificates import fingerprint
 from pinode.peers.cluster_key import load_or_make_cluster_key
 from pinode.peers.discovery import announce
@@ -27,7 +27,7 @@ from pinode.peers.identity import Identity, load_identity
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
 from pinode.sandbox.sandbox import Isolation, find_isolation
-from pinode.settings import Settings
+from pinode.settings import Address, Settings
 from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ class Node:
             await live
 
     async def _live(self) -> None:
-        settings = self._settings
-        self._own = await own_address(settings)
+        self._own = await own_address(self._settings)
+        settings = self._settings = for_own_family(self._settings, self._own.host)
         secrets = ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
         links = PeerLinks(
@@ -175,7 +175,7 @@ class Node:
 
     def _say_where(self, record: FoundingRecord, *, is_new: bool) -> None:
         """What a person wants to know when a node is up."""
-        web = f"https://{self._own.host}:{self._settings.listen.web.port}"
+        web = f"https://{Address(self._own.host, self._settings.listen.web.port)}"
         logger.info("node is a member cluster=%s nodes=%d web=%s", record.name, len(record.members), web)
         logger.info(
             "browsers will warn until they trust its CA; SHA-256 %s", fingerprint(record.web_authority_pem)

@@ -3,11 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 from pinode.errors import SettingsError
 from pinode.host import default_route_address
-from pinode.settings import Settings
+from pinode.settings import Address, Settings
 
 LOOKS = 2  # an address is new when it was found so often in a row: a route may flap
 
@@ -47,6 +49,22 @@ async def own_address(settings: Settings) -> OwnAddress:
     if not named and listen in ("0.0.0.0", "::"):
         return OwnAddress(default_route_address(), find=default_route_address)
     return OwnAddress(await _resolved(named or listen))
+
+
+def for_own_family(settings: Settings, host: str) -> Settings:
+    """The settings, listening on every IPv6 address too where the others are told one of those.
+
+    `0.0.0.0`, the default, names IPv4 addresses only: on a network without IPv4 nobody could dial this node.
+    """
+    if ip_address(host).version == 4:
+        return settings
+    listen = settings.listen
+    open_doors: dict[str, Any] = {
+        door: Address("::", address.port)
+        for door in ("peer", "web", "apps", "apps_tls", "router")
+        if (address := getattr(listen, door)).host == "0.0.0.0"
+    }
+    return replace(settings, listen=replace(listen, **open_doors))
 
 
 async def _resolved(host: str) -> str:

@@ -3,11 +3,14 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from pinode.settings import Address
 
 EXAMPLE = Path(__file__).parent / "example"
 BODY_BYTES = 1 << 20  # a clone's request is small
@@ -37,11 +40,16 @@ def served(root: Path, *, host: str = "127.0.0.1") -> Iterator[str]:
 
         repositories = root
 
-    server = ThreadingHTTPServer((host, 0), Handler)
+    class Server(ThreadingHTTPServer):
+        """Speaks the family of `host`."""
+
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    server = Server((host, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://{host}:{server.server_port}"
+        yield f"http://{Address(host, server.server_port)}"
     finally:
         server.shutdown()
         server.server_close()

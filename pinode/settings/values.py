@@ -54,7 +54,10 @@ class PortRange:
 
 def parse_address(text: str, *, default_port: int = 0) -> Address:
     """Read `host:port`, `[v6]:port` or, where a default port is given, a host alone; raises `ValueError`."""
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?", text.strip())
+    text = text.strip()
+    if default_port and text.count(":") > 1 and not text.startswith("["):
+        return Address(str(ip_address(text)), default_port)
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?", text)
     if found is None or (found[2] is None and not default_port):
         raise ValueError(f"{text!r} is not host:port")
     host = found[1].strip("[]")

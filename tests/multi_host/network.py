@@ -61,11 +61,10 @@ def in_network_of(namespace: str) -> Iterator[None]:
 class Host:
     """One host: `ip`, a private data directory `data` (seen from the test as `outside`), processes."""
 
-    def __init__(self, network: "Network", number: int) -> None:
-        self.network, self.number = network, number
+    def __init__(self, network: "Network", number: int, ip: str) -> None:
+        self.network, self.number, self.ip = network, number, ip
         self.name = f"n{number}"
         self.namespace = f"{network.id}-{self.name}"
-        self.ip = f"10.77.0.{number}"
         self.data = Path("/var/lib/pinode")
         self.outside = network.folder / self.name
         self._front: subprocess.Popen[bytes] | None = None
@@ -126,7 +125,7 @@ class Host:
     def connect(self, ip: str, port: int, *, seconds: float = 3.0) -> socket.socket:
         """A TCP connection out of this host's network, usable by the test."""
         with in_network_of(self.namespace):
-            connection = socket.socket()
+            connection = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
         connection.settimeout(seconds)
         try:
             connection.connect((ip, port))
@@ -137,9 +136,13 @@ class Host:
 
 
 class Network:
-    """`count` hosts n1, n2, … on one switch, as a context manager that leaves nothing behind."""
+    """`count` hosts n1, n2, … on one switch, as a context manager that leaves nothing behind.
 
-    def __init__(self, count: int) -> None:
+    With `only_ipv6` they have no IPv4 address but loopback's.
+    """
+
+    def __init__(self, count: int, *, only_ipv6: bool = False) -> None:
+        self._only_ipv6 = only_ipv6
         self.id = f"pnt{os.getpid()}x{next(_SERIAL)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.id}-"))
         self._switch = f"{self.id}-sw"
@@ -165,18 +168,23 @@ class Network:
         return self.hosts[number]
 
     def _add(self, number: int) -> None:
-        host = self.hosts[number] = Host(self, number)
+        ip = f"fd77::{number}" if self._only_ipv6 else f"10.77.0.{number}"
+        host = self.hosts[number] = Host(self, number, ip)
         run_tool("ip", "netns", "add", host.namespace)
-        self._plug_in(host)
-        address = f"link set lo up\naddr add {host.ip}/24 brd + dev eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n"
-        run_tool("ip", "-n", host.namespace, "-b", "-", stdin=address)
+        run_tool("ip", "-n", host.namespace, "link", "set", "lo", "up")
+        self.plug_in(host, "eth0", ip)
+        if not self._only_ipv6:
+            run_tool("ip", "-n", host.namespace, "route", "add", "224.0.0.0/4", "dev", "eth0")
         host.power_on()
 
-    def _plug_in(self, host: Host) -> None:
-        """A cable from the host's `eth0` to the switch."""
-        name = f"p{host.number}"
-        cable = f"link add {name} type veth peer name eth0 netns {host.namespace}\nlink set {name} master br0 up\n"
+    def plug_in(self, host: Host, interface: str, ip: str) -> None:
+        """A cable from an interface of the host, with this address, to the switch."""
+        port = f"p{host.number}" if interface == "eth0" else f"p{host.number}-{interface}"
+        cable = f"link add {port} type veth peer name {interface} netns {host.namespace}\nlink set {port} master br0 up\n"
         run_tool("ip", "-n", self._switch, "-b", "-", stdin=cable)
+        address = f"{ip}/64 dev {interface} nodad" if ":" in ip else f"{ip}/24 brd + dev {interface}"
+        setup = f"addr add {address}\nlink set {interface} up\n"
+        run_tool("ip", "-n", host.namespace, "-b", "-", stdin=setup)
 
     def partition(self, *groups: Sequence[int]) -> None:
         """Only hosts of one group reach each other; a host named in no group is alone. Takes effect at once."""

@@ -1,5 +1,6 @@
 """Three hosts on a switch of their own; one is cut off. What must go on goes on, what must not is refused."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -71,38 +72,48 @@ class Pis:
         finally:
             connection.close()
 
+    def deploy(self, app: str, *, from_host: Host, through: Host) -> int:
+        """Have the repository `tiny`, served at one host, deployed through another; the app's port."""
+        words = [sys.executable, "-c", SERVE_GIT, str(self.folder / "git"), from_host.ip]
+        server = from_host.start(words, stdout=subprocess.PIPE)
+        assert server.stdout
+        url = f"{server.stdout.readline().decode().strip()}/tiny"
+        assert self.pinode(through, "apps:create", app, "--git", url).returncode == 0
+        deployed = self.pinode(through, "deploy", "-a", app)
+        assert deployed.returncode == 0, deployed.stderr
+        return int(deployed.stdout.strip().rstrip("/").rpartition(":")[2])
+
     def app_processes(self, host: Host) -> int:
         """How many processes of the app run on the host."""
         return len(host.run(["pgrep", "-xf", "python app.py"]).stdout.split())
+
+
+@contextlib.contextmanager
+def pis_on(network: Network, folder: Path) -> Iterator[Pis]:
+    """The hosts of a network, founded, with a repository `git/tiny` in the folder."""
+    cluster = Pis(network, folder)
+    first = network[1]
+    join = [word for host in network.hosts.values() for word in ("--join", host.ip)]
+    made = cluster.pinode(first, "init", "--expect", "3", *join)
+    assert made.returncode == 0, made.stderr
+    for host in network.hosts.values():
+        cluster.start(host)
+    cluster.until(lambda: cluster.json(first, "status")["cluster"]["leader"], seconds=40, what="a leader")
+    make_repository(folder / "git" / "tiny", TINY_APP)
+    yield cluster
 
 
 @pytest.fixture
 def pis(tmp_path: Path) -> Iterator[Pis]:
     if os.geteuid():
         pytest.fail("network namespaces need root: sudo make test")
-    with Network(3) as network:
-        cluster = Pis(network, tmp_path)
-        first = network[1]
-        join = [word for host in network.hosts.values() for word in ("--join", host.ip)]
-        assert cluster.pinode(first, "init", "--expect", "3", *join).returncode == 0
-        for host in network.hosts.values():
-            cluster.start(host)
-        cluster.until(lambda: cluster.json(first, "status")["cluster"]["leader"], seconds=40, what="a leader")
-        make_repository(tmp_path / "git" / "tiny", TINY_APP)
+    with Network(3) as network, pis_on(network, tmp_path) as cluster:
         yield cluster
 
 
 def test_a_host_is_cut_off_and_comes_back(pis: Pis) -> None:
     hosts = list(pis.network.hosts.values())
-    server = hosts[0].start(
-        [sys.executable, "-c", SERVE_GIT, str(pis.folder / "git"), hosts[0].ip], stdout=subprocess.PIPE
-    )
-    assert server.stdout
-    url = f"{server.stdout.readline().decode().strip()}/tiny"
-    assert pis.pinode(hosts[1], "apps:create", "shop", "--git", url).returncode == 0
-    deployed = pis.pinode(hosts[1], "deploy", "-a", "shop")
-    assert deployed.returncode == 0, deployed.stderr
-    port = int(deployed.stdout.strip().rstrip("/").rpartition(":")[2])
+    port = pis.deploy("shop", from_host=hosts[0], through=hosts[1])
     home = pis.json(hosts[0], "ps", "-a", "shop")["items"][0]["node"]
     lonely = next(host for host in hosts if host.name == home)
     others = [host for host in hosts if host is not lonely]

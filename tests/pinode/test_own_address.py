@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pinode.errors import SettingsError
-from pinode.own_address import OwnAddress, own_address
+from pinode.own_address import OwnAddress, for_own_family, own_address
 from pinode.own_certificate import OwnCertificate
 from pinode.peers.certificates import new_web_authority, subjects_of
 from pinode.peers.identity import load_web_credentials
@@ -34,6 +34,20 @@ def test_a_route_that_flaps_between_two_interfaces_changes_nothing() -> None:
     own = following(*["10.0.0.5", "192.168.1.20"] * 5)
 
     assert changes(own, 10) == [None] * 10
+
+
+def test_a_node_that_is_dialled_by_ipv6_listens_there_unless_the_settings_name_an_address() -> None:
+    settings = load_settings(None, {"PINODE_LISTEN_WEB": "192.168.1.20:8000", "HOME": "/root"})
+
+    by_ipv6 = for_own_family(settings, "fd77::1").listen
+
+    assert (str(by_ipv6.peer), str(by_ipv6.apps), str(by_ipv6.router)) == (
+        "[::]:7300",
+        "[::]:8080",
+        "[::]:7301",
+    )
+    assert str(by_ipv6.web) == "192.168.1.20:8000"
+    assert for_own_family(settings, "192.168.1.20") == settings
 
 
 def test_a_machine_that_lost_its_network_keeps_its_address_until_it_has_another() -> None:

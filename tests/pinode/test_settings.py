@@ -187,6 +187,7 @@ def test_bytes_that_are_no_text_are_refused_with_the_file(tmp_path: Path) -> Non
 def test_addresses_ranges_and_sizes_are_read_as_people_write_them() -> None:
     assert parse_address("pi1", default_port=7300) == Address("pi1", 7300)
     assert parse_address("[fd00::0:1]:7300") == Address("fd00::1", 7300)
+    assert parse_address("fd00::0:1", default_port=7300) == Address("fd00::1", 7300)
     assert str(Address("fd00::1", 7300)) == "[fd00::1]:7300"
     assert parse_port_range("9000-9001") == PortRange(9000, 9001)
     assert (len(PortRange(9000, 9001)), 9001 in PortRange(9000, 9001), list(PortRange(1, 2))) == (
