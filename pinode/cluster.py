@@ -7,10 +7,8 @@ writes go through `execute` to the leader and come back when they are committed 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from pinode.apps.commands import RegistryCommand
 from pinode.apps.observed import DynoReport, NodeView
-from pinode.cluster_state import ClusterState
-from pinode.people.commands import PeopleCommand
+from pinode.cluster_state import AgreedCommand, ClusterState
 from pinode.settings import Settings
 from replicated_queue.broker import Broker
 
@@ -53,7 +51,10 @@ class Cluster(Protocol):
 
     @property
     def state(self) -> ClusterState:
-        """Agreed and applied here: `.queue`, `.registry`, `.people`. Read only; stale at a minority."""
+        """Agreed and applied here: `.queue`, `.registry`, `.people`, `.nodes`.
+
+        Read only; stale at a minority.
+        """
         ...
 
     @property
@@ -66,7 +67,7 @@ class Cluster(Protocol):
 
     async def execute(
         self,
-        command: RegistryCommand | PeopleCommand,
+        command: AgreedCommand,
         *,
         idempotency_key: bytes | None = None,
         timeout_seconds: float = 10.0,

@@ -1,12 +1,11 @@
-"""What all nodes agree on: the queue, the registry of apps, and people, as one state machine over one log.
+"""What all nodes agree on: queue, registry of apps, people and nodes, as one state machine over one log.
 
 One entry may change several of them: a build is requested together with its job, and its job is acked
 together with the release that came of it. Requests are done once (see `replicated_queue.sessions`).
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from pinode.apps import codec as apps_codec
@@ -14,6 +13,10 @@ from pinode.apps.build import BUILD_TOPIC
 from pinode.apps.commands import RegistryCommand
 from pinode.apps.errors import BuildQueueFull, LeaseLost, MalformedCommand, Refused
 from pinode.apps.registry import Registry
+from pinode.nodes import codec as nodes_codec
+from pinode.nodes.commands import NodeCommand
+from pinode.nodes.node import RegisteredNode
+from pinode.nodes.node_table import NodeTable
 from pinode.people import codec as people_codec
 from pinode.people.commands import PeopleCommand
 from pinode.people.people import People
@@ -43,19 +46,10 @@ from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.request_codec import decode_envelope
 from replicated_queue.sessions import Sessions
 
-QUEUE, REGISTRY, PEOPLE = "queue", "registry", "people"  # domains
+QUEUE, REGISTRY, PEOPLE, NODES = "queue", "registry", "people", "nodes"  # domains
 BUILD_LEASE_MS = 30_000
 BUILD_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisteredNode:
-    """A member of the cluster, by the address it was founded or joined with."""
-
-    node_id: str
-    name: str
-    host: str
-    peer_port: int
+AgreedCommand = RegistryCommand | PeopleCommand | NodeCommand
 
 
 class ClusterState:
@@ -64,16 +58,16 @@ class ClusterState:
     def __init__(
         self,
         *,
-        nodes: Sequence[RegisteredNode] = (),
+        founders: Iterable[RegisteredNode] = (),
         setup_code_hash: bytes = b"",
         queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 (frozen)
     ) -> None:
         self.queue = PriorityQueue(queue_limits)
         self.registry = Registry(_JobsOfBuilds(self.queue))
         self.people = People(setup_code_hash=setup_code_hash)
+        self.nodes = NodeTable(founders)
         self.sessions = Sessions()
         self.decisions = 0  # counts what was more than a move of a job in the queue
-        self.registered_nodes = tuple(sorted(nodes, key=lambda node: node.node_id))
 
     def apply(self, command: bytes, *, index: int, now: int) -> bytes:
         """Run one committed entry; `replicated_queue.sessions.open_answer` opens the answer."""
@@ -88,6 +82,9 @@ class ClusterState:
                 case "people":
                     self.decisions += 1
                     return self._apply_to_people(encoded, index=index, now=now)
+                case "nodes":
+                    self.decisions += 1
+                    return self._apply_to_nodes(encoded, now=now)
                 case _:
                     raise UnknownVersion(domain)
 
@@ -102,12 +99,18 @@ class ClusterState:
         return restoring(self._parts(), chunks)
 
     def _parts(self) -> dict[str, Part]:
-        return {QUEUE: self.queue, REGISTRY: self.registry, PEOPLE: self.people, "sessions": self.sessions}
+        return {
+            QUEUE: self.queue,
+            REGISTRY: self.registry,
+            PEOPLE: self.people,
+            NODES: self.nodes,
+            "sessions": self.sessions,
+        }
 
     def digest(self) -> bytes:
         """Hash of everything; equal on all nodes at one applied index."""
         hashed = hashlib.sha256()
-        for part in (self.queue, self.registry, self.people, self.sessions):
+        for part in (self.queue, self.registry, self.people, self.nodes, self.sessions):
             hashed.update(part.digest())
         return hashed.digest()
 
@@ -135,6 +138,13 @@ class ClusterState:
         except Refused as refusal:
             return apps_codec.encode_refusal(refusal)
         return apps_codec.encode_result(None)
+
+    def _apply_to_nodes(self, encoded: bytes, *, now: int) -> bytes:
+        try:
+            result = self.nodes.apply(nodes_codec.decode_command(encoded), now=now)
+        except Refused as refusal:
+            return apps_codec.encode_refusal(refusal)
+        return apps_codec.encode_result(result)
 
     def _follow(self, command: Command, *, index: int, now: int) -> None:
         """Tell the builds whose jobs the queue has moved by itself."""
@@ -197,10 +207,12 @@ class _JobsOfBuilds:
             self._queue.apply(Cancel(job_id, force=True, platform=True), index=index, now=now)
 
 
-def encode_command(command: RegistryCommand | PeopleCommand) -> tuple[str, bytes]:
+def encode_command(command: AgreedCommand) -> tuple[str, bytes]:
     """Domain and bytes of a command, to be proposed. Raises `MalformedCommand` for what no bytes can say."""
     if isinstance(command, RegistryCommand):
         return REGISTRY, apps_codec.encode_command(command)
+    if isinstance(command, NodeCommand):
+        return NODES, nodes_codec.encode_command(command)
     return PEOPLE, people_codec.encode_command(command)
 
 
@@ -211,6 +223,8 @@ def decode_result(domain: str, result: bytes) -> Any:
             return apps_codec.decode_outcome(result)
         case "people":
             return people_codec.decode_outcome(result)
+        case "nodes":
+            return nodes_codec.decode_outcome(result)
         case "queue":
             return queue_codec.decode_result(result)
         case _:

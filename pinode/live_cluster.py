@@ -6,14 +6,13 @@ from typing import Any
 
 from gossip.member import Member
 from gossip.service import Gossip
-from pinode.apps.commands import RegistryCommand
 from pinode.apps.observed import DynoReport, NodeState, NodeStats, NodeView
 from pinode.cluster import PeerCalls
-from pinode.cluster_state import ClusterState, decode_result, encode_command
+from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
+from pinode.nodes.node import RegisteredNode
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
-from pinode.people.commands import PeopleCommand
 from pinode.settings import Settings
 from replicated_queue.broker import Broker
 from replicated_queue.service import ReplicaService
@@ -78,7 +77,6 @@ class LiveCluster:
         self.cluster_name = record.name
         self.cluster_id = record.cluster_id.hex()
         self.changes = Changes()
-        self._record = record
         self._replica = replica
         self._gossip = gossip
         self._reports = reports
@@ -102,7 +100,7 @@ class LiveCluster:
 
     async def execute(
         self,
-        command: RegistryCommand | PeopleCommand,
+        command: AgreedCommand,
         *,
         idempotency_key: bytes | None = None,
         timeout_seconds: float = 10.0,
@@ -171,7 +169,7 @@ class LiveCluster:
     def nodes(self) -> Sequence[NodeView]:
         """All registered nodes, by name."""
         members = {member.node_id: member for member in self._gossip.members()}
-        views = [self._view(known.node_id, members.get(known.node_id)) for known in self._record.members]
+        views = [self._view(known, members.get(known.node_id)) for known in self.state.nodes.all()]
         return sorted(views, key=lambda view: view.name)
 
     def node(self, node_id: str) -> NodeView | None:
@@ -188,8 +186,8 @@ class LiveCluster:
         builds = [build for build in self.state.registry.unfinished_builds() if build.node_id == node_id]
         return len(dynos), len([build for build in builds if build.state == "building"])
 
-    def _view(self, node_id: str, member: Member | None) -> NodeView:
-        known = next(known for known in self._record.members if known.node_id == node_id)
+    def _view(self, known: RegisteredNode, member: Member | None) -> NodeView:
+        node_id = known.node_id
         facts = decode_facts(member.meta) if member else NodeFacts()
         stat = self._gossip.stats().get(node_id)
         row = decode_row(stat.payload) if stat else NodeRow(stats=NodeStats())

@@ -17,6 +17,7 @@ from pinode.host import HostSensors, default_node_name
 from pinode.memory import give_back
 from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
+from pinode.nodes.node import RegisteredNode
 from pinode.own_address import OwnAddress, for_own_family, own_address
 from pinode.peers.certificates import fingerprint
 from pinode.peers.cluster_key import load_or_make_cluster_key
@@ -116,7 +117,7 @@ class Node:
             identity,
             listen=settings.listen.peer,
             cluster_id=lambda: self._record.cluster_id if self._record else b"",
-            allowed=lambda node_id: self._member(node_id) is not None,
+            allowed=self._may_speak,
             address_of=self._address_of,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -144,9 +145,7 @@ class Node:
             agreement = self._agreement = make_agreement(grounds)
             work = self._work = make_work(grounds, agreement, control=self)
             self._say_where(self._record, is_new=not (settings.node.data_dir / "log").exists())
-            member = self._member(identity.node_id)
-            assert member  # `found` gives no other record
-            tasks.create_task(self._announce(member), name="announce")
+            tasks.create_task(self._announce(identity), name="announce")
             self._start(tasks, agreement, work)
 
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
@@ -207,33 +206,42 @@ class Node:
 
     async def _hand_over(self, agreement: Agreement) -> None:
         """Tell the others what they would find out anyway, only later."""
-        if agreement.replica.is_leader and self._record and len(self._record.members) > 1:
+        if agreement.replica.is_leader and len(agreement.cluster.state.nodes) > 1:
             await agreement.replica.transfer_leadership()
         await agreement.gossip.leave()
 
-    def _member(self, node_id: str) -> FoundingMember | None:
-        members = self._record.members if self._record else ()
-        return next((member for member in members if member.node_id == node_id), None)
+    def _registered(self, node_id: str) -> RegisteredNode | None:
+        return self._agreement.cluster.state.nodes.get(node_id) if self._agreement else None
+
+    def _may_speak(self, node_id: str) -> bool:
+        """Whoever holds the cluster key, of this cluster, unless it was removed.
+
+        A node that was away may know less than the others: it must hear even a leader that joined meanwhile.
+        """
+        return self._agreement is not None and self._agreement.cluster.state.nodes.removed(node_id) is None
 
     def _address_of(self, node_id: str) -> tuple[str, int] | None:
-        """Where a member is now, by gossip; before it was heard, where it was at the founding."""
-        for known in self._agreement.gossip.members() if self._agreement else ():
-            if known.node_id == node_id:
-                return known.address
-        member = self._member(node_id)
-        return (member.host, member.peer_port) if member else None
+        """Where a member is now, by gossip; before it was heard, where it was when it joined."""
+        for heard in self._agreement.gossip.members() if self._agreement else ():
+            if heard.node_id == node_id:
+                return heard.address
+        known = self._registered(node_id)
+        return (known.host, known.peer_port) if known else None
 
     def _warnings(self, agreement: Agreement, work: Work) -> tuple[str, ...]:
         """What this node says of itself in everybody's `pinode status`."""
         return (*self._facts.warnings, *work.router.warnings, *agreement.replica.warnings)
 
-    async def _announce(self, member: FoundingMember) -> None:
+    async def _announce(self, identity: Identity) -> None:
         """By multicast DNS, where this node is now."""
-        identity = self._identity
-        assert identity
         while True:
             self._moved.clear()
-            here = replace(member, host=self._own.host)
+            here = FoundingMember(
+                node_id=identity.node_id,
+                name=self._name,
+                host=self._own.host,
+                peer_port=self._settings.listen.peer.port,
+            )
             async with asyncio.TaskGroup() as tasks:
                 announcing = tasks.create_task(announce(self._settings, identity=identity, member=here))
                 await self._moved.wait()

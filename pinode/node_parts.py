@@ -11,7 +11,7 @@ from gossip.service import Gossip
 from pinode import __version__
 from pinode.apps import codec as registry_codec
 from pinode.beanstalk_port import BeanstalkPort
-from pinode.cluster_state import ClusterState, RegisteredNode
+from pinode.cluster_state import ClusterState
 from pinode.deploy.build_worker import BuildWorker
 from pinode.deploy.intake import Intake
 from pinode.dynos.one_off import OneOffs
@@ -23,6 +23,8 @@ from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
 from pinode.metrics.history import NodeHistory
 from pinode.node_facts import NodeFacts, encode_facts
+from pinode.nodes import codec as nodes_codec
+from pinode.nodes.node import RegisteredNode
 from pinode.operations.tidying import SlugTidying
 from pinode.own_certificate import OwnCertificate, issued_by
 from pinode.peers.datagrams import DatagramSeal
@@ -49,7 +51,11 @@ from replicated_queue.broker import Broker
 from replicated_queue.client_server import queue_protocol
 from replicated_queue.service import ReplicaService
 
-DOMAINS = {"registry": registry_codec.decode_command, "people": people_codec.decode_command}
+DOMAINS = {
+    "registry": registry_codec.decode_command,
+    "people": people_codec.decode_command,
+    "nodes": nodes_codec.decode_command,
+}
 EXCHANGE_SECONDS = 5.0
 QUEUE_PROTOCOL = "pinode-queue/1"
 
@@ -104,7 +110,7 @@ def make_agreement(grounds: Grounds) -> Agreement:
     """Log, queue, gossip and the view of the cluster that they make together."""
     record, identity = grounds.record, grounds.identity
     state = ClusterState(
-        nodes=_registered(record), setup_code_hash=setup_code_hash(record.setup_code(identity.secrets))
+        founders=_founders(record), setup_code_hash=setup_code_hash(record.setup_code(identity.secrets))
     )
     transport = RaftLinks(grounds.links)
     replica = ReplicaService(
@@ -255,7 +261,7 @@ def _one_offs(grounds: Grounds, cluster: LiveCluster, slugs: _Shelf) -> OneOffs:
     return one_offs
 
 
-def _registered(record: FoundingRecord) -> list[RegisteredNode]:
+def _founders(record: FoundingRecord) -> list[RegisteredNode]:
     return [
         RegisteredNode(node_id=known.node_id, name=known.name, host=known.host, peer_port=known.peer_port)
         for known in record.members

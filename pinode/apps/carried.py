@@ -21,3 +21,25 @@ def record_of(row: Row, kinds: Mapping[str, type]) -> tuple[str, Hashable, Any]:
     if name not in kinds:
         raise UnknownVersion(name)
     return name, tuple(key) if type(key) is list else key, from_plain(kinds[name], plain)
+
+
+class Reread:
+    """`Rebuild` of a part whose tables are dictionaries of frozen records, each of one kind."""
+
+    def __init__(self, living: object, kinds: Mapping[str, type]) -> None:
+        self._living = living
+        self._kinds = kinds
+        self._new: dict[str, dict[Any, Any]] = {name: {} for name in kinds}
+
+    def take(self, row: Row) -> None:
+        """See `Rebuild`."""
+        name, key, record = record_of(row, self._kinds)
+        self._new[name][key] = record
+
+    def link(self) -> Iterator[None]:
+        """See `Rebuild`."""
+        return iter(())
+
+    def become(self) -> None:
+        """See `Rebuild`."""
+        vars(self._living).update(self._new)

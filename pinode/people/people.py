@@ -4,9 +4,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator
-from typing import Any, assert_never, get_args, get_type_hints
+from typing import assert_never, get_args, get_type_hints
 
-from pinode.apps.carried import record_of, rows_of
+from pinode.apps.carried import Reread, rows_of
 from pinode.apps.records import pack, to_plain
 from pinode.people.commands import EndSession, PeopleCommand, Register, StartSession
 from pinode.people.errors import (
@@ -104,9 +104,9 @@ class People:
         assert set(tables) == set(_KINDS), f"declare {set(tables) ^ set(_KINDS)} at the head of the class"
         return rows_of({name: list(table.items()) for name, table in tables.items()})
 
-    def rebuild(self) -> "PeopleRebuild":
+    def rebuild(self) -> Reread:
         """See `Part`."""
-        return PeopleRebuild(self)
+        return Reread(self, _KINDS)
 
     def check_registration(self, command: Register) -> None:
         """Raise what `apply` would refuse, but for the password's hash: before that is made and agreed."""
@@ -195,24 +195,3 @@ class People:
 
 
 _KINDS: dict[str, type] = {name: get_args(hint)[1] for name, hint in get_type_hints(People).items()}
-
-
-class PeopleRebuild:
-    """`Rebuild` of `People`."""
-
-    def __init__(self, people: People) -> None:
-        self._living = people
-        self._new: dict[str, dict[Any, Any]] = {name: {} for name in _KINDS}
-
-    def take(self, row: Row) -> None:
-        """See `Rebuild`."""
-        name, key, record = record_of(row, _KINDS)
-        self._new[name][key] = record
-
-    def link(self) -> Iterator[None]:
-        """See `Rebuild`."""
-        return iter(())
-
-    def become(self) -> None:
-        """See `Rebuild`."""
-        vars(self._living).update(self._new)

@@ -289,9 +289,11 @@ class _Planning:
     def _is_gone(self, node_id: str) -> bool:
         """Whether its dynos are to move. A suspect keeps them; one not seen yet gets time to come back."""
         node = self._nodes.get(node_id)
-        if node is not None and node.state in ("alive", "suspect"):
+        if node is None:
+            return True  # removed from the cluster
+        if node.state in ("alive", "suspect"):
             return False
-        if node is not None and (node.state == "left" or self._memory.was_seen_alive(node_id)):
+        if node.state == "left" or self._memory.was_seen_alive(node_id):
             return True
         due_ms = self._memory.since_ms + RETURN_GRACE_MS
         if self._now_ms < due_ms:

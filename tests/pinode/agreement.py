@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pinode.apps.build import BUILD_TOPIC
-from pinode.apps.commands import CompleteBuild, CreateApp, RegistryCommand, RequestBuild, StartBuild
+from pinode.apps.commands import CompleteBuild, CreateApp, RequestBuild, StartBuild
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.registry import Registry
-from pinode.cluster_state import ClusterState, decode_result, encode_command
-from pinode.people.commands import PeopleCommand
+from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.people.people import People
 from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue import commands as queue_commands
@@ -45,7 +44,7 @@ class Agreement:
     def index(self) -> int:
         return len(self.log)
 
-    def do(self, command: RegistryCommand | PeopleCommand) -> Any:
+    def do(self, command: AgreedCommand) -> Any:
         """Agree on a command and return its result, or raise its refusal."""
         domain, encoded = encode_command(command)
         return decode_result(domain, self.propose(Envelope(domain, encoded)))

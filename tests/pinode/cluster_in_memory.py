@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from pinode.apps.commands import RegistryCommand
 from pinode.apps.observed import DynoReport, NodeView
-from pinode.cluster_state import ClusterState
+from pinode.cluster_state import AgreedCommand, ClusterState
 from pinode.errors import NoLeader
-from pinode.people.commands import PeopleCommand
 from pinode.settings import Settings
 from tests.pinode.observed_world import ObservedWorld
 
@@ -46,7 +44,7 @@ class ClusterInMemory:
 
     async def execute(
         self,
-        command: RegistryCommand | PeopleCommand,
+        command: AgreedCommand,
         *,
         idempotency_key: bytes | None = None,
         timeout_seconds: float = 10.0,

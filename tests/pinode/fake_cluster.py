@@ -9,15 +9,14 @@ from pinode.apps.commands import (
     CompleteBuild,
     MakeReleaseLive,
     Place,
-    RegistryCommand,
     RequestBuild,
     StartBuild,
 )
 from pinode.apps.observed import DynoReport, NodeStats, NodeView
 from pinode.apps.placement import Placement
-from pinode.cluster_state import QUEUE, ClusterState, decode_result, encode_command
+from pinode.cluster_state import QUEUE, AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.errors import Unreachable
-from pinode.people.commands import PeopleCommand, Register
+from pinode.people.commands import Register
 from pinode.people.setup_code import setup_code_hash
 from pinode.settings import Settings
 from replicated_queue.errors import NoQuorum
@@ -141,12 +140,12 @@ class FakeCluster:
         self.term, self.commit_index, self.revision = 3, 0, 0
         self.has_quorum = True
         self.leader_id: str | None = self.node_id
-        self.commands: list[RegistryCommand | PeopleCommand] = []
+        self.commands: list[AgreedCommand] = []
         self._changed = asyncio.Event()
 
     async def execute(
         self,
-        command: RegistryCommand | PeopleCommand,
+        command: AgreedCommand,
         *,
         idempotency_key: bytes | None = None,
         timeout_seconds: float = 10.0,
@@ -155,7 +154,7 @@ class FakeCluster:
         domain, data = encode_command(command)
         return decode_result(domain, self.apply_encoded(domain, data, key=idempotency_key))
 
-    def apply(self, command: RegistryCommand | PeopleCommand) -> Any:
+    def apply(self, command: AgreedCommand) -> Any:
         """As `execute`, at once: for tests that set a stage."""
         domain, data = encode_command(command)
         return decode_result(domain, self.apply_encoded(domain, data))

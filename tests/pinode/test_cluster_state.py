@@ -21,7 +21,7 @@ from pinode.apps.commands import (
     SetFormation,
 )
 from pinode.apps.errors import AppExists, MalformedCommand, Refused, TooManyDynos
-from pinode.cluster_state import ClusterState, RegisteredNode, decode_result, encode_command
+from pinode.cluster_state import decode_result, encode_command
 from pinode.people.commands import Register
 from pinode.people.errors import WrongSetupCode
 from replicated_queue.errors import LeaseLost, UnknownVersion
@@ -188,9 +188,3 @@ def test_equal_commands_have_equal_bytes_whatever_the_order_of_their_maps() -> N
     other = SetConfig(app="a", set_values={"B": b"2", "A": b"1"})
 
     assert encode_registry_command(one) == encode_registry_command(other)
-
-
-def test_the_founding_members_are_known_in_one_order() -> None:
-    nodes = [RegisteredNode(node_id=node, name=node, host="h", peer_port=1) for node in "cab"]
-
-    assert [node.node_id for node in ClusterState(nodes=nodes).registered_nodes] == ["a", "b", "c"]

@@ -111,6 +111,16 @@ def test_a_dead_nodes_dynos_move_at_once_and_the_others_stay() -> None:
     }
 
 
+def test_a_removed_nodes_dynos_move_at_once_also_under_a_new_leader(world: ObservedWorld) -> None:
+    before = world.where()["v1 web.1"]
+
+    del world.nodes[before]
+    world.change_leader()
+    world.execute_plan()
+
+    assert world.where()["v1 web.1"] in world.nodes
+
+
 def test_a_node_that_left_gives_its_dynos_away(world: ObservedWorld) -> None:
     world.set_state(world.where()["v1 web.1"], "left")
     before = world.where()

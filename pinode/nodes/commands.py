@@ -1,0 +1,47 @@
+"""Everything that can be asked about nodes."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddNode:
+    """Registers a node, or what changed of one that is registered: so it may be asked again.
+
+    With `token_hash` only while that token is good; without it the node has proved that it holds the cluster
+    key. With `replaces` the node of that id is removed in the same step, and its name is free.
+    Refused: `JoinTokenRefused`, `NodeWasRemoved`, `NodeNameTaken`, `TooManyNodes`, `InvalidNode`.
+    """
+
+    node_id: str
+    name: str
+    host: str
+    peer_port: int
+    token_hash: bytes | None = field(default=None, repr=False)
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveNode:
+    """Removes a node for ever. Refused: `NodeUnknown`, `LastNode`."""
+
+    node_id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateJoinToken:
+    """Lets nodes join until cluster time reaches now + lifetime. Refused: `TooManyJoinTokens`."""
+
+    token_hash: bytes = field(repr=False)
+    lifetime_ms: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeJoinTokens:
+    """Makes all tokens worthless that were given out so far; returns how many were good until now."""
+
+    by: str
+
+
+NodeCommand = AddNode | RemoveNode | CreateJoinToken | RevokeJoinTokens

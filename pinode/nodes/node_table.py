@@ -1,0 +1,188 @@
+"""The nodes as agreed, changed by commands in log order."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, assert_never, get_args, get_type_hints
+
+from pinode.apps.carried import Reread, rows_of
+from pinode.apps.records import pack, to_plain
+from pinode.nodes.commands import AddNode, CreateJoinToken, NodeCommand, RemoveNode, RevokeJoinTokens
+from pinode.nodes.errors import (
+    InvalidNode,
+    JoinTokenRefused,
+    LastNode,
+    NodeNameTaken,
+    NodeUnknown,
+    NodeWasRemoved,
+    TooManyJoinTokens,
+    TooManyNodes,
+)
+from pinode.nodes.node import JoinToken, RegisteredNode, RemovedNode
+from replicated_queue.parts import Row
+
+NODES = 256
+REMOVED = 4_096  # the oldest is forgotten beyond: ids are hashes of keys, and none comes back by chance
+JOIN_TOKENS = 16
+LIFETIME_MS_MAX = 30 * 24 * 3600 * 1000
+_ID = re.compile(r"[0-9a-f]{16}")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HOST = re.compile(r"[A-Za-z0-9_.:-]{1,253}")
+
+
+class NodeTable:
+    """Registered nodes, removed ones, and join tokens. A name and an id belong to one registered node."""
+
+    # Tables are declared here: a snapshot carries each that is, and refuses to forget one that is not.
+    _nodes: dict[str, RegisteredNode]  # by id
+    _removed: dict[str, RemovedNode]  # by id; oldest first
+    _tokens: dict[bytes, JoinToken]  # by hash; oldest first
+
+    def __init__(self, founders: Iterable[RegisteredNode] = ()) -> None:
+        self._nodes = {node.node_id: node for node in founders}
+        self._removed = {}
+        self._tokens = {}
+
+    def apply(self, command: NodeCommand, *, now: int) -> int | None:
+        """Run one committed command. Raises a `NodeError` when it is refused; the state is then as before."""
+        match command:
+            case AddNode():
+                self._add(command, now=now)
+            case RemoveNode():
+                self._remove(command, now=now)
+            case CreateJoinToken():
+                self._create_token(command, now=now)
+            case RevokeJoinTokens():
+                return self._revoke_tokens(now)
+            case _:
+                assert_never(command)
+        return None
+
+    def all(self) -> tuple[RegisteredNode, ...]:
+        """All registered nodes, by id."""
+        return tuple(self._nodes[node_id] for node_id in sorted(self._nodes))
+
+    def get(self, node_id: str) -> RegisteredNode | None:
+        """The node of this id, if it is registered."""
+        return self._nodes.get(node_id)
+
+    def removed(self, node_id: str) -> RemovedNode | None:
+        """What is remembered of a node that was removed."""
+        return self._removed.get(node_id)
+
+    def named(self, name: str) -> RegisteredNode | None:
+        """The node of this name."""
+        return next((node for node in self._nodes.values() if node.name == name), None)
+
+    def tokens(self, now: int) -> tuple[JoinToken, ...]:
+        """Tokens that are good at cluster time `now`, oldest first."""
+        return tuple(token for token in self._tokens.values() if now < token.expires_at_ms)
+
+    def is_good(self, token_hash: bytes, now: int) -> bool:
+        """Whether a token lets nodes join at cluster time `now`."""
+        token = self._tokens.get(token_hash)
+        return token is not None and now < token.expires_at_ms
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def digest(self) -> bytes:
+        """Hash of all tables."""
+        hashed = hashlib.sha256()
+        for node in self.all():
+            hashed.update(pack(to_plain(node)))
+        for record in (*self._removed.values(), *self._tokens.values()):
+            hashed.update(pack(to_plain(record)))
+        return hashed.digest()
+
+    def early_rows(self) -> Iterator[Row]:
+        """`Part` of a snapshot: records are never changed in place, so all of them come late."""
+        return iter(())
+
+    def rows(self) -> Iterator[Row]:
+        """See `Part`."""
+        tables = {name: value for name, value in vars(self).items() if isinstance(value, dict)}
+        assert set(tables) == set(_KINDS), f"declare {set(tables) ^ set(_KINDS)} at the head of the class"
+        return rows_of({name: list(table.items()) for name, table in tables.items()})
+
+    def rebuild(self) -> Reread:
+        """See `Part`."""
+        return Reread(self, _KINDS)
+
+    def _add(self, command: AddNode, *, now: int) -> None:
+        if command.token_hash is not None and not self.is_good(command.token_hash, now):
+            raise JoinTokenRefused
+        _check(command)
+        removed = self._removed.get(command.node_id)
+        if removed is not None:
+            raise NodeWasRemoved(node_id=removed.node_id, name=removed.name)
+        before = self._nodes.get(command.node_id)
+        replaced = self._nodes.get(command.replaces or "")
+        holder = self.named(command.name)
+        if holder not in (None, before, replaced):
+            raise NodeNameTaken(
+                name=holder.name, other=holder.node_id, where=f"{holder.host}:{holder.peer_port}"
+            )
+        if before is None and replaced is None and len(self._nodes) >= NODES:
+            raise TooManyNodes(bound=NODES)
+        if replaced is not None and replaced is not before:
+            self._forget(replaced, by=f"its successor {command.node_id}", now=now)
+        self._nodes[command.node_id] = RegisteredNode(
+            node_id=command.node_id,
+            name=command.name,
+            host=command.host,
+            peer_port=command.peer_port,
+            joined_at_ms=before.joined_at_ms if before else now,
+        )
+
+    def _remove(self, command: RemoveNode, *, now: int) -> None:
+        node = self._nodes.get(command.node_id)
+        if node is None:
+            raise NodeUnknown(node_id=command.node_id)
+        if len(self._nodes) == 1:
+            raise LastNode(name=node.name)
+        self._forget(node, by=command.by, now=now)
+
+    def _forget(self, node: RegisteredNode, *, by: str, now: int) -> None:
+        del self._nodes[node.node_id]
+        while len(self._removed) >= REMOVED:
+            del self._removed[next(iter(self._removed))]
+        self._removed[node.node_id] = RemovedNode(
+            node_id=node.node_id, name=node.name, by=by, removed_at_ms=now
+        )
+
+    def _create_token(self, command: CreateJoinToken, *, now: int) -> None:
+        if len(command.token_hash) != hashlib.sha256().digest_size:
+            raise InvalidNode(what="the join token's hash", rule="must be a sha256")
+        if not 0 < command.lifetime_ms <= LIFETIME_MS_MAX:
+            raise InvalidNode(what="the lifetime of a join token", rule="must be above 0 and at most 30 days")
+        # What ran out is forgotten where a new one begins, so that nothing periodic enters the log.
+        good = {token.token_hash: token for token in self.tokens(now)}
+        if len(good) >= JOIN_TOKENS:
+            raise TooManyJoinTokens(bound=JOIN_TOKENS)
+        good[command.token_hash] = JoinToken(
+            token_hash=command.token_hash, by=command.by, expires_at_ms=now + command.lifetime_ms
+        )
+        self._tokens = good
+
+    def _revoke_tokens(self, now: int) -> int:
+        good = len(self.tokens(now))
+        self._tokens = {}
+        return good
+
+
+_KINDS: dict[str, type] = {name: get_args(hint)[1] for name, hint in get_type_hints(NodeTable).items()}
+
+
+def _check(command: AddNode) -> None:
+    wrong: Any = None
+    if not _ID.fullmatch(command.node_id):
+        wrong = f"{command.node_id[:100]!r}", "is no node id: 16 hexadecimal digits"
+    elif not _NAME.fullmatch(command.name):
+        wrong = f"{command.name[:100]!r}", "is no name for a node: lower-case letters, digits and '-'"
+    elif not _HOST.fullmatch(command.host):
+        wrong = f"{command.host[:100]!r}", "is no address that others can dial"
+    elif not 0 < command.peer_port < 65536:
+        wrong = f"{command.peer_port}", "is no port"
+    if wrong is not None:
+        raise InvalidNode(what=wrong[0], rule=wrong[1])
