@@ -58,6 +58,7 @@ soak: debian dev
 	$(PY) -m tests.simulation.fuzzed_decoders
 	$(PY) -m pytest -m soak
 	$(PY) -m tests.multi_host.deploy_faults --rounds 20
+	$(PY) -m tests.multi_host.many_deploys
 
 bench: dev
 	@$(MAKE) --no-print-directory debian DEBIAN_FOR_TESTS="$(DEBIAN_FOR_TESTS) $(DEBIAN_FOR_BENCH)"

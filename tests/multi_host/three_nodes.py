@@ -196,9 +196,9 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def running_nodes(count: int = 3) -> Iterator[Nodes]:
+def running_nodes(count: int = 3, *, below: Path = Path("/var/tmp")) -> Iterator[Nodes]:
     """Nodes with an administrator, gone after the block, dynos and routers too."""
-    folder = Path(tempfile.mkdtemp(prefix="pinode-test-", dir="/var/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pinode-test-", dir=below))
     nodes = Nodes(folder, count)
     try:
         nodes.start()
