@@ -25,8 +25,10 @@ from pinode.peers.discovery import announce
 from pinode.peers.founding import found
 from pinode.peers.founding_record import FoundingMember, FoundingRecord
 from pinode.peers.identity import Identity, load_identity
+from pinode.peers.kept_generations import KeptGenerations, next_generation
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
+from pinode.peers.standing import NO_CLUSTER, Standing
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
 from replicated_queue.errors import QueueError
@@ -113,15 +115,22 @@ class Node:
         settings = self._settings = for_own_family(self._settings, self._own.host)
         secrets = ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
+        generations = KeptGenerations(settings.node.data_dir)
         links = PeerLinks(
             identity,
             listen=settings.listen.peer,
-            cluster_id=lambda: self._record.cluster_id if self._record else b"",
-            allowed=self._may_speak,
+            standing=Standing(
+                cluster=lambda: self._record.mark if self._record else NO_CLUSTER,
+                generation=next_generation(settings.node.data_dir, self._random),
+                generations=generations.all,
+                allowed=self._may_speak,
+                on_news=generations.note_news,
+            ),
             address_of=self._address_of,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(links.run(), name="links")
+            tasks.create_task(generations.run(), name="generations")
             logger.info("node starts name=%s id=%s address=%s", self._name, identity.node_id, self._own.host)
             self._record = await found(
                 settings,

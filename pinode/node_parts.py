@@ -284,7 +284,7 @@ def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
         bind=(settings.listen.peer.host, settings.listen.peer.port),
         run_id=next_run_id(settings.node.data_dir / "run_id"),
         cluster_id=record.cluster_id,
-        seal=DatagramSeal(identity, cluster_id=record.cluster_id, random=grounds.random),
+        seal=DatagramSeal(identity, cluster=record.mark, random=grounds.random),
         exchange=exchange,
         meta=encode_facts(grounds.facts),
         seeds=_seeds(grounds),

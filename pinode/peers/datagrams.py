@@ -6,6 +6,9 @@ from gossip.keys import Derive, KeyRing
 from gossip.sealing import EchoSeal
 from pinode.peers.identity import Identity
 from pinode.peers.keys import ClusterSecrets, derive
+from pinode.peers.standing import ClusterMark
+
+EPOCH_BYTES = 4
 
 
 def gossip_derive(secrets: ClusterSecrets) -> Derive:
@@ -14,8 +17,12 @@ def gossip_derive(secrets: ClusterSecrets) -> Derive:
 
 
 class DatagramSeal(EchoSeal):
-    """The seal of one process start of this node; its `keys` begin with the node's cluster key."""
+    """The seal of one process start of this node; its `keys` begin with the node's cluster key.
 
-    def __init__(self, identity: Identity, *, cluster_id: bytes, random: Random) -> None:
+    Nodes of another cluster, or of another epoch of this one, are strangers to it.
+    """
+
+    def __init__(self, identity: Identity, *, cluster: ClusterMark, random: Random) -> None:
         self.keys = KeyRing(gossip_derive(identity.secrets))
-        super().__init__(identity.node_id, keys=self.keys, cluster_id=cluster_id, random=random)
+        context = cluster.cluster_id + cluster.epoch.to_bytes(EPOCH_BYTES, "big")
+        super().__init__(identity.node_id, keys=self.keys, cluster_id=context, random=random)

@@ -21,6 +21,7 @@ from pinode.peers.founding_record import FoundingMember, FoundingRecord
 from pinode.settings import Address
 
 VERSION = 1
+MAX_EPOCH = 1 << 32
 MAX_KNOWN = 64  # addresses that one message passes on
 
 
@@ -124,6 +125,7 @@ def encode_record(record: FoundingRecord) -> bytes:
             record.sealed_web_authority_key,
             record.sealed_setup_code,
             record.created_at_unix,
+            record.epoch,
         ]
     )
 
@@ -131,7 +133,9 @@ def encode_record(record: FoundingRecord) -> bytes:
 def decode_record(data: bytes) -> FoundingRecord:
     """Read a founding record. Raises `MalformedFrame`."""
     try:
-        version, cluster_id, name, members, pem, sealed_key, sealed_code, created, *_ = msgpack.unpackb(data)
+        version, cluster_id, name, members, pem, sealed_key, sealed_code, created, epoch, *_ = (
+            msgpack.unpackb(data)
+        )
         if version != VERSION:
             raise MalformedFrame(f"a founding record of version {version!r:.20}")
         return FoundingRecord(
@@ -142,6 +146,7 @@ def decode_record(data: bytes) -> FoundingRecord:
             sealed_web_authority_key=_bytes(sealed_key),
             sealed_setup_code=_bytes(sealed_code),
             created_at_unix=float(created),
+            epoch=_epoch(epoch),
         )
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedFrame("a founding record that cannot be read") from error
@@ -225,6 +230,12 @@ def _read_accept(fields: Any) -> Accept | None:
 def _node_id(value: Any) -> str:
     if not isinstance(value, str) or len(value) != 16 or not set(value) <= set("0123456789abcdef"):
         raise ValueError("not a node id")
+    return value
+
+
+def _epoch(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < MAX_EPOCH:
+        raise ValueError("not an epoch")
     return value
 
 

@@ -6,6 +6,7 @@ from random import Random
 
 from pinode.peers.certificates import new_web_authority
 from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
+from pinode.peers.standing import ClusterMark
 
 SETUP_CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # none that is mistaken for another
 SETUP_CODE_GROUPS, SETUP_CODE_GROUP_LENGTH = 3, 4
@@ -31,7 +32,10 @@ class FoundingMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundingRecord:
-    """The cluster's id, its first members, the browsers' CA and the first administrator's code."""
+    """The cluster's id, its first members, the browsers' CA and the first administrator's code.
+
+    Nothing of it changes but for the epoch, which `pinode recover` raises.
+    """
 
     cluster_id: bytes
     name: str
@@ -40,6 +44,12 @@ class FoundingRecord:
     sealed_web_authority_key: bytes = field(repr=False)
     sealed_setup_code: bytes = field(repr=False)
     created_at_unix: float  # by the wall clock of whoever made it: shown to people, never compared
+    epoch: int = 0  # how often the cluster was recovered from a lost majority (`standing`)
+
+    @property
+    def mark(self) -> ClusterMark:
+        """As nodes name their cluster to each other."""
+        return ClusterMark(self.cluster_id, self.epoch)
 
     def has(self, node_id: str) -> bool:
         """Whether this node is a member."""

@@ -19,11 +19,14 @@ HEADER = struct.Struct(">I")
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First frame of whoever dialled: which lane this connection is, and of which cluster the dialler is."""
+    """First frame of whoever dialled: which lane this connection is, and how the dialler stands."""
 
     version: int
     lane: str
     cluster_id: bytes  # empty: not founded yet
+    cluster_epoch: int
+    disk_generation: int
+    generation_mark: bytes
 
 
 @dataclass(frozen=True, slots=True)

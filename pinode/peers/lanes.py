@@ -27,12 +27,14 @@ class LaneLink:
         peer: str,
         lane: str,
         on_reset: Callable[[str], None],
+        on_refused: Callable[[str, Refusal], None],
         clock: Callable[[], float],
     ) -> None:
         self._dial = dial
         self._peer = peer
         self._lane = lane
         self._on_reset = on_reset
+        self._on_refused = on_refused
         self._clock = clock
         self._connection: FrameConnection | None = None
         self._is_dialling = False
@@ -95,6 +97,7 @@ class LaneLink:
         logger.info("peer refuses link peer=%s lane=%s reason=%s", self._peer, self._lane, refusal.message)
         self._not_before = self._clock() + LAST_BACKOFF_SECONDS
         self.close()
+        self._on_refused(f"node {self._peer}", refusal)
 
     def _closed(self, was_reset: bool) -> None:
         self._connection = None

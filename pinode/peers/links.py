@@ -18,6 +18,7 @@ from pinode.peers.identity import Identity
 from pinode.peers.lanes import LaneLink
 from pinode.peers.listener import Listener, QueueDoor
 from pinode.peers.questions import CallLink, stream
+from pinode.peers.standing import Standing
 from pinode.peers.tls import PEER_NAME, peer_client_context, peer_server_context
 from pinode.settings import Address
 
@@ -36,21 +37,19 @@ MAX_CONNECTIONS_PER_PEER = 128
 
 
 class PeerLinks:
-    """All links of this node. Peers are named by node id; only `allowed` ones are listened to."""
+    """All links of this node. Peers are named by node id; only members by its `standing` are listened to."""
 
     def __init__(
         self,
         identity: Identity,
         *,
         listen: Address,
-        cluster_id: Callable[[], bytes],  # b"" until founded
-        allowed: Callable[[str], bool],
+        standing: Standing,
         address_of: Callable[[str], tuple[str, int] | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identity = identity
-        self._cluster_id = cluster_id
-        self._allowed = allowed
+        self._standing = standing
         self._address_of = address_of
         self._clock = clock
         self._client_context = peer_client_context(identity.files)
@@ -93,6 +92,7 @@ class PeerLinks:
                 peer=node_id,
                 lane=lane,
                 on_reset=self._was_reset,
+                on_refused=self._standing.hear_refusal,
                 clock=self._clock,
             )
         link.send(frame, self._tasks)
@@ -127,7 +127,11 @@ class PeerLinks:
                 return await self._answers.answer(node_id, method, payload, is_member=True)
         link = self._calls.get(node_id)
         if link is None:
-            link = CallLink(lambda: self._dial_member(node_id, "calls"), f"node {node_id}")
+            link = CallLink(
+                lambda: self._dial_member(node_id, "calls"),
+                f"node {node_id}",
+                on_refused=self._standing.hear_refusal,
+            )
             self._calls[node_id] = link
         return await link.call(method, payload, timeout_seconds=timeout_seconds)
 
@@ -150,7 +154,11 @@ class PeerLinks:
         self, host: str, port: int, method: str, payload: bytes, *, timeout_seconds: float
     ) -> bytes:
         """Ask whichever holder of the cluster key answers at an address. Raises as `call` does."""
-        link = CallLink(lambda: self._dial(host, port, "exchange", expected=None), f"{host}:{port}")
+        link = CallLink(
+            lambda: self._dial(host, port, "exchange", expected=None),
+            f"{host}:{port}",
+            on_refused=self._standing.hear_refusal,
+        )
         try:
             return await link.call(method, payload, timeout_seconds=timeout_seconds)
         finally:
@@ -188,7 +196,7 @@ class PeerLinks:
             raise PeerUnreachable(f"{where} was not reached: node {found} answers there", was_asked=False)
         notice_dead_peers(connection.transport.get_extra_info("socket"))
         self._track(connection)
-        connection.write(Hello(VERSION, lane, self._cluster_id()))
+        connection.write(self._standing.hello(lane))
         return connection
 
     def _track(self, connection: FrameConnection) -> None:
@@ -197,14 +205,15 @@ class PeerLinks:
 
     def _welcome(self, peer: str, hello: Hello, connection: FrameConnection) -> None:
         """Take in a connection of a holder of the cluster key, or say why not."""
-        own = self._cluster_id()
-        is_member = bool(own) and hello.cluster_id == own and self._allowed(peer)
+        is_member = self._standing.is_member(peer, hello)
         refusal = self._why_not(peer, hello, is_member)
         if refusal is not None or self._tasks is None:
             logger.info("peer refused peer=%s lane=%s reason=%s", peer, hello.lane, refusal)
             connection.write(refusal or Refusal("stopping", "this node is stopping"))
             connection.close()
             return
+        if is_member:
+            self._standing.take(peer, hello)
         self._track(connection)
         self._incoming[peer] += 1
         connection.on_closed(lambda was_reset: self._left(peer, hello.lane, was_reset))
@@ -221,8 +230,10 @@ class PeerLinks:
             return Refusal("newer_version", f"links of version {hello.version} are not spoken here")
         if hello.lane not in (*LASTING, "bulk", "exchange"):
             return Refusal("unknown_lane", "no such lane")
+        if (outdated := self._standing.why_outdated(peer, hello)) is not None:
+            return outdated
         if not is_member and hello.lane != "exchange":
-            return Refusal("not_member", f"node {peer} is not a member of the cluster of this node")
+            return self._standing.why_not_member(peer, hello)
         if self._incoming[peer] >= MAX_CONNECTIONS_PER_PEER:
             return Refusal("busy", "too many connections")
         return None

@@ -16,9 +16,10 @@ READ_AHEAD_BYTES = 2 * 1024 * 1024  # of a stream, before the far end has to wai
 class CallLink:
     """Calls to one peer over one connection, dialled when it is first needed and again when it ended."""
 
-    def __init__(self, dial: Dial, peer: str) -> None:
+    def __init__(self, dial: Dial, peer: str, *, on_refused: Callable[[str, Refusal], None]) -> None:
         self._dial = dial
         self._peer = peer  # as errors name it
+        self._on_refused = on_refused
         self._dialling = asyncio.Lock()
         self._connection: FrameConnection | None = None
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -73,9 +74,10 @@ class CallLink:
                 waiting = self._waiting.get(number)
                 if waiting is not None and not waiting.done():
                     waiting.set_exception(PeerRefused(text, code=code))
-            case Refusal(code=code, message=text):
+            case Refusal(code=code, message=text) as refusal:
                 self._fail_all(lambda: PeerRefused(text, code=code))
                 self.close()
+                self._on_refused(self._peer, refusal)
             case message:
                 raise MalformedFrame(f"a {type(message).__name__} where answers are expected")
 

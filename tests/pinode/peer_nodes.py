@@ -10,6 +10,7 @@ from pinode.peers.cluster_key import ClusterKey
 from pinode.peers.identity import Identity, load_identity
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
+from pinode.peers.standing import NO_CLUSTER, ClusterMark, DiskGeneration, Generations, Standing
 from pinode.settings import Address
 from tests.waiting import eventually
 
@@ -30,19 +31,37 @@ class PeerNode:
     ) -> None:
         self.identity = identity_in(Path(tempfile.mkdtemp(prefix="pinode-test-")), key)
         self.node_id = self.identity.node_id
-        self.cluster_id = CLUSTER_ID
+        self.cluster = ClusterMark(CLUSTER_ID, 0)
+        self.generation = DiskGeneration(1, b"first   ")
+        self.generations = Generations()
+        self.outdated: list[str] = []
         self.members = neighbours
         self.frames: list[tuple[str, bytes]] = []
         self.resets: list[str] = []
+        self._host = host
+        self.links = self.renew_links()
+
+    def renew_links(self) -> PeerLinks:
+        """Before they run, with its `generation` as it is now."""
         self.links = PeerLinks(
             self.identity,
-            listen=Address(host, 0),
-            cluster_id=lambda: self.cluster_id,
-            allowed=lambda node_id: node_id in self.members,
+            listen=Address(self._host, 0),
+            standing=self.standing(),
             address_of=self.address_of,
         )
         self.links.on_frame(lambda peer, frame: self.frames.append((peer, frame)))
         self.links.on_reset(self.resets.append)
+        return self.links
+
+    def standing(self) -> Standing:
+        """Made anew, it is that of another start."""
+        return Standing(
+            cluster=lambda: self.cluster,
+            generation=self.generation,
+            generations=self.generations,
+            allowed=lambda node_id: node_id in self.members,
+            on_outdated=lambda code, message: self.outdated.append(code),
+        )
 
     def address_of(self, node_id: str) -> tuple[str, int] | None:
         node = self.members.get(node_id)
@@ -69,3 +88,13 @@ def cluster_of(count: int) -> list[PeerNode]:
     nodes = [PeerNode(f"127.0.0.{number}", members) for number in range(1, count + 1)]
     members.update({node.node_id: node for node in nodes})
     return nodes
+
+
+def nobodys_standing() -> Standing:
+    """Of a node that belongs to no cluster and takes nobody."""
+    return Standing(
+        cluster=lambda: NO_CLUSTER,
+        generation=DiskGeneration(1, b"first   "),
+        generations=Generations(),
+        allowed=lambda node_id: False,
+    )

@@ -12,6 +12,7 @@ from pinode.peers.cluster_key import ClusterKey
 from pinode.peers.datagrams import DatagramSeal
 from pinode.peers.identity import Identity
 from pinode.peers.keys import ClusterSecrets
+from pinode.peers.standing import ClusterMark
 from pinode.peers.tls import PeerFiles
 
 HERE, THERE = ("10.0.0.1", 7300), ("10.0.0.2", 7300)
@@ -19,11 +20,11 @@ ONE, TWO, THREE = "11" * 8, "22" * 8, "33" * 8
 
 
 def seal_of(
-    node_id: str, seed: int = 0, *, key: bytes = b"k" * 32, cluster_id: bytes = b"c" * 16
+    node_id: str, seed: int = 0, *, key: bytes = b"k" * 32, cluster_id: bytes = b"c" * 16, epoch: int = 0
 ) -> DatagramSeal:
     nowhere = PeerFiles(key=Path(), certificate=Path(), authority=Path())
     identity = Identity(node_id=node_id, files=nowhere, secrets=ClusterSecrets.derived_from(ClusterKey(key)))
-    return DatagramSeal(identity, cluster_id=cluster_id, random=Random(f"{node_id} {seed}"))
+    return DatagramSeal(identity, cluster=ClusterMark(cluster_id, epoch), random=Random(f"{node_id} {seed}"))
 
 
 def deliver(datagram: bytes, sender: DatagramSeal, receiver: DatagramSeal) -> list[bytes]:
@@ -132,7 +133,15 @@ def test_strangers_newer_versions_and_over_long_datagrams_get_no_answer(datagram
     assert (opened.payload, opened.replies) == (None, ())
 
 
-@pytest.mark.parametrize("other", [seal_of(ONE, key=b"x" * 32), seal_of(ONE, cluster_id=b"other cluster id")])
+@pytest.mark.parametrize(
+    "other",
+    [
+        seal_of(ONE, key=b"x" * 32),
+        seal_of(ONE, cluster_id=b"other cluster id"),
+        seal_of(ONE, epoch=1),
+    ],
+    ids=["key", "cluster", "epoch"],
+)
 def test_another_key_or_another_cluster_is_a_stranger(other: DatagramSeal) -> None:
     assert deliver(other.seal(b"hello", to=THERE), other, seal_of(TWO)) == []
 

@@ -31,7 +31,7 @@ from pinode.peers.identity import load_identity
 from pinode.peers.keys import ClusterSecrets, SealBroken
 from pinode.peers.links import PeerLinks
 from pinode.settings import Address, Settings, load_settings
-from tests.pinode.peer_nodes import CLUSTER_KEY
+from tests.pinode.peer_nodes import CLUSTER_KEY, nobodys_standing
 from tests.waiting import eventually
 
 SECRETS = ClusterSecrets.derived_from(CLUSTER_KEY)
@@ -94,8 +94,7 @@ class FreshNode:
         links = PeerLinks(
             self.identity,
             listen=settings.listen.peer,
-            cluster_id=lambda: b"",
-            allowed=lambda node_id: False,
+            standing=nobodys_standing(),
             address_of=lambda node_id: None,
         )
         self.task = asyncio.create_task(links.run())

@@ -16,7 +16,6 @@ from pinode.peers.errors import MalformedFrame, PeerRefused, PeerUnreachable
 from pinode.peers.frames import (
     HEADER,
     MAX_FRAME_BYTES,
-    VERSION,
     Chunk,
     FrameSplitter,
     Hello,
@@ -29,13 +28,14 @@ from pinode.peers.frames import (
 from pinode.peers.identity import load_web_credentials
 from pinode.peers.links import PeerLinks
 from pinode.peers.listener import MAX_UNPROVEN_PER_SOURCE
+from pinode.peers.standing import ClusterMark
 from pinode.peers.tls import PEER_NAME, QUEUE_PROTOCOL, peer_client_context
 from pinode.settings import Address
-from tests.pinode.peer_nodes import CLUSTER_ID, OTHER_KEY, PeerNode, cluster_of, identity_in, running
+from tests.pinode.peer_nodes import OTHER_KEY, PeerNode, cluster_of, identity_in, nobodys_standing, running
 from tests.waiting import eventually
 
 MESSAGES = [
-    Hello(1, "votes", b"c"),
+    Hello(1, "votes", b"c", 3, 7, b"m"),
     Refusal("busy", "no"),
     Request(7, "m", b"\0\xff"),
     Reply(7, b""),
@@ -214,8 +214,7 @@ async def test_a_peer_that_ends_is_noticed_at_once_and_found_again_when_it_is_ba
         again.links = PeerLinks(
             two.identity,
             listen=two.links.bound or Address("127.0.0.2", 0),
-            cluster_id=lambda: CLUSTER_ID,
-            allowed=lambda node_id: True,
+            standing=again.standing(),
             address_of=again.address_of,
         )
         again.links.on_frame(lambda peer, frame: again.frames.append((peer, frame)))
@@ -248,13 +247,13 @@ async def test_a_node_that_is_no_member_is_refused_but_may_call_what_is_open_to_
 async def test_a_member_of_a_cluster_with_another_id_is_refused() -> None:
     one, two = cluster_of(2)
     two.links.serve("echo", echo)
-    one.cluster_id = b"another cluster!"
+    one.cluster = ClusterMark(b"another cluster!", 0)
     async with running(one, two):
         one.links.send(two.node_id, "appends", b"mine")
-        with pytest.raises(PeerRefused, match="not a member"):
+        with pytest.raises(PeerRefused, match="another cluster, founded apart") as refused:
             await one.links.call(two.node_id, "echo", b"", timeout_seconds=5)
 
-    assert two.frames == []
+    assert (two.frames, refused.value.code) == ([], "other_cluster")
 
 
 async def test_holders_of_another_cluster_key_are_strangers_in_both_directions() -> None:
@@ -427,8 +426,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
         two.links = PeerLinks(
             two.identity,
             listen=one.links.bound or Address("", 0),
-            cluster_id=lambda: b"",
-            allowed=lambda node_id: False,
+            standing=nobodys_standing(),
             address_of=lambda node_id: None,
         )
         with pytest.raises(ExceptionGroup) as failed:
@@ -447,7 +445,7 @@ async def test_a_member_that_sends_an_oversize_frame_is_cut_off_and_the_next_con
         await asyncio.get_running_loop().create_connection(
             lambda: rogue, bound.host, bound.port, ssl=context, server_hostname=PEER_NAME
         )
-        rogue.write(Hello(VERSION, "appends", CLUSTER_ID))
+        rogue.write(one.standing().hello("appends"))
         await eventually(lambda: rogue.buffered_bytes == 0)
         rogue.transport.write(HEADER.pack(MAX_FRAME_BYTES + 1))
 

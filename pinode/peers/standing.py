@@ -1,0 +1,145 @@
+"""What a node says of itself when it dials, and whom it takes: cluster, cluster epoch, disk generation. Pure.
+
+The *cluster epoch* is 0 from the founding on and one more with each `pinode recover`: what a node of a lower
+one holds was left behind. The *disk generation* rises with each start of a node and bears a mark drawn for
+that start, so that peers know an older state when it comes back, and a copy when it starts beside.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pinode.peers.frames import VERSION, Hello, Refusal
+
+MARK_BYTES = 8
+MAX_KNOWN = 256  # nodes whose generation is remembered
+Outdated = Literal["old_epoch", "set_back"]  # codes of refusals that say so of the node that is refused
+OUTDATED: tuple[Outdated, ...] = ("old_epoch", "set_back")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMark:
+    """Which cluster, and which of its lives."""
+
+    cluster_id: bytes  # b"" until founded
+    epoch: int
+
+
+NO_CLUSTER = ClusterMark(b"", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskGeneration:
+    """One start of a node from its disk."""
+
+    number: int
+    mark: bytes  # drawn for this start: two starts of one number are not the same
+
+
+class Generations:
+    """The newest generation of each peer that was heard; kept on the disk by `kept_generations`."""
+
+    def __init__(self, known: Mapping[str, DiskGeneration] | None = None) -> None:
+        self._known = dict(known or {})
+
+    @property
+    def known(self) -> Mapping[str, DiskGeneration]:
+        """By node id."""
+        return self._known
+
+    def is_set_back(self, peer: str, heard: DiskGeneration) -> bool:
+        """Whether this peer was further once, or runs twice."""
+        known = self._known.get(peer)
+        if known is None or heard.number > known.number:
+            return False
+        return heard != known
+
+    def learn(self, peer: str, heard: DiskGeneration) -> bool:
+        """Remember it if it is newer; whether it was news. The one heard of longest ago gives way."""
+        known = self._known.get(peer)
+        if known is not None and heard.number <= known.number:
+            return False
+        self._known.pop(peer, None)
+        if len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[peer] = heard
+        return True
+
+
+class Standing:
+    """How this node stands to the others."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Callable[[], ClusterMark],
+        generation: DiskGeneration,
+        generations: Generations,
+        allowed: Callable[[str], bool],
+        on_news: Callable[[], None] = lambda: None,
+        on_outdated: Callable[[Outdated, str], None] = lambda code, message: None,
+    ) -> None:
+        """`on_news`: a peer's generation is new; `on_outdated`: a peer says that this node's state is old."""
+        self._cluster = cluster
+        self._generation = generation
+        self._generations = generations
+        self._allowed = allowed
+        self._on_news = on_news
+        self._on_outdated = on_outdated
+
+    def hello(self, lane: str) -> Hello:
+        """The first frame of a connection that this node dialled."""
+        own = self._cluster()
+        return Hello(VERSION, lane, own.cluster_id, own.epoch, self._generation.number, self._generation.mark)
+
+    def is_member(self, peer: str, hello: Hello) -> bool:
+        """Whether who dialled is heard as a member."""
+        return self._is_of_our_cluster(hello) and self._allowed(peer)
+
+    def why_outdated(self, peer: str, hello: Hello) -> Refusal | None:
+        """Why nothing of a node of this cluster is heard, whatever it wants; None of all others."""
+        if not self._is_of_our_cluster(hello):
+            return None
+        own = self._cluster()
+        if hello.cluster_epoch < own.epoch:
+            return Refusal(
+                "old_epoch",
+                f"node {peer} knows epoch {hello.cluster_epoch} of this cluster, which was recovered since "
+                f"(epoch {own.epoch}); it has to come back as a new node",
+            )
+        if hello.cluster_epoch > own.epoch:
+            message = f"node {peer} knows epoch {hello.cluster_epoch} of this cluster, this node {own.epoch}"
+            self._on_outdated("old_epoch", message)
+            return Refusal("newer_epoch", message)
+        heard = DiskGeneration(hello.disk_generation, hello.generation_mark)
+        if self._generations.is_set_back(peer, heard):
+            return Refusal(
+                "set_back",
+                f"node {peer} comes with a disk of generation {heard.number}, "
+                f"but {self._generations.known[peer].number} was heard of it already: "
+                "an older copy of its disk was put back, or two copies of it run",
+            )
+        return None
+
+    def why_not_member(self, peer: str, hello: Hello) -> Refusal:
+        """What to say to who is no member."""
+        own = self._cluster().cluster_id
+        if own and hello.cluster_id not in (b"", own):
+            reason = "it is a node of another cluster, founded apart from this one; clusters never merge"
+            return Refusal("other_cluster", f"node {peer} is not a member here: {reason}")
+        return Refusal("not_member", f"node {peer} is not a member of the cluster of this node")
+
+    def take(self, peer: str, hello: Hello) -> None:
+        """A member is let in: from now on its earlier generations are old."""
+        if self._generations.learn(peer, DiskGeneration(hello.disk_generation, hello.generation_mark)):
+            self._on_news()
+
+    def hear_refusal(self, peer: str, refusal: Refusal) -> None:
+        """A peer let this node not in."""
+        for code in OUTDATED:
+            if refusal.code == code:
+                self._on_outdated(code, f"{peer} refuses: {refusal.message}")
+
+    def _is_of_our_cluster(self, hello: Hello) -> bool:
+        own = self._cluster().cluster_id
+        return bool(own) and hello.cluster_id == own
