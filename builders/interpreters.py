@@ -145,7 +145,8 @@ def choose(interpreters: Sequence[Interpreter], wish: Wish | None) -> Interprete
     installed = ", ".join(sorted({item.version for item in interpreters}, key=Version)) or "none"
     if wish is None:
         raise NoInterpreter("no Python is installed here that apps may use", hint="apt install python3")
+    wanted = wish.text.removeprefix("python-")  # as runtime.txt writes it
     raise NoInterpreter(
-        f"{wish.file} asks for Python {wish.text}, which is not installed (installed: {installed})",
-        hint=f"Ask for one of these in {wish.file}, or install Python {wish.text} under /usr or /opt",
+        f"{wish.file} asks for Python {wanted}, which is not installed (installed: {installed})",
+        hint=f"Ask for one of these in {wish.file}, or install Python {wanted} under /usr or /opt",
     )
