@@ -4,19 +4,20 @@ it started.
 
 import asyncio
 import codecs
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from builders.errors import BoundHit
 
 READ_BYTES = 64 * 1024
 LINE_CHARACTERS = 2_000  # a longer line is cut into several
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 DRAIN_SECONDS = 1.0  # for output that is still in the pipe when the child has ended
 END_SECONDS = 10.0
 UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -33,8 +34,8 @@ class CommandBounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A child to run. `watch` is called with its process id, in a thread, about once a second and returns
-    the bound it found exceeded.
+    """A child to run. `watch` is called with its process id, in a thread, every `WATCH_SECONDS` or, where
+    looking takes longer, half of the time; it returns the bound it found exceeded.
     """
 
     argv: Sequence[str]
@@ -86,7 +87,6 @@ class _Child:
         self._heard = 0
         self._pid = 0
         self._heard_at = self._started_at = time.monotonic()
-        self._watched_at = self._started_at
 
     async def run(self, after_end: Callable[[], None] | None) -> int:
         ours, theirs = os.pipe()
@@ -99,7 +99,7 @@ class _Child:
         finally:
             os.close(theirs)
         try:
-            async with _Ending(process.pid) as ended:
+            with _end_of(process.pid) as ended:
                 reading = asyncio.create_task(self._read(ours), name="output of a child")
                 giving = asyncio.create_task(_give(process, self._command.given), name="input of a child")
                 try:
@@ -107,7 +107,7 @@ class _Child:
                 finally:
                     # Before it is reaped its process id, so its group's, cannot be another's.
                     _kill_group(process.pid)
-                    await asyncio.shield(ended.wait(END_SECONDS))
+                    await asyncio.shield(asyncio.wait({ended}, timeout=END_SECONDS))
                     for task in (reading, giving):
                         task.cancel()
                     await asyncio.gather(reading, giving, return_exceptions=True)
@@ -153,66 +153,66 @@ class _Child:
             self._lines.feed(b"", final=True)
             transport.close()
 
-    async def _until(self, ended: "_Ending", reading: "asyncio.Task[None]") -> None:
-        bounds = self._command.bounds
-        while not ended.is_set():
-            await self._look()
-            now = time.monotonic()
-            left = self._started_at + bounds.wall_seconds - now
-            quiet = self._heard_at + bounds.silence_seconds - now
-            if left <= 0:
-                raise BoundHit(
-                    "wall", f"it took longer than {bounds.wall_seconds:g} s", hint="Make the build shorter"
+    async def _until(self, ended: "asyncio.Future[None]", reading: "asyncio.Task[None]") -> None:
+        """Until it has ended. Clock and watch do not wait for each other: to look may take long."""
+        watching = asyncio.create_task(self._watch(), name="bounds of a child")
+        waiting: set[asyncio.Future[None]] = {ended, reading, watching}
+        try:
+            while not ended.done():
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=self._seconds_left(), return_when=asyncio.FIRST_COMPLETED
                 )
-            if quiet <= 0:
-                raise BoundHit(
-                    "silence", f"it said nothing for {bounds.silence_seconds:g} s", hint="It seems to hang"
-                )
-            await ended.wait(min(left, quiet, WATCH_SECONDS if self._command.watch else left))
-            if reading.done():
-                reading.result()
+                for one in done:
+                    one.result()
+        finally:
+            watching.cancel()
         await asyncio.wait({reading}, timeout=DRAIN_SECONDS)
         if reading.done():
             reading.result()
 
-    async def _look(self) -> None:
-        now = time.monotonic()
-        if self._command.watch is None or now - self._watched_at < WATCH_SECONDS:
-            return
-        hit = await asyncio.to_thread(self._command.watch, self._pid)
-        self._watched_at = time.monotonic()
-        if hit is not None:
-            raise hit
+    def _seconds_left(self) -> float:
+        """Until the clock is to be looked at again. Raises `BoundHit` when its time is over."""
+        bounds, now = self._command.bounds, time.monotonic()
+        left = self._started_at + bounds.wall_seconds - now
+        quiet = self._heard_at + bounds.silence_seconds - now
+        if left <= 0:
+            raise BoundHit(
+                "wall", f"it took longer than {bounds.wall_seconds:g} s", hint="Make the build shorter"
+            )
+        if quiet <= 0:
+            raise BoundHit(
+                "silence", f"it said nothing for {bounds.silence_seconds:g} s", hint="It seems to hang"
+            )
+        return min(left, quiet)
+
+    async def _watch(self) -> None:
+        """Look at what it takes until that is too much, which is raised."""
+        while self._command.watch is not None:
+            began = time.monotonic()
+            hit = await asyncio.to_thread(self._command.watch, self._pid)
+            if hit is not None:
+                raise hit
+            # On a slow machine with many files half of the time is enough to spend on looking.
+            await asyncio.sleep(max(WATCH_SECONDS, time.monotonic() - began))
 
 
-class _Ending:
+@contextlib.contextmanager
+def _end_of(pid: int) -> "Iterator[asyncio.Future[None]]":
     """The end of a process, seen through a pidfd; the process stays a zombie until it is reaped."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    pidfd = os.pidfd_open(pid)
 
-    def __init__(self, pid: int) -> None:
-        self._event = asyncio.Event()
-        self._pidfd = os.pidfd_open(pid)
+    def seen() -> None:
+        loop.remove_reader(pidfd)
+        ended.set_result(None)
 
-    async def __aenter__(self) -> "_Ending":
-        asyncio.get_running_loop().add_reader(self._pidfd, self._seen)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        os.close(self._pidfd)
-
-    def _seen(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        self._event.set()
-
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    async def wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            pass
+    loop.add_reader(pidfd, seen)
+    try:
+        yield ended
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
 
 
 async def _give(process: "subprocess.Popen[bytes]", data: bytes) -> None:

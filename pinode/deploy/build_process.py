@@ -21,7 +21,7 @@ from pinode.sandbox.limits import BUILD_UID, Limits
 from pinode.sandbox.sandbox import prepared
 from pinode.sandbox.spec import Bind, SandboxSpec
 
-GRACE_SECONDS = 15  # the builder knows its bounds itself, and says it better
+GRACE_SECONDS = 1.0  # the builder knows its bounds itself, and says it better
 GRACE_BYTES = 256 * 1024
 GRACE_PROCESSES = 4_096  # the kernel counts those of all builds here together
 GRACE_DISK_BYTES = 256 * 1024 * 1024  # for one file between two looks; the kernel ends who writes more

@@ -1,5 +1,5 @@
 """How much a build takes: bytes and files it has written, memory and processes of its tree; looked at from
-outside, about once a second.
+outside, now and then.
 """
 
 import os
@@ -28,7 +28,7 @@ class BuildUsage:
 
     def exceeded(self, pid: int) -> BoundHit | None:
         """The bound that the tree below `pid` is found beyond; blocking."""
-        return self.disk_exceeded() or tree_exceeded(pid, self._bounds)
+        return tree_exceeded(pid, self._bounds) or self.disk_exceeded()  # the quicker look first
 
     def disk_exceeded(self) -> BoundHit | None:
         """Has it written too much, or too many files? Blocking."""

@@ -27,7 +27,7 @@ from pinode.sandbox.limits import Limits, uid_of_app
 from pinode.sandbox.sandbox import Isolation, prepared
 from pinode.sandbox.spec import Bind, SandboxSpec
 
-GRACE_SECONDS = 15
+GRACE_SECONDS = 1.0
 PROCESSES = 64
 NICENESS = 5
 MARK = "PINODE_INTAKE"
@@ -84,7 +84,7 @@ async def run_intake(
             kill_marked(f"{MARK}={order.folder}".encode())
 
     def exceeded(pid: int) -> BoundHit | None:
-        return _disk_exceeded(order) or tree_exceeded(pid, order.bounds)
+        return tree_exceeded(pid, order.bounds) or _disk_exceeded(order)
 
     try:
         spec = _spec(order, program, isolation, status if isolation.available else None)

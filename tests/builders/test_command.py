@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,28 @@ async def test_a_watched_bound_ends_it_too() -> None:
 
     with pytest.raises(BoundHit, match="wrote too much"):
         await run_and_hear(watched)
+
+
+@pytest.mark.parametrize("bound", ["wall", "silence", "output"])
+async def test_a_bound_is_kept_while_somebody_still_looks_for_another(bound: str) -> None:
+    looked_at_all, may_return = threading.Event(), threading.Event()
+
+    def look(_pid: int) -> None:
+        looked_at_all.set()
+        may_return.wait()  # as on a slow card with many files
+
+    code = "while True: print('x' * 1000)" if bound == "output" else "import signal; signal.pause()"
+    seconds = {bound: 0.5} if bound != "output" else {}
+    try:
+        with pytest.raises(BoundHit) as hit:
+            async with asyncio.timeout(20):
+                await run_and_hear(replace(command(code, output=50_000, **seconds), watch=look))  # type: ignore[arg-type]
+        assert looked_at_all.is_set()
+        assert not may_return.is_set()
+    finally:
+        may_return.set()
+
+    assert hit.value.bound == bound
 
 
 FORKS = "import os, signal\nfor _ in range(3): os.fork()\nprint(os.getpid(), flush=True)\nsignal.pause()"

@@ -31,6 +31,14 @@ MUTANTS = (
     ),
     Mutant(
         line="builds 1",
+        what="a build's clock stands still while its files are counted",
+        file="builders/command.py",
+        old="waiting, timeout=self._seconds_left(), return_when=asyncio.FIRST_COMPLETED",
+        new="waiting, return_when=asyncio.FIRST_COMPLETED",
+        test="tests/builders/test_command.py::test_a_bound_is_kept_while_somebody_still_looks_for_another",
+    ),
+    Mutant(
+        line="builds 1",
         what="what an app writes into its own cache is not counted",
         file="pinode/deploy/build_usage.py",
         old="self._folders = (folder, own_cache)",

@@ -12,7 +12,7 @@ import pytest
 
 from builders.request import Bounds, BuildFailure, BuildResult, Outcome
 from pinode.deploy.build_machine import BuildMachine, find_build_machine
-from pinode.deploy.build_process import BuildOrder, read_outcome, run_build, slug_path
+from pinode.deploy.build_process import GRACE_SECONDS, BuildOrder, read_outcome, run_build, slug_path
 from pinode.deploy.leftovers import remove_folder
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from tests.builders.repositories import hostile_project, make_repository
@@ -161,6 +161,30 @@ async def test_a_build_past_a_bound_is_ended_and_says_which(
     assert outcome.bound == bound, outcome
     assert outcome.hint
     assert not processes_of(asked)
+
+
+async def test_a_builder_that_does_not_keep_its_bounds_is_ended_by_the_node_a_second_later(
+    tmp_path: Path, machine: BuildMachine
+) -> None:
+    fetching, released = asyncio.Event(), asyncio.Event()
+
+    async def never_answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fetching.set()
+        await released.wait()
+        writer.close()
+
+    async with await asyncio.start_server(never_answers, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asked = order(tmp_path, {}, git_url=f"http://127.0.0.1:{port}/x", bounds=Bounds(silence_seconds=5))
+        outcome, _ = await build(asked, machine)
+        released.set()
+
+    assert fetching.is_set()
+    assert isinstance(outcome, BuildFailure)
+    assert outcome.bound == "silence"
+    assert not processes_of(asked)
+    # A killed tree ends in milliseconds, so two seconds after the bound it is gone.
+    assert GRACE_SECONDS <= 1
 
 
 @pytest.mark.parametrize("walls", [True, False])
