@@ -16,6 +16,13 @@ class LogDiverged(AssertionError):
     """
 
 
+class LogSetBack(LogDiverged):
+    """A leader says committed what it was told is here, and it is not: this disk was lost or put back.
+
+    The replica has forgotten promises. It must not go on; its node can come back as a new one.
+    """
+
+
 class RaftLog:
     """Entries after `base`, the newest entry that is not kept. What is not kept is in `snapshot`.
 
@@ -131,7 +138,7 @@ class RaftLog:
         if index <= self.commit_index:
             return
         if index > self.last_index:
-            raise LogDiverged(
+            raise LogSetBack(
                 f"entry {index} is committed, but this log ends before it: {self!r}. "
                 "Was its disk lost or set back?"
             )

@@ -22,6 +22,16 @@ COPY_BYTES = 4096  # apart by what a disk writes at once, so that no write touch
 OFFSETS = (0, COPY_BYTES)
 
 
+def kept_ballot(disk: Disk) -> tuple[int, int] | None:
+    """Term and vote as the file has them, without a write; None when none or neither copy can be read."""
+    if NAME not in disk.names():
+        return None
+    file = disk.open(NAME)
+    copies = [copy for offset in OFFSETS if (copy := _read(file, offset)) is not None]
+    file.close()
+    return max(copies, key=_order, default=None)
+
+
 class Ballot:
     """The file, open. Blocking, as the rest of the storage."""
 

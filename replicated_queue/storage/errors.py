@@ -44,6 +44,7 @@ class CorruptLog(StorageError):
 
     def __init__(self, path: object, *, offset: int, reason: str) -> None:
         self.offset = offset
+        self.reason = f"{path} is damaged at byte {offset}: {reason}"
         super().__init__(
             f"{path} is damaged at byte {offset} ({reason}), before a point that was known to be safe. "
             "This node must not vote any more. Move its log directory away and let the node join again as a "

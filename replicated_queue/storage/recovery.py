@@ -101,21 +101,27 @@ class Recovery:
 
     def run(self) -> None:
         """Read, judge, repair. Raises `CorruptLog`, `NewerLogFormat`, `DiskFailed`."""
+        self.read()
+        if not self.segments:
+            self.segments = [make_segment(self._disk, 1, size_bytes=self._segment_bytes)]
+            self.ends = [0]
+        self._rewrite_tail()
+
+    def read(self) -> None:
+        """Read and judge; nothing is written. What can be read before a damage is there when this raises."""
         names = [name for name in self._disk.names() if name.endswith(SUFFIX)]
         self.first = number_of(names[0]) if names else 1
         if self.first > 1:
             self.recovered.base_index = None
         wanted = [segment_name(number) for number in range(self.first, self.first + len(names))]
+        there = [name for name, number in zip(names, wanted, strict=True) if name == number]
+        self.segments = [self._disk.open(name) for name in there]
+        self._read()
         if names != wanted:
             raise CorruptLog(
                 names[0], offset=0, reason=f"the segments are {', '.join(names)}, some are missing"
             )
-        self.segments = [self._disk.open(name) for name in names]
-        if not self.segments:
-            self.segments = [make_segment(self._disk, 1, size_bytes=self._segment_bytes)]
-        self._read()
         self._refuse_damage()
-        self._rewrite_tail()
 
     @property
     def number(self) -> int:

@@ -150,9 +150,12 @@ class SnapshotFiles:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._damaged: list[str] = []
+
+    def forget_drafts(self) -> None:
+        """Remove those of a process that ended in the middle."""
         for name in DRAFT_NAMES.values():
-            if name in disk.names():
-                disk.remove(name)  # of a process that ended in the middle
+            if name in self._disk.names():
+                self._disk.remove(name)
 
     def names(self) -> list[str]:
         """Newest first."""

@@ -27,6 +27,7 @@ class ReplicaStore:
         self.ballot = Ballot(disk)
         self.wal = Wal(disk, segment_bytes=segment_bytes)
         self.snapshots = SnapshotFiles(disk)
+        self.snapshots.forget_drafts()
         self._recovered = self.wal.take_recovered()
         self._find_beginning(segments)
         self._recovered.give_vote(self.ballot.term, self.ballot.vote)
