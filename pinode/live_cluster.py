@@ -6,7 +6,7 @@ from typing import Any
 
 from gossip.member import Member
 from gossip.service import Gossip
-from pinode.apps.observed import DynoReport, NodeState, NodeStats, NodeView
+from pinode.apps.observed import CountsAs, DynoReport, NodeState, NodeStats, NodeView
 from pinode.cluster import PeerCalls
 from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
@@ -205,6 +205,7 @@ class LiveCluster:
             router_port=facts.router_port,
             state=state,
             incarnation=member.incarnation if member else 0,
+            counts_as=self._counts_as(node_id),
             version=facts.version,
             arch=facts.arch,
             python=facts.python,
@@ -216,6 +217,10 @@ class LiveCluster:
             builds=builds,
             stats_age_seconds=max(0.0, self._monotonic() - stat.measured_at) if stat else None,
         )
+
+    def _counts_as(self, node_id: str) -> CountsAs:
+        membership, peer = self._replica.membership, int(node_id, 16)
+        return "voter" if peer in membership.voters else "learner" if peer in membership else "none"
 
 
 _STATES: dict[str, NodeState] = {"ALIVE": "alive", "SUSPECT": "suspect", "DEAD": "dead", "LEFT": "left"}

@@ -49,6 +49,7 @@ from pinode.web.server import WebServer
 from pinode.web.site import NodeControl
 from replicated_queue.broker import Broker
 from replicated_queue.client_server import queue_protocol
+from replicated_queue.raft.autopilot import founding_membership
 from replicated_queue.service import ReplicaService
 
 DOMAINS = {
@@ -113,9 +114,11 @@ def make_agreement(grounds: Grounds) -> Agreement:
         founders=_founders(record), setup_code_hash=setup_code_hash(record.setup_code(identity.secrets))
     )
     transport = RaftLinks(grounds.links)
+    founders = founding_membership(int(member.node_id, 16) for member in record.members)
     replica = ReplicaService(
         peer_id=identity.raft_id,
-        voters=[int(member.node_id, 16) for member in record.members],
+        voters=founders.voters.ids,
+        learners=founders.learners,
         state_machine=state,
         directory=grounds.settings.node.data_dir / "log",
         transport=transport,
@@ -143,6 +146,7 @@ def make_agreement(grounds: Grounds) -> Agreement:
     reports = Reports(cluster, run_id=str(gossip.run_id))
     reports.on_change(cluster.changes.note)
     replica.on_leadership(lambda *_: cluster.changes.note())
+    replica.on_membership(lambda _: cluster.changes.note())
     gossip.subscribe(lambda event: _heard(event, grounds.name, cluster))
     return Agreement(
         gossip=gossip,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from .errors import NotLeader
 from .raft.messages import Role
 from .replica import Replica
 
@@ -22,8 +23,15 @@ class Leadership:
         self._told_leader = 0
         self._handed_over: list[asyncio.Future[None]] = []
 
-    def until_handed_over(self) -> "asyncio.Future[None]":
-        """Done as soon as this replica leads no more."""
+    def hand_over(self, replica: Replica, to: int | None) -> "asyncio.Future[None]":
+        """Begin to hand over to `to` or the best voter; done as soon as this replica leads no more.
+
+        Raises `NotLeader`.
+        """
+        replication = replica.raft.replication
+        if replication is None:
+            raise NotLeader(replica.raft.leader or None)
+        replica.raft.transfer_leadership(to or replication.best_successor())
         handed_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._handed_over.append(handed_over)
         return handed_over

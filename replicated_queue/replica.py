@@ -8,9 +8,20 @@ from typing import NamedTuple
 
 from .codec import Frame, decode_command, encode_command, stamp_of
 from .interfaces import StateMachine
-from .raft.messages import Append, Entry, Heartbeat, InstallSnapshot, Ready, Role
+from .raft.messages import (
+    Append,
+    AppendRejected,
+    AppendResponse,
+    Entry,
+    Heartbeat,
+    HeartbeatResponse,
+    InstallSnapshot,
+    Ready,
+    Role,
+)
 from .raft.raft import Raft
 
+MISSED_BEATS = 4  # a member that answered none of so many heartbeats is not there
 LONGEST_STEP_SECONDS = 2.0  # a longer gap means that this process stood still, and cluster time does too
 
 
@@ -19,6 +30,14 @@ class Applied(NamedTuple):
 
     index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs
     result: bytes
+
+
+class Follower(NamedTuple):
+    """Another member, as its leader sees it."""
+
+    peer_id: int
+    match_index: int  # what is known to be on its disk
+    is_active: bool  # answered one of its last heartbeats
 
 
 class ClusterTime:
@@ -73,6 +92,7 @@ class Replica:
         self._time.at_least(restored_stamp)
         self._stamp_of_snapshot = restored_stamp  # of all that the log does not have any more
         self._heard_leader_at: float | None = None
+        self._heard_at: dict[int, float] = {}  # when each member last answered us as its leader
         self._stamped_term = 0  # the term as whose leader we know the newest stamp of the log
         self._opened_term = 0  # the term whose no-op was applied here
 
@@ -83,6 +103,10 @@ class Replica:
         self.tick(now)  # the wait for this frame lies before it
         message, raft = frame.message, self.raft
         raft.step(message)
+        if raft.replication is not None:
+            if isinstance(message, AppendResponse | AppendRejected | HeartbeatResponse):
+                self._heard_at[message.sender] = now
+            return
         if isinstance(message, Append | Heartbeat | InstallSnapshot) and (message.sender, message.term) == (
             raft.leader,
             raft.term,
@@ -162,6 +186,22 @@ class Replica:
     def is_leading(self) -> bool:
         """Whether we lead and our no-op is applied, so that our state is what all earlier terms left."""
         return self.raft.role is Role.LEADER and self._opened_term == self.raft.term
+
+    def followers(self, now: float) -> tuple[Follower, ...]:
+        """As leader, how far the other members are; nobody otherwise."""
+        raft = self.raft
+        if raft.replication is None:
+            return ()
+        config = raft.config
+        beats = {True: 1, False: config.learner_beats}
+        found = []
+        for peer, progress in raft.replication.progress.items():
+            if peer != raft.me:
+                ticks = MISSED_BEATS * config.heartbeat_ticks * beats[peer in raft.membership.voters]
+                silence = now - self._heard_at.get(peer, float("-inf"))
+                is_active = silence <= ticks * self._tick_seconds
+                found.append(Follower(peer, progress.match_index, is_active))
+        return tuple(found)
 
     @property
     def uncommitted_bytes(self) -> int:

@@ -9,14 +9,15 @@ from random import Random
 
 from .codec import STAMP, Frame, decode_frame
 from .errors import Busy, DiskFull, JobTooLarge, MalformedMessage, NotLeader
+from .group import Group, MembershipCallback
 from .interfaces import StateMachine, Transport
 from .leadership import Leadership, LeadershipCallback
 from .outgoing import Outgoing
 from .persistence import Persistence, PersistenceCallbacks
 from .proposals import Done, Proposals
-from .raft.membership import Membership
+from .raft.membership import Change, Membership
 from .raft.messages import InstallSnapshot, Ready, Role
-from .replica import Replica
+from .replica import Follower, Replica
 from .revival import restore_state, revived
 from .settings import ReplicaSettings
 from .slow_disk import DiskWatch
@@ -24,6 +25,7 @@ from .snapshotting import SnapshotKeeper
 from .storage.disk import Disk, RealDisk
 from .storage.errors import NoRoom
 from .storage.recovery import Recovered
+from .turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,18 @@ AppliedCallback = Callable[[int], None]  # how far the log is applied now
 
 
 class ReplicaService:
-    """One replica of the group, running on an event loop. Hand `Transport` frames of peers to `receive`."""
+    """One replica of the group, running on an event loop. Hand `Transport` frames of peers to `receive`.
+
+    `voters` and `learners` are the group as it was founded, the same on every replica, also on one that came
+    later: who belongs now is in the log.
+    """
 
     def __init__(
         self,
         *,
         peer_id: int,
         voters: Sequence[int],
+        learners: Sequence[int] = (),
         state_machine: StateMachine,
         directory: Path,
         transport: Transport,
@@ -48,13 +55,12 @@ class ReplicaService:
     ) -> None:
         self.malformed_frames = 0
         self._me = peer_id
-        self._membership = Membership.of(voters)
+        self._group = Group(Membership.of(voters, learners))
         self._state_machine = state_machine
         self._transport = transport
         self._random = random
         self._settings = settings
         self._clock = clock
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._replica: Replica | None = None  # until the log is read
         self._persistence = Persistence(
             directory,
@@ -74,17 +80,15 @@ class ReplicaService:
         self._disk_watch = DiskWatch()
         self._lacking: NoRoom | None = None  # why the disk takes no more
         self._failed: asyncio.Future[None] | None = None
-        self._is_turn_due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._turns = Turns(self._turn)
         self._proposals = Proposals()
         self._leadership = Leadership()
         self._applied_callbacks: list[AppliedCallback] = []
 
     async def run(self) -> None:
         """Run until cancelled. Raises `StorageError` when the disk fails or its log is damaged."""
-        self._loop = asyncio.get_running_loop()
-        self._failed = self._loop.create_future()
+        self._turns.start()
+        self._failed = asyncio.get_running_loop().create_future()
         try:
             recovered = await self._persistence.open()
             await restore_state(self._state_machine, recovered)
@@ -94,8 +98,11 @@ class ReplicaService:
             await self._stop()
 
     def receive(self, peer: int, frame: bytes) -> None:
-        """Take one frame that an authenticated peer sent. Malformed ones are counted and dropped."""
-        if self._replica is None or peer not in self._replica.raft.membership:
+        """Take one frame that an authenticated peer sent. Malformed ones are counted and dropped.
+
+        Also of one that does not belong as far as we know: it may have come since, and we may be behind.
+        """
+        if self._replica is None:
             return
         try:
             decoded = decode_frame(frame, sender=peer, to=self._me)
@@ -107,7 +114,7 @@ class ReplicaService:
             return
         replica, now = self._replica, self._clock()
         self._guard(lambda: replica.receive(decoded, now=now))
-        self._wake()
+        self._turns.soon()
 
     def serve_snapshot(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
         """Answer `Transport.fetch` of a peer that is a member."""
@@ -117,7 +124,7 @@ class ReplicaService:
         """The link to `peer` was reset: if it led, look for a new leader at once."""
         if self._replica is not None:
             self._replica.raft.peer_unreachable(peer)
-            self._wake()
+            self._turns.soon()
 
     def propose(self, data: bytes, done: Done) -> None:
         """Propose one command; `done` is called with its result once it is committed and applied here.
@@ -127,7 +134,7 @@ class ReplicaService:
         committed.
         """
         settings, replica = self._settings, self._replica
-        if replica is None or self._loop is None or replica.raft.role is not Role.LEADER:
+        if replica is None or replica.raft.role is not Role.LEADER:
             raise NotLeader(self.leader_id)
         size = len(data) + STAMP.size
         if size > settings.max_entry_bytes:
@@ -140,7 +147,7 @@ class ReplicaService:
         ):
             raise Busy
         self._proposals.add(data, done, size_bytes=size)
-        self._wake()
+        self._turns.soon()
 
     @property
     def is_leader(self) -> bool:
@@ -172,9 +179,18 @@ class ReplicaService:
         return self._replica.raft.log.last_index if self._replica is not None else 0
 
     @property
+    def membership(self) -> Membership:
+        """Who belongs, as of what is applied here; before the log is read, who founded the group."""
+        return self._replica.raft.membership if self._replica is not None else self._group.founders
+
+    def followers(self) -> Sequence[Follower]:
+        """As leader, how far the other members are, learners too; nobody otherwise."""
+        return self._replica.followers(self._clock()) if self._replica is not None else ()
+
+    @property
     def has_quorum(self) -> bool:
         """Whether changes can be made: a leader hears a majority, or a leader was heard a moment ago."""
-        patience = self._settings.election_timeout_seconds
+        patience = self._settings.patience_seconds(is_voter=self._me in self.membership.voters)
         return self.leader_id is not None and self.seconds_since_leader < patience
 
     @property
@@ -205,17 +221,29 @@ class ReplicaService:
         """Call back whenever `leader_id` is another than before, None included."""
         self._leadership.leader_callbacks.append(callback)
 
+    def on_membership(self, callback: MembershipCallback) -> None:
+        """Call back whenever `membership` is another than before, also when this replica belongs no more."""
+        self._group.callbacks.append(callback)
+
+    async def change_membership(self, change: Change) -> None:
+        """As leader, change who belongs by one step, and wait until that is applied here.
+
+        Raises `NotLeader`, `Busy`, `ChangeRefused` with nothing done, also while an earlier change is not
+        applied; `OutcomeUnknown` when leadership is lost meanwhile.
+        """
+        if self._replica is None:
+            raise NotLeader(None)
+        await self._group.change(self._replica, change, wake=self._turns.soon)
+
     async def transfer_leadership(self, to: int | None = None) -> None:
         """Hand leadership to `to` or to the best voter, and wait until done, at most an election timeout.
 
         Raises `NotLeader`. Look at `is_leader` for whether it went well: `to` may be behind or away.
         """
-        if self._replica is None or self._replica.raft.replication is None:
-            raise NotLeader(self.leader_id)
-        handed_over = self._leadership.until_handed_over()
-        successor = to or self._replica.raft.replication.best_successor()
-        self._replica.raft.transfer_leadership(successor)
-        self._wake()
+        if self._replica is None:
+            raise NotLeader(None)
+        handed_over = self._leadership.hand_over(self._replica, to)
+        self._turns.soon()
         await asyncio.wait((handed_over,), timeout=self._settings.election_timeout_seconds)
 
     # Beginning and end
@@ -224,7 +252,7 @@ class ReplicaService:
         self._replica = replica = revived(
             recovered,
             me=self._me,
-            founders=self._membership,
+            founders=self._group.founders,
             state_machine=self._state_machine,
             random=self._random,
             settings=self._settings,
@@ -239,13 +267,13 @@ class ReplicaService:
             self.last_index,
             self.commit_index,
         )
-        self._wake()
+        self._turns.soon()
 
     async def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._turns.stop()
         self._replica = None
         self._proposals.close()
+        self._group.close()
         self._leadership.end()
         await self._snapshots.stop()
         await self._persistence.close()
@@ -263,18 +291,7 @@ class ReplicaService:
 
     # One turn
 
-    def _wake(self) -> None:
-        """Do one turn soon, with everything that arrives until then."""
-        if not self._is_turn_due and self._loop is not None:
-            self._is_turn_due = True
-            self._loop.call_soon(self._turn)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._turn()
-
     def _turn(self) -> None:
-        self._is_turn_due = False
         if self._replica is not None and self._failed is not None and not self._failed.done():
             self._guard(self._do_turn)
 
@@ -288,10 +305,11 @@ class ReplicaService:
         ready = replica.ready()
         if ready is not None:
             self._perform(replica, ready, now)
+        self._group.announce(replica)
         self._leadership.announce(replica)
         if replica.raft.has_ready:
-            self._wake()
-        self._arm(replica, now)
+            self._turns.soon()
+        self._turns.by(replica.next_deadline(), now=now)
 
     def _watch_disk(self, replica: Replica, now: float) -> None:
         replication = replica.raft.replication
@@ -346,7 +364,7 @@ class ReplicaService:
             logger.error("disk full, no changes are taken reason=%s", lacking)
         else:
             logger.info("disk has room again")
-        self._wake()
+        self._turns.soon()
 
     def _on_cast(self, cast: Sequence[Ready]) -> None:
         """Term and vote are on the disk; entries may still be on their way, or wait for room."""
@@ -360,26 +378,15 @@ class ReplicaService:
                 replica.raft.persisted(ready.term, 0)
 
         self._guard(count)
-        self._wake()
+        self._turns.soon()
 
     def _on_durable(self, durable: Sequence[Ready]) -> None:
         if self._replica is not None and durable:
             replica, now = self._replica, self._clock()
             self._guard(lambda: self._keep_promises(replica, durable, now))
-            self._wake()
+            self._turns.soon()
 
     def _keep_promises(self, replica: Replica, durable: Sequence[Ready], now: float) -> None:
         self._outgoing.acknowledgements(durable, replica.cluster_time(now))
         for ready in durable:
             replica.raft.persisted(ready.term, ready.last_index)
-
-    def _arm(self, replica: Replica, now: float) -> None:
-        """Let the timer fire at the latest when the next tick does something; earlier costs one idle turn."""
-        deadline = replica.next_deadline()
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        assert self._loop is not None
-        self._timer_at = deadline
-        self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)

@@ -5,6 +5,7 @@ from typing import Literal
 
 DynoState = Literal["fetching", "starting", "up", "stopping", "crashed", "exited", "failed"]
 NodeState = Literal["alive", "suspect", "dead", "left"]
+CountsAs = Literal["voter", "learner", "none"]  # none: registered, not yet or no longer in the log's group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class NodeView:
     router_port: int  # router to router
     state: NodeState
     incarnation: int
+    counts_as: CountsAs = "voter"  # in the log, by what is agreed and applied here
     version: str = ""
     arch: str = ""
     python: str = ""

@@ -36,7 +36,9 @@ def status(cluster: Cluster, *, wall_clock: float, platform: bool = True) -> dic
 
 def node_document(cluster: Cluster, node: NodeView, *, wall_clock: float) -> dict[str, Any]:
     """Return one node as `status` shows it."""
-    role = "leader" if node.node_id == cluster.leader_id else "none" if node.state == "left" else "voter"
+    role = (
+        "leader" if node.node_id == cluster.leader_id else "none" if node.state == "left" else node.counts_as
+    )
     uptime = wall_clock - node.started_at_unix if node.started_at_unix else None
     return {
         "name": node.name,

@@ -28,7 +28,8 @@ def _of_the_cluster(nodes: Sequence[NodeView], *, has_quorum: bool) -> Iterator[
     if len(nodes) == 1:
         yield f"one node alone: what it holds is lost with its disk. {THREE}"
     elif len(nodes) == 2:
-        yield f"two nodes: when either is off, nothing can be changed. {THREE}"
+        voters = " or ".join(node.name for node in nodes if node.counts_as == "voter")
+        yield f"two nodes: when {voters} is off, nothing can be changed. {THREE}"
 
 
 def _of_a_node(node: NodeView, *, has_quorum: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ class RaftConfig:
 
     election_ticks: int = 100
     heartbeat_ticks: int = 25
+    learner_beats: int = 1  # learners get every so manieth heartbeat
     unreachable_ticks: int = 5  # longest wait for a pre-vote after the link to the leader was reset
     pre_vote: bool = True
     check_quorum: bool = True

@@ -44,15 +44,16 @@ def take_append(log: RaftLog, message: Append) -> AppendResponse | AppendRejecte
     return AppendRejected(sender=me, to=to, term=term, index=message.previous.index, hint=hint)
 
 
-def take_snapshot(log: RaftLog, message: InstallSnapshot) -> Membership | None:
+def take_snapshot(log: RaftLog, message: InstallSnapshot, *, is_member: bool) -> Membership | None:
     """Begin the log anew behind a snapshot, and return its membership; None if we need nothing of it.
 
     A log that already has the snapshot's last entry keeps all that follows on it, and only learns that it is
-    committed. A snapshot that does not know us is not for us.
+    committed. To a member, a snapshot that does not know it is one of a group that it was removed from; a
+    newcomer takes it, for its own admission comes in the log behind it.
     """
     snapshot = message.snapshot
     membership = Membership.of(snapshot.voters, snapshot.learners)
-    if snapshot.last.index <= log.commit_index or message.to not in membership:
+    if snapshot.last.index <= log.commit_index or (is_member and message.to not in membership):
         return None
     if log.last_index >= snapshot.last.index and log.term_at(snapshot.last.index) == snapshot.last.term:
         log.commit_to(snapshot.last.index)

@@ -8,6 +8,7 @@ from random import Random
 
 from ..errors import NotLeader
 from .config import RaftConfig
+from .election_timer import ElectionTimer
 from .following import answer_to_the_past, is_stranger, take_append, take_snapshot
 from .log import RaftLog
 from .membership import Change, Membership, decode_changes
@@ -57,16 +58,13 @@ class Raft:
         self.role = Role.FOLLOWER
         self.leader = 0
         self.replication: Replication | None = None  # only while we lead
-        self.timeout_ticks = 0  # drawn anew for each wait; a test may set it
-        self.election_elapsed = 0  # ticks since we heard a leader, voted or began an election
-        self._random = random
+        self.timer = ElectionTimer(config.election_ticks, random)
         self._heartbeat_elapsed = 0
         self._votes: dict[int, bool] = {}
         self._lost_leader = 0  # the link to it was reset, and we followed none since
         self._messages: list[Message] = []
         self._promises: list[Message] = []
         log.commit_to(hard_state.commit)
-        self._draw_timeout()
         self._told_soft = self._soft_state()
         self._told_hard = self._hard_state()
 
@@ -102,11 +100,11 @@ class Raft:
     def tick(self, count: int = 1) -> None:
         """`count` ticks of time have passed."""
         for _ in range(count):
-            self.election_elapsed += 1
+            self.timer.elapsed_ticks += 1
             if self.replication is not None:
                 self._tick_leader(self.replication)
-            elif self.is_promotable and self.election_elapsed >= self.timeout_ticks:
-                self.election_elapsed = 0
+            elif self.timer.is_over and self.is_promotable:
+                self.timer.elapsed_ticks = 0
                 self.campaign()
 
     def propose(self, data: Sequence[bytes]) -> int:
@@ -157,7 +155,7 @@ class Raft:
         elif self.role is Role.FOLLOWER and peer == self.leader:
             self.forget_leader()
             self._lost_leader = peer
-            self._campaign_soon()
+            self.timer.hurry(self.config.unreachable_ticks)
 
     def snapshot_ended(self, peer: int, *, arrived: bool) -> None:
         """The shell has sent a snapshot to `peer`, or could not."""
@@ -167,7 +165,7 @@ class Raft:
     def transfer_leadership(self, to: int) -> None:
         """As leader, hand over to `to`; given up after an election timeout."""
         if self.replication is not None:
-            self.election_elapsed = 0
+            self.timer.elapsed_ticks = 0
             self.replication.transfer(to)
 
     def _leadership(self) -> Replication:
@@ -188,8 +186,8 @@ class Raft:
         """How many ticks may pass before one of them does something; at least 1."""
         if self.role is Role.LEADER:
             left = self.config.heartbeat_ticks - self._heartbeat_elapsed
-            return max(1, min(left, self.config.election_ticks - self.election_elapsed))
-        return max(1, self.timeout_ticks - self.election_elapsed)
+            return max(1, min(left, self.config.election_ticks - self.timer.elapsed_ticks))
+        return self.timer.ticks_left
 
     @property
     def has_ready(self) -> bool:
@@ -265,8 +263,7 @@ class Raft:
 
     @property
     def _is_leader_protected(self) -> bool:
-        heard = self.leader != 0 and self.election_elapsed < self.config.election_ticks
-        return self.config.check_quorum and heard
+        return self.config.check_quorum and self.leader != 0 and self.timer.has_heard_lately
 
     def _reset(self, term: int) -> None:
         if term != self.term:
@@ -274,18 +271,9 @@ class Raft:
             self.vote = 0
         self.leader = 0
         self.replication = None
-        self.election_elapsed = 0
+        self.timer.restart()
         self._heartbeat_elapsed = 0
         self._votes = {}
-        self._draw_timeout()
-
-    def _campaign_soon(self) -> None:
-        soon = self.timeout_ticks - 1 - self._random.randrange(self.config.unreachable_ticks + 1)
-        self.election_elapsed = max(self.election_elapsed, soon)
-
-    def _draw_timeout(self) -> None:
-        ticks = self.config.election_ticks
-        self.timeout_ticks = ticks + self._random.randrange(ticks)
 
     def _become_follower(self, term: int, leader: int) -> None:
         self._reset(term)
@@ -329,7 +317,7 @@ class Raft:
             self._send(PreVoteResponse(sender=self.me, to=message.sender, term=term, reject=not granted))
             return
         if granted:
-            self.election_elapsed = 0
+            self.timer.elapsed_ticks = 0
             self.vote = message.sender
         self._promises.append(
             VoteResponse(sender=self.me, to=message.sender, term=self.term, reject=not granted)
@@ -348,7 +336,8 @@ class Raft:
                 self._become_follower(self.term, 0)
             case Tally.PENDING if voters.has_heard_all_but(self._lost_leader, self._votes):
                 if self.role is Role.CANDIDATE:
-                    self._campaign_soon()  # the vote is split, and the dead leader will not decide it
+                    # The vote is split, and the dead leader will not decide it.
+                    self.timer.hurry(self.config.unreachable_ticks)
 
     # Leading and following
 
@@ -369,8 +358,8 @@ class Raft:
         self.replication.broadcast_append()
 
     def _tick_leader(self, replication: Replication) -> None:
-        if self.election_elapsed >= self.config.election_ticks:
-            self.election_elapsed = 0
+        if self.timer.elapsed_ticks >= self.config.election_ticks:
+            self.timer.elapsed_ticks = 0
             if self.config.check_quorum and not replication.is_quorum_active():
                 self._become_follower(self.term, 0)
                 return
@@ -378,20 +367,21 @@ class Raft:
         self._heartbeat_elapsed += 1
         if self._heartbeat_elapsed >= self.config.heartbeat_ticks:
             self._heartbeat_elapsed = 0
-            replication.broadcast_heartbeat()
+            replication.beat()
 
     def _follow(self, message: Append | Heartbeat | InstallSnapshot) -> None:
         if self.role is Role.LEADER:
             return
         if self.role is not Role.FOLLOWER:
             self._become_follower(message.term, message.sender)
-        self.election_elapsed = self._lost_leader = 0
+        self.timer.elapsed_ticks = self._lost_leader = 0
         self.leader = message.sender
         match message:
             case Append():
                 self._promises.append(take_append(self.log, message))
             case InstallSnapshot():
-                self.membership = take_snapshot(self.log, message) or self.membership
+                is_member = self.me in self.membership
+                self.membership = take_snapshot(self.log, message, is_member=is_member) or self.membership
                 to, index = message.sender, self.log.commit_index
                 self._promises.append(AppendResponse(sender=self.me, to=to, term=self.term, index=index))
             case Heartbeat():

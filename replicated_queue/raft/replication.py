@@ -58,6 +58,7 @@ class Replication:
         self._send = send
         self.transferee = 0
         self.uncommitted_bytes = 0
+        self._beats = 0
         limit, last = config.max_inflight_appends, log.last_index
         # Changes that older leaders left behind may still wait in the log.
         self.pending_change_index = last
@@ -105,10 +106,15 @@ class Replication:
             if peer != self._me:
                 self._send_append(peer)
 
-    def broadcast_heartbeat(self) -> None:
-        """Tell everybody that we lead; and what is committed, as far as it is known to match there."""
+    def beat(self) -> None:
+        """A heartbeat is due: to voters always, to learners now and then (`learner_beats`)."""
+        self._beats += 1
+        self.broadcast_heartbeat(to_learners=self._beats % self._config.learner_beats == 0)
+
+    def broadcast_heartbeat(self, *, to_learners: bool) -> None:
+        """Say that we lead; and what is committed, as far as it is known to match there."""
         for peer, progress in self.progress.items():
-            if peer != self._me:
+            if peer != self._me and (to_learners or peer in self._membership.voters):
                 commit = min(progress.match_index, self._log.commit_index)
                 self._send(
                     Heartbeat(
@@ -154,7 +160,7 @@ class Replication:
         opened = self._log.term_at(self._log.commit_index) == self._term
         if self.reads.ask(number, commit=self._log.commit_index if opened else None):
             if not self._membership.voters.is_quorum([self._me]):
-                self.broadcast_heartbeat()
+                self.broadcast_heartbeat(to_learners=self._config.learner_beats == 1)
             self._confirm_reads()
 
     def handed_out(self, committed: Sequence[Entry]) -> Sequence[ReadState]:

@@ -112,7 +112,16 @@ def test_numbers_of_a_dead_node_are_no_warnings() -> None:
 
 def test_one_and_two_nodes_are_told_what_they_lack() -> None:
     assert "one node alone" in shown(FakeCluster(nodes=["pi1"]))["warnings"][0]
-    assert "two nodes" in shown(FakeCluster(nodes=["pi1", "pi2"]))["warnings"][0]
+    pair = FakeCluster(nodes=["pi1", "pi2"])
+    pair.change_node("pi2", counts_as="learner")
+    assert shown(pair)["warnings"][0].startswith("two nodes: when pi1 is off, nothing can be changed.")
+
+
+def test_a_node_that_only_learns_is_shown_as_a_learner() -> None:
+    cluster = FakeCluster(nodes=["pi1", "pi2", "pi3", "pi4"])
+    cluster.change_node("pi4", counts_as="learner")
+
+    assert {node["name"]: node["role"] for node in shown(cluster)["nodes"]}["pi4"] == "learner"
 
 
 def test_a_stopped_node_is_still_a_member_and_said_to_be_off() -> None:

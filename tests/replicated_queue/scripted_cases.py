@@ -248,7 +248,7 @@ class ScriptedGroup:
         return []
 
     def do_set_randomized_election_timeout(self, block: Block) -> list[str]:
-        self.nodes[block.ids[0]].timeout_ticks = int(block.options["timeout"])
+        self.nodes[block.ids[0]].timer.timeout_ticks = int(block.options["timeout"])
         return []
 
     def do_forget_leader(self, block: Block) -> list[str]:

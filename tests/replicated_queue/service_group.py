@@ -87,13 +87,17 @@ class Link:
 
 
 class ServiceGroup:
-    """Services by id; `stop` cancels one as a crash would, without a word to its peers."""
+    """Services by id, the founders' at first; `start` may add others, as yet unknown to the group.
+
+    `stop` cancels one as a crash would, without a word to its peers.
+    """
 
     def __init__(
         self,
         directory: Path,
         voters: Sequence[int] = (1, 2, 3),
         *,
+        learners: Sequence[int] = (),
         open_disk: Callable[[Path], Disk] = RealDisk,
         **settings: float,
     ) -> None:
@@ -101,6 +105,7 @@ class ServiceGroup:
         self._open_disk = open_disk
         self._settings = ReplicaSettings(**settings)  # type: ignore[arg-type]
         self.voters = tuple(voters)
+        self.learners = tuple(learners)
         self.services: dict[int, ReplicaService] = {}
         self.journals: dict[int, Journal] = {}
         self.runs: dict[int, asyncio.Task[None]] = {}
@@ -113,7 +118,7 @@ class ServiceGroup:
         self.holds_fetches.set()
 
     async def __aenter__(self) -> "ServiceGroup":
-        for peer in self.voters:
+        for peer in (*self.voters, *self.learners):
             self.start(peer)
         return self
 
@@ -132,6 +137,7 @@ class ServiceGroup:
         return ReplicaService(
             peer_id=peer,
             voters=self.voters,
+            learners=self.learners,
             state_machine=self.journals[peer],
             directory=self._directory / str(peer),
             transport=Link(self, peer),

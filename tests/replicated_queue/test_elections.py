@@ -293,7 +293,7 @@ def test_two_who_split_the_vote_of_a_dead_leaders_group_try_again_at_once() -> N
     group.dead = {1}
     for me in (2, 3):
         group.nodes[me].peer_unreachable(1)
-        group.nodes[me].election_elapsed = group.nodes[me].timeout_ticks - 1
+        group.nodes[me].timer.elapsed_ticks = group.nodes[me].timer.timeout_ticks - 1
 
     group.tick(1)
     term = group.nodes[2].term

@@ -11,7 +11,7 @@ from replicated_queue.raft.membership import (
     decode_changes,
     encode_changes,
 )
-from replicated_queue.raft.messages import Append, AppendResponse, EntryId, PreVote, Role, Vote
+from replicated_queue.raft.messages import Append, AppendResponse, EntryId, Heartbeat, PreVote, Role, Vote
 from tests.replicated_queue.raft_group import RaftGroup
 
 ADD, LEARN, REMOVE = ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER, ChangeKind.REMOVE
@@ -91,6 +91,28 @@ def test_a_learner_counts_neither_for_commits_nor_for_check_quorum_nor_for_votes
     assert group.nodes[1].role is not Role.LEADER
     group.tick(4 * group.config.election_ticks)
     assert group.nodes[4].role is Role.FOLLOWER
+
+
+def test_learners_get_a_heartbeat_now_and_then_and_voters_always() -> None:
+    group = RaftGroup(1, 2, 3, membership=Membership.of((1, 2), (3,)), learner_beats=4)
+    group.elect(1)
+
+    beats = []
+    for _ in range(8 * group.config.heartbeat_ticks):
+        group.tick(settles=False)
+        beats += [message.to for message in group.settle() if isinstance(message, Heartbeat)]
+
+    assert (beats.count(2), beats.count(3)) == (8, 2)
+
+
+def test_who_may_not_campaign_is_not_woken_up_for_an_election_that_it_cannot_call() -> None:
+    group = RaftGroup(1, 2, membership=Membership.of((1,), (2,)))
+    learner = group.nodes[2]
+
+    learner.tick(5 * group.config.election_ticks)
+
+    assert learner.role is Role.FOLLOWER
+    assert learner.ticks_until_due == group.config.election_ticks
 
 
 def test_leadership_is_not_handed_to_a_learner() -> None:

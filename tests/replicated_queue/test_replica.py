@@ -159,7 +159,7 @@ def test_the_wait_for_a_heartbeat_does_not_count_towards_the_next() -> None:
     for beat in range(1, 100):
         replica.receive(Frame(Heartbeat(sender=2, to=1, term=1, commit=0), 0), now=1000.0 + beat * 0.25)
 
-    assert replica.raft.election_elapsed == 0
+    assert replica.raft.timer.elapsed_ticks == 0
     assert replica.seconds_since_leader(1000.0 + 99 * 0.25 + 0.5) == pytest.approx(0.5)
 
 

@@ -158,6 +158,17 @@ def test_a_snapshot_of_a_group_that_one_was_removed_from_is_not_installed() -> N
     assert group.restored == {} and group.nodes[3].log.last_index == 0
 
 
+def test_a_newcomer_takes_a_snapshot_that_does_not_know_it_yet() -> None:
+    """Checklist 1.21: it was taken before the change that admits it, which follows in the log."""
+    group = RaftGroup(1, 2, 3, 4, membership=Membership.of((1, 2, 3)))
+
+    group.nodes[4].step(offered(Snapshot(EntryId(1, 9), (1, 2, 3)), to=4))
+    group.take(4)
+
+    assert group.restored[4].last == EntryId(1, 9)
+    assert 4 not in group.nodes[4].membership
+
+
 def test_a_snapshot_of_an_old_leader_is_answered_with_the_newer_term() -> None:
     """Checklist 1.30: the leader changed while it was under way."""
     group = RaftGroup()

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from replicated_queue.codec import encode_frame
 from replicated_queue.errors import Busy, JobTooLarge, NotLeader, OutcomeUnknown
+from replicated_queue.raft.messages import EntryId, PreVote
 from replicated_queue.storage.errors import CorruptLog, DirectoryLocked, DiskFailed
 from tests.replicated_queue.service_group import ServiceGroup, proposed
 from tests.replicated_queue.simulated_disk import SimulatedDisk
@@ -209,13 +211,16 @@ async def test_with_nothing_to_do_nothing_is_written(tmp_path: Path) -> None:
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.wal")} == before
 
 
-async def test_malformed_frames_and_strangers_are_dropped(tmp_path: Path) -> None:
+async def test_malformed_frames_are_counted_and_votes_of_strangers_not_answered(tmp_path: Path) -> None:
     async with ServiceGroup(tmp_path, **FAST) as group:
         leader = await group.elected()
         peer = next(peer for peer in group.voters if group.services[peer] is not leader)
 
         leader.receive(peer, b"\xc1 no message")
-        leader.receive(99, b"\xc1 no member")
+        sent, term = group.sent, leader.term
+        last = EntryId(term, leader.last_index)
+        leader.receive(99, encode_frame(PreVote(sender=99, to=peer, term=term + 1, last=last), now=0))
 
         assert leader.malformed_frames == 1
+        assert (leader.is_leader, leader.term, group.sent) == (True, term, sent)
         assert await proposed(leader, b"data") == b"2:data"
