@@ -50,6 +50,11 @@ class Cluster(Protocol):
     def cluster_id(self) -> str: ...
 
     @property
+    def peer_authority_hash(self) -> bytes:
+        """SHA-256 of the public key of the peers' authority: what a joiner knows this cluster by."""
+        ...
+
+    @property
     def state(self) -> ClusterState:
         """Agreed and applied here: `.queue`, `.registry`, `.people`, `.nodes`.
 

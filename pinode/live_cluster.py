@@ -11,6 +11,7 @@ from pinode.cluster import PeerCalls
 from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
 from pinode.nodes.node import RegisteredNode
+from pinode.peers.certificates import public_key_hash
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
 from pinode.settings import Settings
@@ -20,6 +21,7 @@ from replicated_queue.service import ReplicaService
 RUNNING = ("starting", "up", "stopping")
 QUEUE_NEWS_SECONDS = 0.25  # how often at most who waits for changes hears that jobs have moved
 CONFIG_PURPOSE = b"config value"
+RETURN_SECONDS = 60.0  # after a power cut nodes come back one by one
 
 
 class Changes:
@@ -76,11 +78,13 @@ class LiveCluster:
         self._random_bytes = random_bytes
         self.cluster_name = record.name
         self.cluster_id = record.cluster_id.hex()
+        self.peer_authority_hash = public_key_hash(secrets.authority_pem)
         self.changes = Changes()
         self._replica = replica
         self._gossip = gossip
         self._reports = reports
         self._monotonic = monotonic
+        self._started_at = monotonic()
         self._noted_decisions = 0
         self._is_note_due = False
         replica.on_applied(self._applied)
@@ -175,6 +179,13 @@ class LiveCluster:
     def node(self, node_id: str) -> NodeView | None:
         """One registered node."""
         return next((view for view in self.nodes() if view.node_id == node_id), None)
+
+    def is_gone(self, node_id: str) -> bool:
+        """Whether a node is dead or was stopped; one that was never heard, after this node's first minute."""
+        for member in self._gossip.members():
+            if member.node_id == node_id:
+                return _STATES[member.state.name] in ("dead", "left")
+        return self._monotonic() - self._started_at >= RETURN_SECONDS
 
     def reports(self) -> Sequence[DynoReport]:
         """Newest dyno rows of all nodes."""

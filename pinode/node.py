@@ -25,6 +25,7 @@ from pinode.peers.discovery import announce
 from pinode.peers.founding import found
 from pinode.peers.founding_record import FoundingMember, FoundingRecord
 from pinode.peers.identity import Identity, load_identity
+from pinode.peers.joining import Joining, join_with_token
 from pinode.peers.kept_generations import KeptGenerations, next_generation
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
@@ -57,8 +58,9 @@ class Runs(Protocol):
 class Node:
     """One node. `run` it once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, joining: Joining = Joining()) -> None:  # noqa: B008 (frozen)
         self._settings = settings
+        self._joining = joining
         self._name = settings.node.name or default_node_name()
         self._own = OwnAddress("127.0.0.1")  # until it is looked for
         self._moved = asyncio.Event()
@@ -113,7 +115,7 @@ class Node:
     async def _live(self) -> None:
         self._own = await own_address(self._settings)
         settings = self._settings = for_own_family(self._settings, self._own.host)
-        secrets = ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
+        secrets = await self._cluster_secrets(settings)
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
         generations = KeptGenerations(settings.node.data_dir)
         links = PeerLinks(
@@ -139,6 +141,7 @@ class Node:
                 host=self._own.host,
                 links=links,
                 random=self._random,
+                may_found=not self._joining.is_asked_for,
             )
             grounds = Grounds(
                 settings=settings,
@@ -156,6 +159,13 @@ class Node:
             self._say_where(self._record, is_new=not (settings.node.data_dir / "log").exists())
             tasks.create_task(self._announce(identity), name="announce")
             self._start(tasks, agreement, work)
+
+    async def _cluster_secrets(self, settings: Settings) -> ClusterSecrets:
+        """From the key on this disk, which whoever joins by a token is given first."""
+        token = self._joining.token
+        if token is not None:
+            await join_with_token(settings, token, name=self._name, host=self._own.host)
+        return ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
 
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
         parts: dict[str, Runs] = {

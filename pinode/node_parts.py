@@ -9,6 +9,7 @@ from random import Random
 from gossip.events import Event, NameConflict
 from gossip.service import Gossip
 from pinode import __version__
+from pinode.admission import Admission
 from pinode.apps import codec as registry_codec
 from pinode.beanstalk_port import BeanstalkPort
 from pinode.cluster_state import ClusterState
@@ -29,7 +30,9 @@ from pinode.operations.tidying import SlugTidying
 from pinode.own_certificate import OwnCertificate, issued_by
 from pinode.peers.datagrams import DatagramSeal
 from pinode.peers.errors import PeerRefused
+from pinode.peers.founding import JOIN_METHOD
 from pinode.peers.founding_record import FoundingRecord
+from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import Identity
 from pinode.peers.known_members import KnownMembers
 from pinode.peers.links import PeerLinks
@@ -148,15 +151,29 @@ def make_agreement(grounds: Grounds) -> Agreement:
     replica.on_leadership(lambda *_: cluster.changes.note())
     replica.on_membership(lambda _: cluster.changes.note())
     gossip.subscribe(lambda event: _heard(event, grounds.name, cluster))
+    caught_up = CaughtUp(replica, transport)
+    _open_to_joiners(grounds, cluster, caught_up)
     return Agreement(
         gossip=gossip,
         known_members=known_members,
         replica=replica,
         broker=broker,
-        caught_up=CaughtUp(replica, transport),
+        caught_up=caught_up,
         reports=reports,
         cluster=cluster,
     )
+
+
+def _open_to_joiners(grounds: Grounds, cluster: LiveCluster, caught_up: CaughtUp) -> None:
+    admission = Admission(
+        cluster,
+        record=grounds.record,
+        secrets=grounds.identity.secrets,
+        is_gone=cluster.is_gone,
+        is_caught_up=caught_up,
+    )
+    grounds.links.on_joiner(admission.by_token)
+    grounds.links.serve(JOIN_METHOD, admission.by_key, open_to_holders=True)
 
 
 def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -> Work:
@@ -305,13 +322,14 @@ def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
 
 
 def _seeds(grounds: Grounds) -> list[tuple[str, int]]:
-    """Where others may be: as they were at the founding, and where the settings say now."""
+    """Where others may be: as they were at the founding or when this node joined, and as the settings say."""
+    told = FoundingStore(grounds.settings.node.data_dir).addresses()
     founded = [
         (known.host, known.peer_port)
         for known in grounds.record.members
         if known.node_id != grounds.identity.node_id
     ]
-    named = [(address.host, address.port) for address in grounds.settings.cluster.join]
+    named = [(address.host, address.port) for address in (*told, *grounds.settings.cluster.join)]
     own = (grounds.host, grounds.settings.listen.peer.port)
     return [seed for seed in dict.fromkeys(founded + named) if seed != own]
 

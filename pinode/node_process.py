@@ -14,6 +14,7 @@ from pathlib import Path
 from pinode.errors import Conflict, PinodeError
 from pinode.memory import give_back, keep_small
 from pinode.node import Node
+from pinode.peers.joining import Joining
 from pinode.settings import Settings, load_settings
 from replicated_queue.errors import QueueError
 
@@ -32,7 +33,12 @@ class OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def run_node(config: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]) -> int:
+def run_node(
+    config: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    joining: Joining = Joining(),  # noqa: B008 (frozen)
+) -> int:
     """Run this machine's node until it is told to stop; the exit code. Raises `PinodeError`."""
     settings = load_settings(config, environ, overrides)
     output = logging.StreamHandler(sys.stderr)
@@ -45,7 +51,7 @@ def run_node(config: Path | None, environ: Mapping[str, str], overrides: Mapping
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     lock = _lock(settings.node.data_dir)
     try:
-        return asyncio.run(_run(settings))
+        return asyncio.run(_run(settings, joining))
     finally:
         os.close(lock)
 
@@ -64,8 +70,8 @@ def _lock(data_dir: Path) -> int:
     return handle
 
 
-async def _run(settings: Settings) -> int:
-    node = Node(settings)
+async def _run(settings: Settings, joining: Joining) -> int:
+    node = Node(settings, joining)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_end)

@@ -43,6 +43,8 @@ FLOORS: dict[str, float] = {
     "pinode.peers": 0,
     "pinode.host": 0,
     "pinode.memory": 0,
+    "pinode.rate_limit": 0,
+    "pinode.admission": 2,
     "pinode.settings": 0,
     "pinode.errors": 0,
 }
@@ -76,6 +78,7 @@ CORES = [
     "pinode/apps/*.py",
     "pinode/people/*.py",
     "pinode/nodes/*.py",
+    "pinode/rate_limit.py",
     "pinode/cluster_state.py",
     "pinode/scheduler/plan.py",
     "pinode/deploy/git_protocol.py",

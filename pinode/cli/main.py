@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stop": ("node_commands", "stop", "stop this node and its dynos"),
     "status": ("status_commands", "status", "the cluster as this node sees it"),
     "nodes": ("status_commands", "nodes", "the nodes and what they do"),
+    "join-token": ("member_commands", "join_token", "a token that lets further Pis join"),
     "setup-code": ("node_commands", "setup_code", "the code that registers the first administrator"),
     "demo": ("demo", "demo", "three nodes on this machine, and an app"),
     "version": ("node_commands", "version", "the version of pinode"),

@@ -9,6 +9,7 @@ import click
 from pinode import __version__
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
+from pinode.cli.join_flags import hide_tokens, what_to_join
 from pinode.cli.output import say, show_json
 from pinode.errors import SettingsError
 
@@ -73,17 +74,23 @@ def _write_both(settings_file: Path, text: str, key_file: Path) -> None:
 
 @click.command()
 @click.option(
-    "--join", "join", multiple=True, metavar="HOST", help="a node of the cluster, in place of [cluster] join"
+    "--join",
+    "join",
+    multiple=True,
+    metavar="TOKEN|@FILE|HOST",
+    help="join the cluster of this token, or, with its cluster.key copied here, that of this node",
 )
 @click.pass_obj
 def start(invocation: Invocation, join: tuple[str, ...]) -> int:
     """Run this node in the foreground. SIGTERM ends it and leaves its dynos running."""
+    hide_tokens(join)
     from pinode.node_process import run_node  # aiohttp and cryptography are imported only by a node
 
+    asked = what_to_join(join)
     overrides = invocation.overrides
-    if join:
-        overrides["cluster.join"] = ",".join(join)
-    return run_node(invocation.config, invocation.environment, overrides)
+    if asked.hosts:
+        overrides["cluster.join"] = ",".join(asked.hosts)
+    return run_node(invocation.config, invocation.environment, overrides, asked.joining)
 
 
 @click.command()

@@ -1,6 +1,5 @@
 """Commands about the queue: its topics, their jobs, and what a person does to them."""
 
-import re
 import urllib.parse
 from typing import Any
 
@@ -9,22 +8,13 @@ import click
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import ago, printable, say, show_json, table
+from pinode.cli.span import span
 from pinode.cli.status_commands import show_topics
 
 TOPICS, JOBS = "/api/v1/queue/topics", "/api/v1/queue/jobs"
 ALL_BURIED = 10_000  # no queue keeps more
-SPAN = re.compile(r"([0-9]{1,9})(s|m|h|d|)")
-SECONDS_OF_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SHOWN_CHARACTERS = 40  # of a job's data, in a table
 STATES = ("ready", "delayed", "leased", "buried", "succeeded", "cancelled")
-
-
-def _span(text: str) -> int:
-    """A duration in seconds, or with a unit: 90, 90s, 5m, 1h, 2d."""
-    found = SPAN.fullmatch(text)
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no duration, for example 90, 5m or 1h")
-    return int(found[1]) * SECONDS_OF_UNIT[found[2]]
 
 
 @click.command()
@@ -119,7 +109,7 @@ def queue_kick(invocation: Invocation, topic: str, bound: int) -> int:
 
 @click.command("queue:pause")
 @click.argument("topic")
-@click.option("--for", "seconds", type=_span, default="1h", metavar="SPAN", help="90, 5m, 2d (1h); 0 ends it")
+@click.option("--for", "seconds", type=span, default="1h", metavar="SPAN", help="90, 5m, 2d (1h); 0 ends it")
 @click.pass_obj
 def queue_pause(invocation: Invocation, topic: str, seconds: int) -> int:
     """Let a topic give out no jobs for a while; puts go on."""
@@ -138,7 +128,7 @@ def queue_pause(invocation: Invocation, topic: str, seconds: int) -> int:
 @click.argument("topic")
 @click.option("--max-jobs", type=click.IntRange(0), metavar="N", help="jobs it may hold; 0: no bound")
 @click.option("--max-bytes", type=click.IntRange(0), metavar="N", help="bytes it may hold; 0: no bound")
-@click.option("--ageing", type=_span, metavar="SPAN", help="what a priority counts as waiting; 0: off")
+@click.option("--ageing", type=span, metavar="SPAN", help="what a priority counts as waiting; 0: off")
 @click.option("--drain/--no-drain", default=None, help="take no new jobs, or take them again")
 @click.pass_obj
 def queue_set(

@@ -92,7 +92,7 @@ class JoinTokenRefused(NodeError, NotAllowed):
     def __init__(self) -> None:
         super().__init__(
             "the join token is not one of this cluster, or no longer good.",
-            hint="Any node of the cluster makes a new one.",
+            hint="`pinode join-token` on any node of the cluster makes a new one.",
         )
 
 
@@ -104,6 +104,6 @@ class TooManyJoinTokens(NodeError, Conflict):
     def __init__(self, *, bound: int) -> None:
         super().__init__(
             f"{bound} join tokens are good at the moment, as many as there may be.",
-            hint="One token lets several nodes join. All can be revoked together.",
+            hint="One token lets several nodes join. `pinode join-token --revoke` makes them worthless.",
             bound=bound,
         )

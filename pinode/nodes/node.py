@@ -30,7 +30,7 @@ class RemovedNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinToken:
+class IssuedToken:
     """The right to join, until cluster time reaches `expires_at_ms`; the token itself is nowhere kept."""
 
     token_hash: bytes = field(repr=False)

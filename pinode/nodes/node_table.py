@@ -18,7 +18,7 @@ from pinode.nodes.errors import (
     TooManyJoinTokens,
     TooManyNodes,
 )
-from pinode.nodes.node import JoinToken, RegisteredNode, RemovedNode
+from pinode.nodes.node import IssuedToken, RegisteredNode, RemovedNode
 from replicated_queue.parts import Row
 
 NODES = 256
@@ -36,7 +36,7 @@ class NodeTable:
     # Tables are declared here: a snapshot carries each that is, and refuses to forget one that is not.
     _nodes: dict[str, RegisteredNode]  # by id
     _removed: dict[str, RemovedNode]  # by id; oldest first
-    _tokens: dict[bytes, JoinToken]  # by hash; oldest first
+    _tokens: dict[bytes, IssuedToken]  # by hash; oldest first
 
     def __init__(self, founders: Iterable[RegisteredNode] = ()) -> None:
         self._nodes = {node.node_id: node for node in founders}
@@ -74,7 +74,7 @@ class NodeTable:
         """The node of this name."""
         return next((node for node in self._nodes.values() if node.name == name), None)
 
-    def tokens(self, now: int) -> tuple[JoinToken, ...]:
+    def tokens(self, now: int) -> tuple[IssuedToken, ...]:
         """Tokens that are good at cluster time `now`, oldest first."""
         return tuple(token for token in self._tokens.values() if now < token.expires_at_ms)
 
@@ -160,7 +160,7 @@ class NodeTable:
         good = {token.token_hash: token for token in self.tokens(now)}
         if len(good) >= JOIN_TOKENS:
             raise TooManyJoinTokens(bound=JOIN_TOKENS)
-        good[command.token_hash] = JoinToken(
+        good[command.token_hash] = IssuedToken(
             token_hash=command.token_hash, by=command.by, expires_at_ms=now + command.lifetime_ms
         )
         self._tokens = good

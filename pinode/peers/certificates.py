@@ -87,6 +87,23 @@ def peer_in(certificate_der: bytes) -> str:
     return names[0]
 
 
+def public_key_hash(certificate_pem: str) -> bytes:
+    """SHA-256 of the public key a certificate is for: what a join token knows an authority by."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+    found = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(found).digest()
+
+
+def is_issued_by_peer_authority(certificate_der: bytes, authority_pem: str) -> bool:
+    """Whether a node's certificate was signed by this authority of peers."""
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem.encode()))
+    except Exception:  # of three unrelated types: whatever is wrong, it is not
+        return False
+    return True
+
+
 def new_web_authority(cluster_name: str) -> tuple[str, bytes]:
     """Make the browsers' CA of a cluster: its certificate and its private key, both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())

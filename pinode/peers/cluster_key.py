@@ -39,7 +39,8 @@ def load_or_make_cluster_key(settings: Settings) -> ClusterKey:
         if settings.cluster.expect > 1 or settings.cluster.join:
             raise SettingsError(
                 f"there is no cluster key {path}, and a cluster of several nodes needs the same one on each",
-                hint="Make it once with `pinode init`, then copy cluster.toml and cluster.key to every node.",
+                hint="Make it once with `pinode init`, then copy cluster.toml and cluster.key to every node. "
+                "To join a cluster that is there, use a token: `pinode join-token`.",
             ) from error
     key = new_cluster_key()
     write_cluster_key(path, key)

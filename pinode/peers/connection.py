@@ -48,6 +48,10 @@ class FrameConnection(asyncio.Protocol):
         """Hand the frames from now on to another reader."""
         self._on_frame = on_frame
 
+    def limit_frames(self, most_bytes: int) -> None:
+        """Read no larger frames than this; before any was read."""
+        self._splitter = FrameSplitter(most_bytes)
+
     @property
     def transport(self) -> asyncio.Transport:
         """The transport below; only after it was made."""

@@ -99,8 +99,9 @@ class Discovery:
             if known.is_founded and known.cluster_name == name and known.key_mark != mark:
                 raise Conflict(
                     f"a cluster {name!r} with another key is on this network already, at {known.address}",
-                    hint='Found this one under another name: [cluster] name = "home2". '
-                    "Joining a founded cluster is not part of this version.",
+                    hint="To join it: `pinode join-token` on any node of it, then here "
+                    "`pinode start --join TOKEN`. To found one beside it, give this one another name: "
+                    '[cluster] name = "home2"',
                 )
 
     def _heard(self, zeroconf: object, service_type: str, name: str, state_change: object) -> None:

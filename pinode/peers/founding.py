@@ -2,6 +2,7 @@
 
 Nodes look for each other at the `join` addresses and at those discovery finds, pass on whom they know, and
 agree on one record (see `agreement`). A node that has the record never founds again; it only tells others.
+Whoever finds a cluster that was founded without it, and holds its key, asks to join it.
 """
 
 import asyncio
@@ -38,12 +39,16 @@ from pinode.peers.founding_codec import (
 from pinode.peers.founding_record import FoundingMember, FoundingRecord, new_founding_record
 from pinode.peers.founding_store import FoundingStore, write_to_the_end
 from pinode.peers.identity import Identity
+from pinode.peers.join_codec import Admitted, JoinRequest, decode_answer, encode_request
+from pinode.peers.joining import ANSWER_SECONDS as JOIN_SECONDS
+from pinode.peers.joining import error_of
 from pinode.peers.links import PeerLinks
 from pinode.settings import Address, Settings
 
 logger = logging.getLogger(__name__)
 
 METHOD = "founding"
+JOIN_METHOD = "join"
 ANSWER_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.2
 LAST_PAUSE_SECONDS = 2.0  # between looks, while nodes are missing
@@ -61,17 +66,21 @@ async def found(
     host: str,
     links: PeerLinks,
     random: Random,
+    may_found: bool = True,
+    replaces: str | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> FoundingRecord:
     """Return the record of this node's cluster: the one on disk, else one agreed on with the others.
 
-    Waits until as many nodes as expected see each other. `links` must be running, `random` be the system's.
-    Raises `Conflict` when another node has this name, or a cluster that is met was founded without this node.
+    Waits until as many nodes as expected see each other, if it `may_found`, or until a founded cluster of the
+    same key is met and admits this node, in the place of `replaces`. `links` must be running, `random` be the
+    system's. Raises `Conflict` when another node has this name, and what a cluster that is met refuses.
     """
     member = FoundingMember(
         node_id=identity.node_id, name=name, host=host, peer_port=settings.listen.peer.port
     )
     founder = Founder(settings, identity, member, links, random, wall_clock)
+    founder.may_found, founder.replaces = may_found, replaces
     links.serve(METHOD, founder.answer, open_to_holders=True)
     return await founder.run()
 
@@ -94,6 +103,8 @@ class Founder:
         self._links = links
         self._random = random
         self._wall_clock = wall_clock
+        self.may_found = True
+        self.replaces: str | None = None  # the node whose place this one is to take when it joins
         self._store = FoundingStore(settings.node.data_dir)
         self._record = self._store.record()
         self._state = self._store.state()
@@ -105,14 +116,14 @@ class Founder:
         self._founded_without_us: FoundingRecord | None = None
 
     async def run(self) -> FoundingRecord:
-        """Found, or adopt what was founded."""
+        """Found, adopt what was founded, or join it."""
         if self._record is None:
             async with Discovery.of(self._settings, self._identity, self._member) as discovery:
                 if discovery.is_on:
                     await self._pause(LISTEN_SECONDS)
                 await self._look_until_founded(discovery)
         assert self._record is not None
-        if not self._record.has(self._member.node_id):
+        if not self._record.has(self._member.node_id) and self._store.joined_as() != self._member.node_id:
             raise Conflict(
                 f"{self._settings.node.data_dir} holds the cluster {self._record.name!r}, but not its key",
                 hint="Restore node.key from a backup, or start this node with an empty data directory.",
@@ -128,16 +139,22 @@ class Founder:
             discovery.refuse_foreign_cluster()
             self._learn(discovery.addresses())
             seen = await self._look_around()
-            self._refuse_to_be_left_out()
-            if self._record is None and self._is_my_turn(seen):
+            if self._record is None and self._founded_without_us is not None:
+                await self._join(self._founded_without_us)
+            elif self._record is None and self._is_my_turn(seen):
                 await self._propose(seen)
             if self._record is None:
                 if len(seen) != seen_before:
-                    expected = self._settings.cluster.expect
-                    logger.info("waiting for nodes seen=%d expected=%d", len(seen), expected)
+                    self._say_what_is_waited_for(len(seen))
                     pause = FIRST_PAUSE_SECONDS
                 await self._pause(pause * self._random.uniform(0.5, 1.5))
                 pause, seen_before = min(2 * pause, LAST_PAUSE_SECONDS), len(seen)
+
+    def _say_what_is_waited_for(self, seen: int) -> None:
+        if self.may_found:
+            logger.info("waiting for nodes seen=%d expected=%d", seen, self._settings.cluster.expect)
+        else:
+            logger.info("looking for a node of the cluster at %s", ", ".join(map(str, self._known)))
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or less when somebody new or the record came in."""
@@ -146,6 +163,10 @@ class Founder:
                 await self._news.wait()
         except TimeoutError:
             pass
+
+    @property
+    def _cluster_name(self) -> str:
+        return self._record.name if self._record else self._settings.cluster.name
 
     # -- looking -------------------------------------------------------------------------------------------
 
@@ -157,14 +178,15 @@ class Founder:
         for answer in answers:
             if not isinstance(answer, Seen):
                 continue
-            if answer.cluster_name != self._settings.cluster.name:
+            if answer.record is None and answer.cluster_name != self._settings.cluster.name:
                 logger.warning(
                     "node of another cluster seen name=%s cluster=%s", answer.member.name, answer.cluster_name
                 )
                 continue
-            self._refuse_taken_name(answer.member)
             self._learn(answer.known)
-            if answer.record is not None:
+            if answer.record is None:
+                self._refuse_taken_name(answer.member)
+            else:
                 await self._decide(answer.record)
             seen[answer.member.node_id] = answer.member
         self._members.update(seen)
@@ -195,15 +217,35 @@ class Founder:
                 hint='Give this node another: [node] name = "pi2"',
             )
 
-    def _refuse_to_be_left_out(self) -> None:
-        record = self._founded_without_us
-        if record is not None:
-            others = ", ".join(member.where for member in record.members)
-            raise Conflict(
-                f"the cluster {record.name!r} was founded without this node, by {others}",
-                hint="Joining a founded cluster is not part of this version: set [cluster] expect to the "
-                "number of nodes, and start all of them with empty data directories.",
+    # -- joining -------------------------------------------------------------------------------------------
+
+    async def _join(self, record: FoundingRecord) -> None:
+        """Ask the members of a founded cluster to take this node in; what they refuse is raised."""
+        request = encode_request(JoinRequest(self._member, self.replaces, secret=b""))
+        for address in list(self._known):
+            try:
+                answer = decode_answer(
+                    await self._links.exchange(
+                        address.host, address.port, JOIN_METHOD, request, timeout_seconds=JOIN_SECONDS
+                    )
+                )
+            except (PinodeError, TimeoutError) as error:
+                logger.info("no answer about joining address=%s error=%s", address, error)
+                continue
+            if isinstance(answer, Admitted):
+                await self._keep_joined(answer)
+                return
+            if not answer.is_passing:
+                raise error_of(answer)
+            logger.info("not admitted yet cluster=%s reason=%s", record.name, answer.message)
+
+    async def _keep_joined(self, admitted: Admitted) -> None:
+        async with self._writing:
+            await asyncio.to_thread(
+                self._store.keep_joined, self._member.node_id, admitted.record, admitted.addresses
             )
+            self._record = admitted.record
+        logger.info("joined the cluster name=%s by its key", admitted.record.name)
 
     # -- proposing -----------------------------------------------------------------------------------------
 
@@ -216,7 +258,11 @@ class Founder:
     def _is_my_turn(self, seen: Members) -> bool:
         """The lowest node proposes at once, the others now and then, in case it cannot."""
         group = self._group(seen)
-        if len(group) < self._settings.cluster.expect or self._member.node_id not in group:
+        if (
+            not self.may_found
+            or len(group) < self._settings.cluster.expect
+            or self._member.node_id not in group
+        ):
             return False
         return self._member.node_id == min(group) or self._random.random() < OTHERS_TURN
 
@@ -284,7 +330,7 @@ class Founder:
     async def _take(self, message: Message) -> Message:
         async with self._writing:
             if isinstance(message, Look):
-                return Seen(self._member, self._settings.cluster.name, tuple(self._known), self._record)
+                return Seen(self._member, self._cluster_name, tuple(self._known), self._record)
             if isinstance(message, Founded):
                 await self._keep(message.record)
                 return message

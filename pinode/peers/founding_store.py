@@ -21,6 +21,7 @@ class FoundingStore:
         self._record_file = data_dir / "cluster.record"
         self._state_file = data_dir / "founding"
         self._addresses_file = data_dir / "founding.addresses"
+        self._joined_file = data_dir / "joined"
 
     def record(self) -> FoundingRecord | None:
         """The record, once decided. Raises `MalformedFrame` when it cannot be read."""
@@ -40,8 +41,19 @@ class FoundingStore:
         """Make a promise durable; only then may it be given."""
         write_durably(self._state_file, encode_state(state))
 
+    def keep_joined(self, node_id: str, record: FoundingRecord, addresses: Iterable[Address]) -> None:
+        """Make durable that this node, which is not in the record, was admitted; the record last."""
+        self.keep_addresses(addresses)
+        write_durably(self._joined_file, node_id.encode() + b"\n")
+        self.keep_record(record)
+
+    def joined_as(self) -> str | None:
+        """The node id with which this machine joined a founded cluster; None for a founder."""
+        content = _read(self._joined_file)
+        return content.decode().strip() if content is not None else None
+
     def addresses(self) -> tuple[Address, ...]:
-        """Where the others were when this node last promised."""
+        """Where the others were when this node last promised, or joined."""
         content = _read(self._addresses_file) or b""
         return tuple(parse_address(line) for line in content.decode().splitlines())
 

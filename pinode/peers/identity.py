@@ -14,7 +14,6 @@ from pinode.errors import PinodeError
 from pinode.peers.certificates import (
     QUEUE_NAME,
     WebKey,
-    authority_certificate,
     is_issued_by,
     node_id_of,
     peer_certificate,
@@ -43,6 +42,11 @@ class Identity:
         return int(self.node_id, 16)
 
 
+def load_node_id(data_dir: Path) -> str:
+    """This machine's id by its key, which is made at the first start."""
+    return node_id_of(_load_or_make(data_dir / "node.key", Ed25519PrivateKey.generate).public_key())
+
+
 def load_identity(data_dir: Path, secrets: ClusterSecrets) -> Identity:
     """Read this node's key, or make it at the first start; certify it under this cluster's key."""
     files = PeerFiles(
@@ -50,7 +54,7 @@ def load_identity(data_dir: Path, secrets: ClusterSecrets) -> Identity:
     )
     key = _load_or_make(files.key, Ed25519PrivateKey.generate)
     _write_if_changed(files.certificate, peer_certificate(key, secrets.authority_key))
-    _write_if_changed(files.authority, authority_certificate(secrets.authority_key))
+    _write_if_changed(files.authority, secrets.authority_pem)
     return Identity(node_id=node_id_of(key.public_key()), files=files, secrets=secrets)
 
 

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pinode.errors import PinodeError
+from pinode.peers.certificates import authority_certificate
 from pinode.peers.cluster_key import ClusterKey
 
 SALT = b"pinode cluster key 1"
@@ -31,6 +32,7 @@ def derive(secret: bytes, *, purpose: bytes, length: int = 32) -> bytes:
 class ClusterSecrets:
     """What the cluster key opens: gossip, the authority that signs nodes, and values sealed at rest."""
 
+    cluster_key: ClusterKey
     gossip_key: bytes = field(repr=False)
     authority_key: Ed25519PrivateKey = field(repr=False)
     data_key: bytes = field(repr=False)
@@ -40,11 +42,17 @@ class ClusterSecrets:
     def derived_from(cls, key: ClusterKey) -> "ClusterSecrets":
         """Derive all of them; the same on every node that holds the key."""
         return cls(
+            cluster_key=key,
             gossip_key=derive(key.secret, purpose=b"gossip"),
             authority_key=Ed25519PrivateKey.from_private_bytes(derive(key.secret, purpose=b"peer authority")),
             data_key=derive(key.secret, purpose=b"data"),
             mark=derive(key.secret, purpose=b"public mark", length=8).hex(),
         )
+
+    @property
+    def authority_pem(self) -> str:
+        """Certificate of the peers' authority."""
+        return authority_certificate(self.authority_key)
 
     def seal(self, value: bytes, *, purpose: bytes, nonce: bytes) -> bytes:
         """Encrypt a value for keeping; `nonce` is 12 fresh random bytes, `purpose` is needed to open it."""

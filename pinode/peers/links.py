@@ -15,11 +15,18 @@ from pinode.peers.connection import FrameConnection, notice_dead_peers
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.frames import VERSION, Hello, Refusal
 from pinode.peers.identity import Identity
+from pinode.peers.join_door import JoinDoor, Judge
 from pinode.peers.lanes import LaneLink
 from pinode.peers.listener import Listener, QueueDoor
 from pinode.peers.questions import CallLink, stream
 from pinode.peers.standing import Standing
-from pinode.peers.tls import PEER_NAME, peer_client_context, peer_server_context
+from pinode.peers.tls import (
+    JOIN_PROTOCOL,
+    PEER_NAME,
+    PEER_PROTOCOL,
+    peer_client_context,
+    peer_server_context,
+)
 from pinode.settings import Address
 
 logger = logging.getLogger(__name__)
@@ -53,7 +60,9 @@ class PeerLinks:
         self._address_of = address_of
         self._clock = clock
         self._client_context = peer_client_context(identity.files)
-        server_context = peer_server_context(identity.files, certificate_required=False)
+        server_context = peer_server_context(
+            identity.files, PEER_PROTOCOL, JOIN_PROTOCOL, certificate_required=False
+        )
         self._listener = Listener(listen, server_context, self._welcome)
         self._local_address = None if listen.host in ("0.0.0.0", "::") else (listen.host, 0)
         self._answers = Answers()
@@ -108,6 +117,19 @@ class PeerLinks:
     def on_queue_client(self, factory: QueueDoor, context: ssl.SSLContext) -> None:
         """Serve queue clients by protocols of `factory`, under `context` (of `WebCredentials`)."""
         self._listener.on_queue_client(factory, context)
+
+    def on_joiner(self, judge: Judge) -> None:
+        """Have `judge(request)` decide who may join by a token."""
+        door = JoinDoor(self._identity.files.authority, judge)
+
+        def welcome(connection: FrameConnection, on_judged: Callable[[], None]) -> None:
+            if self._tasks is None:
+                connection.abort()
+                return
+            self._track(connection)
+            door.welcome(connection, self._tasks, on_judged)
+
+        self._listener.on_joiner(welcome)
 
     def serve(self, method: str, handler: CallHandler, *, open_to_holders: bool = False) -> None:
         """Answer `method` by `handler(peer, payload)`.

@@ -1,4 +1,4 @@
-"""The peer port: lets in peers that prove who they are, and queue clients.
+"""The peer port: lets in peers that prove who they are, queue clients, and who wants to join.
 
 Strangers cost little, are bounded in number and time, and change nothing.
 """
@@ -17,7 +17,7 @@ from pinode.peers.certificates import QUEUE_NAME, peer_in
 from pinode.peers.connection import FrameConnection, notice_dead_peers
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.frames import Hello, decode
-from pinode.peers.tls import PEER_PROTOCOL, QUEUE_PROTOCOL
+from pinode.peers.tls import JOIN_PROTOCOL, PEER_PROTOCOL, QUEUE_PROTOCOL
 from pinode.settings import Address
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ class QueueDoor(Protocol):
         ...
 
 
+JoinerHandler = Callable[[FrameConnection, Callable[[], None]], None]
+
+
 class Listener:
     """Accepts connections; `on_peer(node id, hello, connection)` gets those of holders of the cluster key."""
 
@@ -52,6 +55,7 @@ class Listener:
         self._unproven: Counter[str] = Counter()
         self._queue_context: ssl.SSLContext | None = None
         self._queue_client: QueueDoor | None = None
+        self._joiner: JoinerHandler | None = None
         self.bound: Address | None = None
         context.sni_callback = self._choose_certificate
 
@@ -61,6 +65,10 @@ class Listener:
         Until the protocol says that the client is known, or gone, it counts as a stranger.
         """
         self._queue_client, self._queue_context = factory, context
+
+    def on_joiner(self, handler: JoinerHandler) -> None:
+        """Hand connections of those who want to join to `handler(connection, on_judged)`."""
+        self._joiner = handler
 
     async def run(self) -> None:
         """Accept until cancelled."""
@@ -128,6 +136,9 @@ class Listener:
         protocol, certificate = connection.protocol_chosen(), connection.peer_certificate()
         if protocol == QUEUE_PROTOCOL and self._queue_client is not None:
             self._hand_on(connection, self._queue_client(on_judged=lambda: _settle(proven)))
+            return
+        if protocol == JOIN_PROTOCOL and self._joiner is not None:
+            self._joiner(connection, lambda: _settle(proven))
             return
         try:
             if protocol != PEER_PROTOCOL or certificate is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 PEER_PROTOCOL = "pinode-peer/1"
 QUEUE_PROTOCOL = "pinode-queue/1"
+JOIN_PROTOCOL = "pinode-join/1"
 PEER_NAME = "peer.pinode"  # the server name peers ask for; who answers is told by its key
 
 
@@ -19,10 +20,10 @@ class PeerFiles:
 
 
 def peer_server_context(
-    files: PeerFiles, *, protocol: str = PEER_PROTOCOL, certificate_required: bool = True
+    files: PeerFiles, *protocols: str, certificate_required: bool = True
 ) -> ssl.SSLContext:
     """TLS towards peers that dial us; where their certificate is optional, look for it before any byte."""
-    context = _context(ssl.PROTOCOL_TLS_SERVER, files, protocol)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, files, *(protocols or (PEER_PROTOCOL,)))
     context.verify_mode = ssl.CERT_REQUIRED if certificate_required else ssl.CERT_OPTIONAL
     context.num_tickets = 0  # links live long: a ticket for resumption would only cost
     return context
@@ -36,10 +37,24 @@ def peer_client_context(files: PeerFiles, *, protocol: str = PEER_PROTOCOL) -> s
     return context
 
 
-def _context(kind: int, files: PeerFiles, protocol: str) -> ssl.SSLContext:
+def join_client_context() -> ssl.SSLContext:
+    """TLS towards a member, for who holds no authority's certificate yet.
+
+    It proves only that the other end holds the key of the certificate it shows: the caller compares that with
+    the join token before it says anything.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([JOIN_PROTOCOL])
+    return context
+
+
+def _context(kind: int, files: PeerFiles, *protocols: str) -> ssl.SSLContext:
     context = ssl.SSLContext(kind)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(files.certificate, files.key)
     context.load_verify_locations(cafile=files.authority)
-    context.set_alpn_protocols([protocol])
+    context.set_alpn_protocols(list(protocols))
     return context

@@ -126,6 +126,8 @@ async def _check(route: Route, request: web.Request) -> None:
             await check_not_forged(request, caller.secret)
         elif caller is None and route.is_page:
             await check_not_forged(request, request.cookies.get(FORM_COOKIE))
+    if route.access == "admin" and not (caller and caller.is_admin):
+        raise NotAllowed("this is for administrators.", hint="Ask one.")
     if route.access == "app":
         assert caller is not None
         request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])

@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 
 from pinode.errors import InvalidInput
-from pinode.web.rate_limit import TooMany
+from pinode.rate_limit import TooMany
 
 SHORTEST = 8
 LONGEST_BYTES = 1024

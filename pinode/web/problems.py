@@ -18,7 +18,7 @@ from pinode.errors import (
     TooLarge,
     Unreachable,
 )
-from pinode.web.rate_limit import TooMany
+from pinode.rate_limit import TooMany
 from replicated_queue import errors as queue_errors
 
 # The first class of an error's ancestry that stands here counts. A code of "" means: the error's own.

@@ -16,6 +16,7 @@ from pinode.web import (
     dyno_pages,
     git_api,
     hooks_api,
+    membership_api,
     pages,
     people_api,
     people_pages,
@@ -27,9 +28,10 @@ from pinode.web import (
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-# public: anybody. user: who is logged in. app: who manages {app}. local: the node's own socket.
+# public: anybody. user: who is logged in. admin: administrators. app: who manages {app}.
+# local: the node's own socket.
 # git: who manages {app}, with a token as the password git asks for; to all others there is no such app.
-Access = Literal["public", "user", "app", "local", "git"]
+Access = Literal["public", "user", "admin", "app", "local", "git"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{API}/nodes", cluster_api.list_nodes, "user"),
     Route("GET", f"{API}/nodes/{{node}}", cluster_api.show_node, "user"),
     Route("GET", f"{API}/nodes/{{node}}/history", cluster_api.show_history, "user"),
+    Route("POST", f"{API}/join-tokens", membership_api.create_join_token, "admin"),
+    Route("DELETE", f"{API}/join-tokens", membership_api.revoke_tokens, "admin"),
     Route("GET", f"{API}/events", cluster_api.events, "user"),
     Route("GET", f"{API}/local/setup-code", cluster_api.setup_code, "local"),
     Route("POST", f"{API}/local/stop", cluster_api.stop, "local"),

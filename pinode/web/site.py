@@ -16,9 +16,9 @@ from pinode.cluster import Cluster
 from pinode.deploy.intake import Intake
 from pinode.errors import NotAllowed, NotLoggedIn
 from pinode.metrics.rings import Stretch
+from pinode.rate_limit import RateLimit, TooMany
 from pinode.web.caller import Caller, same_caller
 from pinode.web.passwords import Passwords
-from pinode.web.rate_limit import RateLimit, TooMany
 from pinode.web.rendering import Rendering
 
 STREAMS_AT_ONCE = 64

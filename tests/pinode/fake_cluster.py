@@ -132,6 +132,7 @@ class FakeCluster:
         self.node_id = next(iter(self.views))
         self.node_name = nodes[0]
         self.cluster_name, self.cluster_id = "home", "c0ffee"
+        self.peer_authority_hash = b"a" * 32
         self.state = ClusterState(setup_code_hash=setup_code_hash(SETUP_CODE))
         self.queue = FakeQueue(self)
         self.peers = FakePeers()

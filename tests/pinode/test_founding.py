@@ -180,21 +180,6 @@ async def test_a_node_that_knew_nobody_and_promised_finds_the_founded_others_aga
     assert [again, again, again] == founded
 
 
-async def test_a_fourth_node_is_told_that_it_is_not_part_of_the_cluster(tmp_path: Path) -> None:
-    nodes = fresh_nodes(tmp_path)
-    records = await asyncio.gather(*(node.found() for node in nodes))
-    late = FreshNode(tmp_path / "late", 4, 3, [nodes[1].address])
-
-    with pytest.raises(Conflict, match=r"founded without this node, by .*pi") as refused:
-        await late.found()
-    for node in (*nodes, late):
-        await node.stop()
-
-    assert refused.value.code == "conflict"
-    assert records[0].name in refused.value.message
-    assert FoundingStore(late.folder).record() is None
-
-
 async def test_of_two_nodes_with_one_name_one_is_refused_with_the_address_of_the_other(
     tmp_path: Path,
 ) -> None:

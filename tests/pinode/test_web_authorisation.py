@@ -12,7 +12,8 @@ from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_stage import Stage, stage, token_of
 
 URL = "https://git.example.org/bob/blog.git"
-GUARDED = [route for route in ROUTES if route.access in ("user", "app")]
+GUARDED = [route for route in ROUTES if route.access in ("user", "admin", "app")]
+OF_ADMINS = [route for route in ROUTES if route.access == "admin"]
 OF_APPS = [route for route in ROUTES if route.access == "app"]
 
 
@@ -90,6 +91,20 @@ async def test_members_are_refused_at_somebody_elses_app_and_change_nothing(web:
 
     assert status == 403
     assert web.cluster.state.digest() == before
+
+
+@pytest.mark.parametrize("route", OF_ADMINS, ids=name_of)
+async def test_what_is_for_administrators_is_refused_to_members_and_changes_nothing(
+    web: Stage, route: Route
+) -> None:
+    before = web.cluster.state.digest()
+
+    status, _ = await ask(web, route, "bob")
+    assert status == 403
+    assert web.cluster.state.digest() == before
+
+    status, _ = await ask(web, route, "ada")
+    assert status not in (401, 403, 405, 500)
 
 
 @pytest.mark.parametrize("by", ["ada", "bob"])

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import ClientConnectorError, ClientSession, TCPConnector, UnixConnector
 
 from pinode.errors import PinodeError
+from pinode.rate_limit import RateLimit, TooMany
 from pinode.settings import Address, Settings
 from pinode.web.front_door import OPEN_AT_ONCE, FrontDoor, redirect
 from pinode.web.passwords import Cost, Passwords
-from pinode.web.rate_limit import RateLimit, TooMany
 from pinode.web.server import WebServer, listening_at, socket_file
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_certificate import free_port, make_certificate

@@ -1,0 +1,94 @@
+"""`pinode join-token` and what `pinode start --join` takes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pinode.cli.invocation import Failure
+from pinode.cli.join_flags import what_to_join
+from pinode.errors import InvalidInput
+from pinode.peers.join_token import JoinToken, decode_join_token, encode_join_token
+from pinode.settings import Address
+from tests.pinode.cli_stage import CliStage, cli_stage
+
+TOKEN = JoinToken((Address("pi1", 7300),), b"a" * 32, b"s" * 16)
+WORD = encode_join_token(TOKEN)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[CliStage]:
+    with cli_stage(tmp_path) as stage:
+        yield stage
+
+
+def test_a_token_goes_to_stdout_and_what_to_do_with_it_to_stderr(node: CliStage) -> None:
+    ran = node.run("join-token", "--expires", "5m")
+
+    token = decode_join_token(ran.out)
+    assert node.cluster.state.nodes.is_good(token.secret_hash, node.cluster.now_ms + 299_000)
+    assert "pinode start --join TOKEN" in ran.err and "5 min" in ran.err
+
+
+def test_tokens_as_json_and_revoked(node: CliStage) -> None:
+    made = node.run("join-token", "--json").document
+    revoked = node.run("join-token", "--revoke", "--json").document
+
+    assert decode_join_token(made["token"]) and made["expires_in_seconds"] == 3600
+    assert revoked == {"revoked": 1}
+
+
+def test_join_takes_a_token_a_file_with_one_or_hosts(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{WORD}\n")
+
+    assert what_to_join([WORD]).joining.token == TOKEN
+    assert what_to_join([f"@{file}"]).joining.token == TOKEN
+    hosts = what_to_join(["pi1", "pi2:7300"])
+    assert (hosts.hosts, hosts.joining.token, hosts.joining.is_asked_for) == (("pi1", "pi2:7300"), None, True)
+    assert not what_to_join([]).joining.is_asked_for
+
+
+def test_what_is_no_token_is_said_without_repeating_it(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("hunter2")
+
+    with pytest.raises(InvalidInput) as broken:
+        what_to_join([WORD[:-3]])
+    with pytest.raises(Failure, match="holds no join token") as wrong:
+        what_to_join([f"@{file}"])
+    with pytest.raises(Failure, match="cannot read"):
+        what_to_join([f"@{tmp_path}/missing"])
+    with pytest.raises(Failure, match="two join tokens"):
+        what_to_join([WORD, WORD])
+
+    assert WORD[20:-3] not in str(broken.value) and "hunter2" not in str(wrong.value)
+
+
+def test_a_token_on_the_command_line_is_not_in_the_process_list_of_a_running_node(tmp_path: Path) -> None:
+    """It runs itself again with a file of memory in its place, and still knows the token."""
+    program = (
+        "import sys, pathlib\n"
+        "from pinode.cli.join_flags import hide_tokens, what_to_join\n"
+        "hide_tokens(sys.argv[1:])\n"
+        "flags = pathlib.Path('/proc/self/cmdline').read_bytes().split(b'\\0')\n"
+        "token = what_to_join([flag for flag in sys.argv[1:]]).joining.token\n"
+        "print(token.secret.decode(), *(flag.decode() for flag in flags))\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+
+    done = subprocess.run(
+        [sys.executable, str(script), WORD],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("s" * 16) and "@/dev/fd/" in done.stdout
+    assert WORD not in done.stdout
