@@ -117,16 +117,7 @@ def make_agreement(grounds: Grounds) -> Agreement:
         founders=_founders(record), setup_code_hash=setup_code_hash(record.setup_code(identity.secrets))
     )
     transport = RaftLinks(grounds.links)
-    founders = founding_membership(int(member.node_id, 16) for member in record.members)
-    replica = ReplicaService(
-        peer_id=identity.raft_id,
-        voters=founders.voters.ids,
-        learners=founders.learners,
-        state_machine=state,
-        directory=grounds.settings.node.data_dir / "log",
-        transport=transport,
-        random=grounds.random,
-    )
+    replica = _make_replica(grounds, state, transport)
     broker = Broker(log=replica, queue=state.queue, transport=transport, domains=DOMAINS)
     transport.attach(replica, broker)
     known_members = KnownMembers(grounds.settings.node.data_dir / "known_members", own_id=identity.node_id)
@@ -161,6 +152,19 @@ def make_agreement(grounds: Grounds) -> Agreement:
         caught_up=caught_up,
         reports=reports,
         cluster=cluster,
+    )
+
+
+def _make_replica(grounds: Grounds, state: ClusterState, transport: RaftLinks) -> ReplicaService:
+    founders = founding_membership(int(member.node_id, 16) for member in grounds.record.members)
+    return ReplicaService(
+        peer_id=grounds.identity.raft_id,
+        voters=founders.voters.ids,
+        learners=founders.learners,
+        state_machine=state,
+        directory=grounds.settings.node.data_dir / "log",
+        transport=transport,
+        random=grounds.random,
     )
 
 
