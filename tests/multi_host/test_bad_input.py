@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ BAD_JSON = {
     b'{"name": "\\ud800"}': "ud800", b'{"name": "x"': "not JSON",
 }  # fmt: skip
 GARBAGE = [b"", b"\x00", b"\xc1" * 40, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1",
-           b"\x00\x00\x00\x03\x93\x01\x01", b"\x7f\xff\xff\xff" + b"x" * 4096, secrets.token_bytes(2000)]  # fmt: skip
+           b"\x00\x00\x00\x03\x93\x01\x01", b"\x7f\xff\xff\xff" + b"x" * 4096, Random(2000).randbytes(2000)]  # fmt: skip
 
 
 @dataclass
