@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from ipaddress import ip_address
 from random import Random, SystemRandom
 from typing import Protocol
 
@@ -115,6 +116,7 @@ class Node:
     async def _live(self) -> None:
         self._own = await own_address(self._settings)
         settings = self._settings = for_own_family(self._settings, self._own.host)
+        await self._close_loopback()
         secrets = await self._cluster_secrets(settings)
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
         generations = KeptGenerations(settings.node.data_dir)
@@ -166,6 +168,20 @@ class Node:
         if token is not None:
             await join_with_token(settings, token, name=self._name, host=self._own.host)
         return ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
+
+    async def _close_loopback(self) -> None:
+        """Keep builds and dynos from this machine's own services. Nodes of a demo are such services."""
+        listen, firewall = self._settings.listen, self._isolation.firewall
+        if ip_address(self._own.host).is_loopback:
+            return
+        if not self._isolation.own_uids:
+            firewall.is_impossible()
+            return
+        await firewall.put_up(
+            doors={listen.web.port, listen.apps.port, listen.apps_tls.port},
+            app_ports=str(listen.app_ports),
+            dyno_ports=str(listen.dyno_ports),
+        )
 
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
         parts: dict[str, Runs] = {
@@ -249,7 +265,9 @@ class Node:
 
     def _warnings(self, agreement: Agreement, work: Work) -> tuple[str, ...]:
         """What this node says of itself in everybody's `pinode status`."""
-        return (*self._facts.warnings, *work.router.warnings, *agreement.replica.warnings)
+        wall = self._isolation.firewall.warning
+        found = (*self._facts.warnings, *work.router.warnings, *agreement.replica.warnings)
+        return (*found, wall) if wall else found
 
     async def _announce(self, identity: Identity) -> None:
         """By multicast DNS, where this node is now."""

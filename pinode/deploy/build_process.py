@@ -17,6 +17,7 @@ from builders.request import RESULT_FILE, SLUG_FILE, Bounds, BuildFailure, Build
 from pinode.deploy.build_machine import BuildMachine
 from pinode.deploy.build_usage import BuildUsage
 from pinode.deploy.sandbox_end import await_end_of_namespace, kill_marked
+from pinode.sandbox.firewall_rules import loopback_port, loopback_ports
 from pinode.sandbox.limits import BUILD_UID, Limits
 from pinode.sandbox.sandbox import prepared
 from pinode.sandbox.spec import Bind, SandboxSpec
@@ -61,7 +62,8 @@ async def run_build(order: BuildOrder, machine: BuildMachine, *, on_line: Callab
     """
     build = _BuildProcess(order, machine)
     try:
-        code = await build.run(on_line)
+        async with machine.isolation.firewall.open_to_builds(_ports_on_loopback(order, machine)):
+            code = await build.run(on_line)
     except BoundHit as hit:
         on_line(f" !     the build was ended: {hit.message}")
         return BuildFailure(
@@ -224,6 +226,13 @@ class _BuildProcess:
             await_end_of_namespace(self._status_file)
         else:
             kill_marked(f"{MARK}={self._order.folder}".encode())
+
+
+def _ports_on_loopback(order: BuildOrder, machine: BuildMachine) -> frozenset[int]:
+    """Where a build has to go on this machine: the package index, the repository if it may be here."""
+    port = loopback_port(order.git_url) if order.administrator else None
+    ports = loopback_ports(machine.index.env)
+    return ports if port is None else ports | {port}
 
 
 def read_outcome(path: Path, code: int) -> Outcome:

@@ -96,6 +96,12 @@ class Guest:
         """Start it."""
         self._perform(self._dyno.begin(self._premises.clock()))
 
+    def open_own_port(self, port: int) -> None:
+        """Let it reach itself there, where dynos' ports are closed to dynos; some milliseconds of waiting."""
+        isolation = self._premises.isolation
+        if isolation.own_uids:
+            isolation.firewall.give_port(uid_of_app(self.launch.placement.app), port)
+
     def adopt(self, record: DynoRecord, process: DynoProcess) -> None:
         """Take over the process that was found."""
         self.port = record.port
@@ -271,6 +277,7 @@ class Guest:
                 processes=settings.limits.dyno_processes,
                 status_fd=status_fd,
             )
+            self.open_own_port(port)
             process = DynoProcess.start(spec, premises.isolation, output=output, status=status)
         finally:
             os.close(status_fd)

@@ -249,6 +249,7 @@ class Supervisor:
                 self._ended[record.launch.placement.number] = record
                 continue
             guest = self._guests[record.launch.placement.number] = Guest(record.launch, premises)
+            await asyncio.to_thread(guest.open_own_port, record.port)
             guest.adopt(record, process)
             logger.info(
                 "dyno found running app=%s dyno=%s", record.launch.placement.app, record.launch.placement.dyno

@@ -20,11 +20,11 @@ from pinode.sandbox.command_line import (
     stage_arguments,
     unsandboxed_command,
 )
-from pinode.sandbox.spec import APP_DIRECTORY, SandboxError, SandboxSpec, Tools
+from pinode.sandbox.firewall import Firewall
+from pinode.sandbox.spec import APP_DIRECTORY, SYSTEM_PATH, SandboxError, SandboxSpec, Tools
 
 STAGE = "/mnt"  # covered for this child only, see stage_arguments
 PROBE_SECONDS = 10
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Isolation:
     own_uids: bool  # a user per app: pinode is root here
     reason: str = ""
     hint: str = ""
+    firewall: Firewall = field(default_factory=Firewall)  # closes nothing until it is put up
 
     def home(self, app_directory: Path) -> str:
         """The app's directory as its processes see it."""

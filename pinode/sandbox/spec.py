@@ -7,6 +7,7 @@ from pinode.errors import PinodeError
 from pinode.sandbox.limits import Limits
 
 APP_DIRECTORY = "/app"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # More than these do not fit bubblewrap's own bound of 9,000 arguments.
 MOST_VARIABLES = 2_500
 MIB = 1024 * 1024

@@ -114,6 +114,7 @@ def pis(tmp_path: Path) -> Iterator[Pis]:
 def test_a_host_is_cut_off_and_comes_back(pis: Pis) -> None:
     hosts = list(pis.network.hosts.values())
     port = pis.deploy("shop", from_host=hosts[0], through=hosts[1])
+    assert "inet pinode" in hosts[0].run(["nft", "list", "tables"]).stdout  # builds and dynos are walled off
     home = pis.json(hosts[0], "ps", "-a", "shop")["items"][0]["node"]
     lonely = next(host for host in hosts if host.name == home)
     others = [host for host in hosts if host is not lonely]
