@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gossip.member import Member
+from gossip.member import Member, MemberState
 from gossip.service import Gossip
 from pinode.apps.observed import CountsAs, DynoReport, NodeState, NodeStats, NodeView
 from pinode.cluster import PeerCalls
@@ -16,6 +16,7 @@ from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.keys import NONCE_BYTES, ClusterSecrets
 from pinode.settings import Settings
 from replicated_queue.broker import Broker
+from replicated_queue.interfaces import PeerId
 from replicated_queue.service import ReplicaService
 
 RUNNING = ("starting", "up", "stopping")
@@ -175,6 +176,11 @@ class LiveCluster:
         members = {member.node_id: member for member in self._gossip.members()}
         views = [self._view(known, members.get(known.node_id)) for known in self.state.nodes.all()]
         return sorted(views, key=lambda view: view.name)
+
+    def peers_wanted(self) -> dict[PeerId, bool]:
+        """Who should belong to the log's group, and whether each is alive."""
+        alive = {member.node_id for member in self._gossip.members() if member.state is MemberState.ALIVE}
+        return {int(node.node_id, 16): node.node_id in alive for node in self.state.nodes.all()}
 
     def node(self, node_id: str) -> NodeView | None:
         """One registered node."""

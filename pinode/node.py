@@ -189,6 +189,7 @@ class Node:
             "known members": agreement.known_members,
             "replica": agreement.replica,
             "broker": agreement.broker,
+            "autopilot": agreement.autopilot,
             "caught up": agreement.caught_up,
             "reports": agreement.reports,
             "history": work.history,

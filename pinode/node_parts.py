@@ -50,6 +50,7 @@ from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
 from pinode.web.server import WebServer
 from pinode.web.site import NodeControl
+from replicated_queue.autopilot import Autopilot
 from replicated_queue.broker import Broker
 from replicated_queue.client_server import queue_protocol
 from replicated_queue.raft.autopilot import founding_membership
@@ -87,6 +88,7 @@ class Agreement:
     known_members: KnownMembers
     replica: ReplicaService
     broker: Broker
+    autopilot: Autopilot
     caught_up: CaughtUp
     reports: Reports
     cluster: LiveCluster
@@ -149,6 +151,7 @@ def make_agreement(grounds: Grounds) -> Agreement:
         known_members=known_members,
         replica=replica,
         broker=broker,
+        autopilot=Autopilot(replica, cluster.peers_wanted),
         caught_up=caught_up,
         reports=reports,
         cluster=cluster,

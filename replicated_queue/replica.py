@@ -19,6 +19,7 @@ from .raft.messages import (
     Ready,
     Role,
 )
+from .raft.progress import Follower
 from .raft.raft import Raft
 
 MISSED_BEATS = 4  # a member that answered none of so many heartbeats is not there
@@ -30,14 +31,6 @@ class Applied(NamedTuple):
 
     index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs
     result: bytes
-
-
-class Follower(NamedTuple):
-    """Another member, as its leader sees it."""
-
-    peer_id: int
-    match_index: int  # what is known to be on its disk
-    is_active: bool  # answered one of its last heartbeats
 
 
 class ClusterTime:

@@ -17,7 +17,8 @@ from .persistence import Persistence, PersistenceCallbacks
 from .proposals import Done, Proposals
 from .raft.membership import Change, Membership
 from .raft.messages import InstallSnapshot, Ready, Role
-from .replica import Follower, Replica
+from .raft.progress import Follower
+from .replica import Replica
 from .revival import restore_state, revived
 from .settings import ReplicaSettings
 from .slow_disk import DiskWatch
@@ -148,6 +149,10 @@ class ReplicaService:
             raise Busy
         self._proposals.add(data, done, size_bytes=size)
         self._turns.soon()
+
+    @property
+    def peer_id(self) -> int:
+        return self._me
 
     @property
     def is_leader(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from enum import Enum
+from typing import NamedTuple
 
 
 class ProgressState(Enum):
@@ -10,6 +11,14 @@ class ProgressState(Enum):
     PROBE = "probe"
     REPLICATE = "replicate"
     SNAPSHOT = "snapshot"
+
+
+class Follower(NamedTuple):
+    """Another member, as its leader sees it."""
+
+    peer_id: int
+    match_index: int  # what is known to be on its disk
+    is_active: bool  # answered one of its last heartbeats
 
 
 class Progress:

@@ -6,6 +6,7 @@ TESTS = "tests/replicated_queue/"
 ELECTIONS = TESTS + "test_elections.py::"
 REPLICATION = TESTS + "test_replication.py::"
 MEMBERS = TESTS + "test_membership_changes.py::"
+PILOTS = TESTS + "test_autopilot.py::"
 READS = TESTS + "test_reads_by_index.py::"
 SNAPSHOTS = TESTS + "test_snapshots_of_the_core.py::"
 SLOW = TESTS + "test_slow_disks.py::"
@@ -21,7 +22,7 @@ STATE = TESTS + "test_snapshots_of_state.py::"
 
 CORE = "replicated_queue/raft/"
 RAFT, LEADER, LOG = CORE + "raft.py", CORE + "replication.py", CORE + "log.py"
-FOLLOWER = CORE + "following.py"
+FOLLOWER, PILOT = CORE + "following.py", CORE + "autopilot.py"
 
 
 def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> Mutant:
@@ -472,5 +473,70 @@ MUTANTS = (
         "self._votes.setdefault(voter, granted)",
         "self._votes[max(self._votes, default=0) + 1] = granted",
         ELECTIONS + "test_a_voter_is_counted_once_however_often_it_answers",
+    ),
+    planted(
+        21,
+        "a newcomer refuses the snapshot from before its admission",
+        FOLLOWER,
+        "(is_member and message.to not in membership)",
+        "message.to not in membership",
+        SNAPSHOTS + "test_a_newcomer_takes_a_snapshot_that_does_not_know_it_yet",
+    ),
+    planted(
+        23,
+        "a learner is promoted as soon as it is caught up",
+        PILOT,
+        "seconds_ready >= rules.stable_seconds",
+        "seconds_ready >= 0.0",
+        PILOTS + "test_from_one_voter_to_three_it_goes_only_when_both_are_caught_up_for_ten_seconds",
+    ),
+    planted(
+        23,
+        "a learner is promoted however far behind it is",
+        PILOT,
+        "if registered.get(peer) and last_index",
+        "if registered.get(peer) or last_index",
+        PILOTS + "test_from_one_voter_to_three_it_goes_only_when_both_are_caught_up_for_ten_seconds",
+    ),
+    planted(
+        23,
+        "on the way to three voters the group stops at two",
+        PILOT,
+        "needed = 2 if",
+        "needed = 1 if",
+        PILOTS + "test_from_one_voter_to_three_it_goes_only_when_both_are_caught_up_for_ten_seconds",
+    ),
+    planted(
+        26,
+        "a voter is taken away right after a promotion",
+        PILOT,
+        "if view.seconds_since_promotion < rules.calm_seconds:",
+        "if view.seconds_since_promotion < 0.0:",
+        PILOTS
+        + "test_a_voter_that_is_gone_for_ten_minutes_is_replaced_by_a_spare_and_learns_when_it_returns",
+    ),
+    planted(
+        26,
+        "a voter that reboots is replaced at once",
+        PILOT,
+        "view.nodes[peer].seconds_gone < rules.gone_seconds",
+        "view.nodes[peer].seconds_gone <= 0.0",
+        PILOTS + "test_two_voters_that_reboot_at_once_leave_the_group_as_it_is",
+    ),
+    planted(
+        26,
+        "a voter is removed though the others have no majority in reach",
+        PILOT,
+        "return change if voters.is_quorum(in_reach) else None",
+        "return change if in_reach else None",
+        PILOTS + "test_no_voter_is_removed_whose_removal_would_cost_the_majority",
+    ),
+    planted(
+        26,
+        "voters become fewer by a death",
+        PILOT,
+        "if len(view.membership.voters.ids) <= wanted:",
+        "if len(lasting) > wanted:",
+        PILOTS + "test_a_dead_voter_without_a_spare_stays_a_voter",
     ),
 )

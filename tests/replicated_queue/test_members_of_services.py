@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from replicated_queue.autopilot import Autopilot
 from replicated_queue.errors import NotLeader, OutcomeUnknown
+from replicated_queue.raft.autopilot import AutopilotRules
 from replicated_queue.raft.membership import Change, ChangeKind, ChangeRefused, Membership
 from replicated_queue.service import ReplicaService
 from tests.replicated_queue.service_group import ServiceGroup, proposed
@@ -185,3 +187,87 @@ async def test_a_change_whose_leader_was_cut_off_has_an_unknown_outcome(tmp_path
 
         successor = await group.elected()
         assert 4 not in successor.membership
+
+
+class Piloted:
+    """A group whose replicas have autopilots, over one register of nodes: id, and whether it is alive."""
+
+    def __init__(self, group: ServiceGroup, **rules: float) -> None:
+        self.registered: dict[int, bool] = {}
+        self._group = group
+        self._rules = AutopilotRules(**rules)  # type: ignore[arg-type]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Piloted":
+        for peer in list(self._group.services):
+            self.fly(peer)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def fly(self, peer: int) -> None:
+        """A node is there, registered and alive."""
+        self.registered[peer] = True
+        pilot = Autopilot(
+            self._group.services[peer], lambda: self.registered, rules=self._rules, round_seconds=0.02
+        )
+        self._tasks.append(asyncio.get_running_loop().create_task(pilot.run()))
+
+
+async def test_an_autopilot_takes_in_who_is_registered_and_makes_three_of_them_voters(tmp_path: Path) -> None:
+    """Checklist 1.23."""
+    async with ServiceGroup(tmp_path, voters=(1,), **FAST) as group:
+        leader = await group.elected()
+        await proposed(leader, b"alone")
+        async with Piloted(group, stable_seconds=0.3, calm_seconds=0.3) as piloted:
+            group.start(2)
+            piloted.fly(2)
+            await eventually(lambda: leader.membership == Membership.of((1,), (2,)))
+            group.start(3)
+            piloted.fly(3)
+            await eventually(lambda: leader.membership == Membership.of((1, 2, 3)))
+            group.start(4)
+            piloted.fly(4)
+            await eventually(lambda: leader.membership == Membership.of((1, 2, 3), (4,)))
+
+            await group.stop(1, resets_links=True)
+
+            successor = await group.elected()
+            await proposed(successor, b"without it")
+
+
+async def test_an_autopilot_replaces_a_voter_that_is_gone_and_one_that_is_removed(tmp_path: Path) -> None:
+    """Checklist 1.26."""
+    async with ServiceGroup(tmp_path, learners=(4, 5), **FAST) as group:
+        leader = await group.elected()
+        me = group.id_of(leader)
+        gone, removed = (peer for peer in group.voters if peer != me)
+        async with Piloted(group, stable_seconds=0.3, calm_seconds=0.3, gone_seconds=1.5) as piloted:
+            await group.stop(gone)
+            piloted.registered[gone] = False
+            await eventually(lambda: set(leader.membership.voters.ids) == {me, removed, 4}, within_seconds=15)
+            assert gone in leader.membership.learners
+
+            del piloted.registered[removed]
+
+            await eventually(lambda: set(leader.membership.voters.ids) == {me, 4, 5}, within_seconds=15)
+            assert removed not in leader.membership
+
+
+async def test_a_leader_that_is_removed_from_the_register_hands_over_and_is_taken_out(tmp_path: Path) -> None:
+    """Checklist 1.22."""
+    async with ServiceGroup(tmp_path, learners=(4,), **FAST) as group:
+        leader = await group.elected()
+        me = group.id_of(leader)
+        async with Piloted(group, stable_seconds=0.2, calm_seconds=0.2) as piloted:
+            del piloted.registered[me]
+
+            def is_out() -> bool:
+                heir = group.leader
+                return heir is not None and heir is not leader and me not in heir.membership
+
+            await eventually(is_out, within_seconds=15)
+            assert set(group.leader.membership.voters.ids) == {1, 2, 3, 4} - {me}  # type: ignore[union-attr]
