@@ -16,8 +16,9 @@ from pinode.apps.observed import NodeStats
 from pinode.errors import NoLeader
 from pinode.host import HostSensors, default_node_name
 from pinode.memory import give_back
+from pinode.node_agreement import Agreement, Grounds, make_agreement
 from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
-from pinode.node_parts import Agreement, Grounds, Work, facts_of, make_agreement, make_work
+from pinode.node_parts import Work, facts_of, make_work
 from pinode.nodes.node import RegisteredNode
 from pinode.own_address import OwnAddress, for_own_family, own_address
 from pinode.peers.certificates import fingerprint
@@ -250,11 +251,16 @@ class Node:
         return self._agreement.cluster.state.nodes.get(node_id) if self._agreement else None
 
     def _may_speak(self, node_id: str) -> bool:
-        """Whoever holds the cluster key, of this cluster, unless it was removed.
+        """Whoever holds the cluster key, of this cluster, unless it was removed and counts for nothing.
 
         A node that was away may know less than the others: it must hear even a leader that joined meanwhile.
+        A voter that was removed is heard until the others have agreed to go on without it.
         """
-        return self._agreement is not None and self._agreement.cluster.state.nodes.removed(node_id) is None
+        agreement = self._agreement
+        if agreement is None:
+            return False
+        was_removed = agreement.cluster.state.nodes.removed(node_id) is not None
+        return not was_removed or int(node_id, 16) in agreement.replica.membership
 
     def _address_of(self, node_id: str) -> tuple[str, int] | None:
         """Where a member is now, by gossip; before it was heard, where it was when it joined."""

@@ -15,6 +15,7 @@ PACKAGES = ("pinode", "gossip", "replicated_queue", "builders")
 FLOORS: dict[str, float] = {
     "pinode.node": 6,
     "pinode.node_parts": 5.5,
+    "pinode.node_agreement": 5,
     "pinode.node_process": 6.5,
     "pinode.cli": 7,
     "pinode.web": 5,
