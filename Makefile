@@ -7,6 +7,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+# What was compiled is kept: every test starts processes of ours.
+unexport PYTHONDONTWRITEBYTECODE
 PY := $(VENV)/bin/python
 DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev beanstalkd faketime
 DEBIAN_FOR_BENCH := nats-server serf
