@@ -13,6 +13,8 @@ from random import Random, SystemRandom
 from typing import Protocol
 
 from pinode.apps.observed import NodeStats
+from pinode.card.old_state import OldState, Reason
+from pinode.card.set_aside import SetAside
 from pinode.errors import NoLeader
 from pinode.host import HostSensors, default_node_name
 from pinode.memory import give_back
@@ -31,7 +33,8 @@ from pinode.peers.joining import Joining, join_with_token
 from pinode.peers.kept_generations import KeptGenerations, next_generation
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
-from pinode.peers.standing import NO_CLUSTER, Standing
+from pinode.peers.rejoin import read_rejoin
+from pinode.peers.standing import NO_CLUSTER, NO_GENERATION, Outdated, Standing
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
 from replicated_queue.errors import QueueError
@@ -63,6 +66,8 @@ class Node:
     def __init__(self, settings: Settings, joining: Joining = Joining()) -> None:  # noqa: B008 (frozen)
         self._settings = settings
         self._joining = joining
+        self._rejoin = read_rejoin(settings.node.data_dir)
+        self._left_behind = tuple(aside.warning for aside in SetAside(settings.node.data_dir).all()[-1:])
         self._name = settings.node.name or default_node_name()
         self._own = OwnAddress("127.0.0.1")  # until it is looked for
         self._moved = asyncio.Event()
@@ -71,6 +76,8 @@ class Node:
         self._at_once = False
         self._identity: Identity | None = None
         self._record: FoundingRecord | None = None
+        self._generation = NO_GENERATION
+        self._outdated: asyncio.Future[OldState] = asyncio.get_running_loop().create_future()
         self._agreement: Agreement | None = None
         self._work: Work | None = None
         self._isolation: Isolation = find_isolation(required=settings.sandbox.required)
@@ -124,20 +131,15 @@ class Node:
         links = PeerLinks(
             identity,
             listen=settings.listen.peer,
-            standing=Standing(
-                cluster=lambda: self._record.mark if self._record else NO_CLUSTER,
-                generation=next_generation(settings.node.data_dir, self._random),
-                generations=generations.all,
-                allowed=self._may_speak,
-                on_news=generations.note_news,
-            ),
+            standing=self._standing(generations),
             address_of=self._address_of,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(links.run(), name="links")
             tasks.create_task(generations.run(), name="generations")
+            tasks.create_task(self._end_when_outdated(), name="standing")
             logger.info("node starts name=%s id=%s address=%s", self._name, identity.node_id, self._own.host)
-            self._record = await found(
+            record = await found(
                 settings,
                 identity=identity,
                 name=self._name,
@@ -145,28 +147,39 @@ class Node:
                 links=links,
                 random=self._random,
                 may_found=not self._joining.is_asked_for,
+                rejoin=self._rejoin,
             )
-            grounds = Grounds(
-                settings=settings,
-                name=self._name,
-                host=self._own.host,
-                record=self._record,
-                identity=identity,
-                links=links,
-                isolation=self._isolation,
-                random=self._random,
-                facts=self._facts,
-            )
-            agreement = self._agreement = make_agreement(grounds)
-            work = self._work = make_work(grounds, agreement, control=self)
-            self._say_where(self._record, is_new=not (settings.node.data_dir / "log").exists())
-            tasks.create_task(self._announce(identity), name="announce")
-            self._start(tasks, agreement, work)
+            self._be_member(tasks, record, identity, links)
+
+    def _be_member(
+        self, tasks: asyncio.TaskGroup, record: FoundingRecord, identity: Identity, links: PeerLinks
+    ) -> None:
+        """It has a cluster: make the parts, and let them run."""
+        settings = self._settings
+        self._generation = next_generation(settings.node.data_dir, self._random)
+        self._record = record
+        grounds = Grounds(
+            settings=settings,
+            name=self._name,
+            host=self._own.host,
+            record=record,
+            generation=self._generation,
+            identity=identity,
+            links=links,
+            isolation=self._isolation,
+            random=self._random,
+            facts=self._facts,
+        )
+        agreement = self._agreement = make_agreement(grounds)
+        work = self._work = make_work(grounds, agreement, control=self)
+        self._say_where(record, is_new=not (settings.node.data_dir / "log").exists())
+        tasks.create_task(self._announce(identity), name="announce")
+        self._start(tasks, agreement, work)
 
     async def _cluster_secrets(self, settings: Settings) -> ClusterSecrets:
         """From the key on this disk, which whoever joins by a token is given first."""
         token = self._joining.token
-        if token is not None:
+        if token is not None and self._rejoin is None:
             await join_with_token(settings, token, name=self._name, host=self._own.host)
         return ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
 
@@ -183,6 +196,25 @@ class Node:
             app_ports=str(listen.app_ports),
             dyno_ports=str(listen.dyno_ports),
         )
+
+    def _standing(self, generations: KeptGenerations) -> Standing:
+        return Standing(
+            cluster=lambda: self._record.mark if self._record else NO_CLUSTER,
+            generation=lambda: self._generation,
+            generations=generations.all,
+            allowed=self._may_speak,
+            on_news=generations.note_news,
+            on_outdated=self._hear_outdated,
+        )
+
+    def _hear_outdated(self, code: Outdated, message: str) -> None:
+        """A peer says that what this node holds is older than what it promised, or of an older epoch."""
+        if not self._outdated.done():
+            reason = Reason.SET_BACK if code == "set_back" else Reason.OLD_EPOCH
+            self._outdated.set_result(OldState(reason, message))
+
+    async def _end_when_outdated(self) -> None:
+        raise await self._outdated
 
     def _start(self, tasks: asyncio.TaskGroup, agreement: Agreement, work: Work) -> None:
         parts: dict[str, Runs] = {
@@ -273,7 +305,12 @@ class Node:
     def _warnings(self, agreement: Agreement, work: Work) -> tuple[str, ...]:
         """What this node says of itself in everybody's `pinode status`."""
         wall = self._isolation.firewall.warning
-        found = (*self._facts.warnings, *work.router.warnings, *agreement.replica.warnings)
+        found = (
+            *self._facts.warnings,
+            *self._left_behind,
+            *work.router.warnings,
+            *agreement.replica.warnings,
+        )
         return (*found, wall) if wall else found
 
     async def _announce(self, identity: Identity) -> None:

@@ -23,10 +23,10 @@ from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import Identity
 from pinode.peers.known_members import KnownMembers
 from pinode.peers.links import PeerLinks
+from pinode.peers.standing import DiskGeneration
 from pinode.people import codec as people_codec
 from pinode.people.setup_code import setup_code_hash
 from pinode.raft_links import CaughtUp, RaftLinks
-from pinode.run_id import next_run_id
 from pinode.sandbox.sandbox import Isolation
 from pinode.settings import Settings
 from replicated_queue.autopilot import Autopilot
@@ -50,6 +50,7 @@ class Grounds:
     name: str
     host: str
     record: FoundingRecord
+    generation: DiskGeneration  # of this start
     identity: Identity
     links: PeerLinks
     isolation: Isolation
@@ -163,7 +164,7 @@ def _make_gossip(grounds: Grounds, known_members: KnownMembers) -> Gossip:
         name=grounds.name,
         address=(grounds.host, settings.listen.peer.port),
         bind=(settings.listen.peer.host, settings.listen.peer.port),
-        run_id=next_run_id(settings.node.data_dir / "run_id"),
+        run_id=grounds.generation.number,
         cluster_id=record.cluster_id,
         seal=DatagramSeal(identity, cluster=record.mark, random=grounds.random),
         exchange=exchange,

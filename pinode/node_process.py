@@ -1,7 +1,6 @@
 """The process `pinode start`: settings, data directory, signals and exit codes around a `Node`."""
 
 import asyncio
-import fcntl
 import gc
 import logging
 import os
@@ -11,12 +10,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pinode.errors import Conflict, PinodeError
+from pinode.card.card import Card
+from pinode.card.lock import lock_data_dir
+from pinode.card.old_state import OldState, Reason
+from pinode.errors import PinodeError
 from pinode.memory import give_back, keep_small
 from pinode.node import Node
 from pinode.peers.joining import Joining
 from pinode.settings import Settings, load_settings
 from replicated_queue.errors import QueueError
+from replicated_queue.raft.log import LogSetBack
+from replicated_queue.storage.errors import CorruptLog
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +42,13 @@ def run_node(
     environ: Mapping[str, str],
     overrides: Mapping[str, object],
     joining: Joining = Joining(),  # noqa: B008 (frozen)
+    *,
+    is_moved_on_purpose: bool = False,
 ) -> int:
-    """Run this machine's node until it is told to stop; the exit code. Raises `PinodeError`."""
+    """Run this machine's node until it is told to stop; the exit code. Raises `PinodeError`.
+
+    `is_moved_on_purpose`: its card may be in another machine than before.
+    """
     settings = load_settings(config, environ, overrides)
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(OneLine(LOG_FORMAT))
@@ -49,25 +58,17 @@ def run_node(
     os.umask(0o077)
     keep_small()
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = _lock(settings.node.data_dir)
+    lock = lock_data_dir(settings.node.data_dir)
     try:
-        return asyncio.run(_run(settings, joining))
+        card = Card(settings.node.data_dir)
+        card.check(is_moved_on_purpose=is_moved_on_purpose)
+        while True:
+            try:
+                return asyncio.run(_run(settings, joining))
+            except OldState as old:
+                card.begin_anew(old)
     finally:
         os.close(lock)
-
-
-def _lock(data_dir: Path) -> int:
-    """Hold the data directory for this process: two nodes on one would vote twice with one voice."""
-    handle = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise Conflict(
-            f"another pinode runs with the data directory {data_dir}",
-            hint="`pinode status` talks to it; give this one its own with --data-dir",
-        ) from error
-    return handle
 
 
 async def _run(settings: Settings, joining: Joining) -> int:
@@ -81,16 +82,20 @@ async def _run(settings: Settings, joining: Joining) -> int:
     give_back()
     try:
         await node.run()
-    except* (PinodeError, QueueError) as group:
+    except* (PinodeError, QueueError, LogSetBack) as group:
         raise _first(group) from group
     return 0
 
 
-def _first(group: BaseExceptionGroup[PinodeError | QueueError]) -> Exception:
+def _first(group: BaseExceptionGroup[PinodeError | QueueError | LogSetBack]) -> Exception:
     """The error to show: parts fail together, the first reason is the one that counts."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, PinodeError):
         return error
+    if isinstance(error, CorruptLog):
+        return OldState(Reason.DAMAGED_LOG, error.reason)
+    if isinstance(error, LogSetBack):
+        return OldState(Reason.SET_BACK, str(error))
     return PinodeError(str(error), hint="the log above says what the node was doing")

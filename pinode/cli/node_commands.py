@@ -80,8 +80,9 @@ def _write_both(settings_file: Path, text: str, key_file: Path) -> None:
     metavar="TOKEN|@FILE|HOST",
     help="join the cluster of this token, or, with its cluster.key copied here, that of this node",
 )
+@click.option("--moved", is_flag=True, help="this card was moved here on purpose, its old machine is off")
 @click.pass_obj
-def start(invocation: Invocation, join: tuple[str, ...]) -> int:
+def start(invocation: Invocation, join: tuple[str, ...], moved: bool) -> int:
     """Run this node in the foreground. SIGTERM ends it and leaves its dynos running."""
     hide_tokens(join)
     from pinode.node_process import run_node  # aiohttp and cryptography are imported only by a node
@@ -90,7 +91,9 @@ def start(invocation: Invocation, join: tuple[str, ...]) -> int:
     overrides = invocation.overrides
     if asked.hosts:
         overrides["cluster.join"] = ",".join(asked.hosts)
-    return run_node(invocation.config, invocation.environment, overrides, asked.joining)
+    return run_node(
+        invocation.config, invocation.environment, overrides, asked.joining, is_moved_on_purpose=moved
+    )
 
 
 @click.command()

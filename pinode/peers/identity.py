@@ -58,6 +58,15 @@ def load_identity(data_dir: Path, secrets: ClusterSecrets) -> Identity:
     return Identity(node_id=node_id_of(key.public_key()), files=files, secrets=secrets)
 
 
+def node_id_in(data_dir: Path) -> str | None:
+    """As which node a data directory was used; None when it was not, or when nobody can tell any more."""
+    try:
+        key = load_pem_private_key((data_dir / "node.key").read_bytes(), None)
+    except (OSError, ValueError):
+        return None
+    return node_id_of(key.public_key()) if isinstance(key, Ed25519PrivateKey) else None
+
+
 @dataclass(frozen=True, slots=True)
 class WebCredentials:
     """A node's HTTPS key and certificate, and the CA that browsers and queue clients are to trust."""

@@ -9,7 +9,6 @@ import logging
 from pathlib import Path
 from random import Random
 
-from pinode.errors import PinodeError
 from pinode.peers.durable_files import write_durably
 from pinode.peers.standing import MARK_BYTES, MAX_KNOWN, DiskGeneration, Generations
 
@@ -28,17 +27,18 @@ def next_generation(data_dir: Path, random: Random) -> DiskGeneration:
 
 
 def generation_of(data_dir: Path) -> int:
-    """How often a node was started from this directory. Raises `PinodeError` when nobody can tell."""
+    """How often a node of a cluster was started from this directory.
+
+    Where that cannot be read it counts as never: the peers will say that they remember more.
+    """
     file = data_dir / OWN_FILE
     try:
         return int(file.read_text())
     except FileNotFoundError:
         return 0
-    except ValueError as error:
-        raise PinodeError(
-            f"{file} is no number: this disk loses what it is given",
-            hint="Check the card. Where the cluster has other nodes, start with an empty data directory.",
-        ) from error
+    except ValueError:
+        logger.warning("the disk's generation is not readable file=%s", file)
+        return 0
 
 
 class KeptGenerations:

@@ -25,7 +25,7 @@ class ClusterMark:
     epoch: int
 
 
-NO_CLUSTER = ClusterMark(b"", 0)
+NO_CLUSTER = ClusterMark(b"", 0)  # until founded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ class DiskGeneration:
 
     number: int
     mark: bytes  # drawn for this start: two starts of one number are not the same
+
+
+NO_GENERATION = DiskGeneration(0, b"")  # of a node that is of no cluster yet
 
 
 class Generations:
@@ -73,7 +76,7 @@ class Standing:
         self,
         *,
         cluster: Callable[[], ClusterMark],
-        generation: DiskGeneration,
+        generation: Callable[[], DiskGeneration],
         generations: Generations,
         allowed: Callable[[str], bool],
         on_news: Callable[[], None] = lambda: None,
@@ -89,8 +92,8 @@ class Standing:
 
     def hello(self, lane: str) -> Hello:
         """The first frame of a connection that this node dialled."""
-        own = self._cluster()
-        return Hello(VERSION, lane, own.cluster_id, own.epoch, self._generation.number, self._generation.mark)
+        own, generation = self._cluster(), self._generation()
+        return Hello(VERSION, lane, own.cluster_id, own.epoch, generation.number, generation.mark)
 
     def is_member(self, peer: str, hello: Hello) -> bool:
         """Whether who dialled is heard as a member."""

@@ -10,7 +10,14 @@ from pinode.peers.cluster_key import ClusterKey
 from pinode.peers.identity import Identity, load_identity
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
-from pinode.peers.standing import NO_CLUSTER, ClusterMark, DiskGeneration, Generations, Standing
+from pinode.peers.standing import (
+    NO_CLUSTER,
+    NO_GENERATION,
+    ClusterMark,
+    DiskGeneration,
+    Generations,
+    Standing,
+)
 from pinode.settings import Address
 from tests.waiting import eventually
 
@@ -42,7 +49,7 @@ class PeerNode:
         self.links = self.renew_links()
 
     def renew_links(self) -> PeerLinks:
-        """Before they run, with its `generation` as it is now."""
+        """Before they run, of its `identity` as it is now."""
         self.links = PeerLinks(
             self.identity,
             listen=Address(self._host, 0),
@@ -54,10 +61,10 @@ class PeerNode:
         return self.links
 
     def standing(self) -> Standing:
-        """Made anew, it is that of another start."""
+        """As it is at any moment."""
         return Standing(
             cluster=lambda: self.cluster,
-            generation=self.generation,
+            generation=lambda: self.generation,
             generations=self.generations,
             allowed=lambda node_id: node_id in self.members,
             on_outdated=lambda code, message: self.outdated.append(code),
@@ -94,7 +101,7 @@ def nobodys_standing() -> Standing:
     """Of a node that belongs to no cluster and takes nobody."""
     return Standing(
         cluster=lambda: NO_CLUSTER,
-        generation=DiskGeneration(1, b"first   "),
+        generation=lambda: NO_GENERATION,
         generations=Generations(),
         allowed=lambda node_id: False,
     )

@@ -63,6 +63,7 @@ class Member:
         self.record = a_record()
         self.gone: set[str] = set()
         self.is_caught_up = True
+        self.looks = 0
         self.cluster.apply(
             CreateJoinToken(token_hash=self.token(Address("x", 1)).secret_hash, lifetime_ms=HOUR_MS, by="ada")
         )
@@ -93,6 +94,7 @@ class Member:
 
     async def _look(self, _: str, payload: bytes) -> bytes:
         assert isinstance(decode(payload), Look)
+        self.looks += 1
         return encode(Seen(FOUNDER, self.record.name, (), self.record))
 
 

@@ -1,0 +1,110 @@
+"""A node that lost its state comes back to its own cluster, as a new one, and founds nothing (checklist 1.25)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pinode.errors import PinodeError
+from pinode.peers.agreement import Ballot, Prepare
+from pinode.peers.errors import PeerRefused
+from pinode.peers.founding import Founder
+from pinode.peers.founding_codec import Look, encode
+from pinode.peers.founding_record import FoundingMember
+from pinode.peers.founding_store import FoundingStore
+from pinode.peers.identity import load_node_id
+from pinode.peers.rejoin import FILE, Rejoin, keep_rejoin, read_rejoin
+from tests.pinode.peer_nodes import PeerNode, running
+from tests.pinode.test_joining import Member, add, found_in, settings_in
+from tests.waiting import eventually
+
+OLD_ID = "4" * 16
+
+
+@pytest.fixture
+async def member() -> AsyncIterator[Member]:
+    made = Member()
+    made.cluster.apply(add(OLD_ID, "pi4"))
+    async with running(made.node):
+        yield made
+
+
+def rejoin_to(member: Member, cluster_id: bytes | None = None) -> Rejoin:
+    return Rejoin(
+        cluster_id=member.record.cluster_id if cluster_id is None else cluster_id,
+        old_id=OLD_ID,
+        reason="damaged-log",
+    )
+
+
+async def test_who_comes_back_takes_the_place_of_who_it_was(member: Member, tmp_path: Path) -> None:
+    member.gone.add(OLD_ID)
+
+    await found_in(tmp_path, member.address, rejoin=rejoin_to(member))
+
+    nodes = member.cluster.state.nodes
+    named = nodes.named("pi4")
+    assert named is not None and named.node_id == load_node_id(tmp_path) != OLD_ID
+    assert nodes.get(OLD_ID) is None
+
+
+async def test_who_comes_back_under_another_name_takes_its_old_place_too(
+    member: Member, tmp_path: Path
+) -> None:
+    member.gone.add(OLD_ID)
+
+    await found_in(tmp_path, member.address, name="pi5", rejoin=rejoin_to(member))
+
+    assert member.names == ["pi1", "pi5"]
+
+
+async def test_who_comes_back_at_once_waits_until_its_old_self_is_known_to_be_gone(
+    member: Member, tmp_path: Path
+) -> None:
+    coming = asyncio.create_task(found_in(tmp_path, member.address, rejoin=rejoin_to(member)))
+    await eventually(lambda: member.cluster.commands or coming.done())
+    assert not coming.done()
+    assert member.names == ["pi1", "pi4"]
+
+    member.gone.add(OLD_ID)
+    await coming
+
+    assert member.names == ["pi1", "pi4"]
+
+
+async def test_another_cluster_of_the_same_key_is_not_taken_for_the_own_one(
+    member: Member, tmp_path: Path
+) -> None:
+    coming = asyncio.create_task(found_in(tmp_path, member.address, rejoin=rejoin_to(member, b"another one")))
+    await eventually(lambda: member.looks > 2)
+
+    assert not coming.done() and FoundingStore(tmp_path).record() is None
+    assert member.cluster.commands == []
+    coming.cancel()
+
+
+async def test_who_waits_for_its_cluster_takes_part_in_no_founding(tmp_path: Path) -> None:
+    """Else fresh nodes would count it, and it would be of two clusters."""
+    node = PeerNode("127.0.0.2", {})
+    member = FoundingMember(node_id=node.node_id, name="pi4", host="127.0.0.2", peer_port=7300)
+    founder = Founder(settings_in(tmp_path), node.identity, member, node.links, Random(1), float)
+    founder.rejoin = Rejoin(cluster_id=b"c" * 16, old_id=OLD_ID, reason="set-back")
+    fresh = FoundingMember(node_id="a" * 16, name="pi9", host="10.0.0.9", peer_port=7300)
+
+    for question in (Look(fresh, "home", ()), Prepare(Ballot(1, "a" * 16), frozenset({node.node_id}))):
+        with pytest.raises(PeerRefused, match="waits for it"):
+            await founder.answer("a" * 16, encode(question))
+
+
+def test_the_note_of_a_rejoin_comes_back_from_its_file_and_is_not_guessed(tmp_path: Path) -> None:
+    note = Rejoin(cluster_id=b"c" * 16, old_id=OLD_ID, reason="set-back")
+    assert read_rejoin(tmp_path) is None
+
+    keep_rejoin(tmp_path, note)
+    assert read_rejoin(tmp_path) == note
+
+    (tmp_path / FILE).write_bytes(b"{}")
+    with pytest.raises(PinodeError, match="cannot be read"):
+        read_rejoin(tmp_path)
