@@ -15,6 +15,7 @@ from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 from pinode.logs.app_log import follow, tail
+from pinode.web.answer_shapes import APP, APP_NAME_TEXT
 from pinode.web.caller import Caller, caller_of
 from pinode.web.documents import app_document
 from pinode.web.messages import (
@@ -24,29 +25,36 @@ from pinode.web.messages import (
     json_body,
     list_answer,
     nothing,
-    only,
     query_flag,
     query_number,
     shown,
     stream_text,
     text_of,
 )
+from pinode.web.operation import PLAIN, operation
+from pinode.web.shapes import COUNT, FLAG, SWITCH, TEXT, Record, by_name, maybe, page_of, whole
 from pinode.web.site import MANAGED_APP, caller, managed_app, site_of
 
 LINES_AT_MOST = 10_000
 VALUE_CHARACTERS = 64 * 1024
 
 
+@operation("One's own apps; an administrator's: all", is_paged=True, answers={200: page_of(APP)})
 async def list_apps(request: web.Request) -> web.StreamResponse:
     """GET /apps: the caller's own, an administrator's all"""
     cluster = site_of(request).cluster
     return list_answer(request, [app_document(cluster, app) for app in apps_of(cluster, caller(request))])
 
 
+@operation(
+    "Create an app",
+    body=Record({"name": APP_NAME_TEXT}, {"git_url": maybe(TEXT)}),
+    takes_key=True,
+    answers={201: APP},
+)
 async def create_app(request: web.Request) -> web.StreamResponse:
     """POST /apps {name, git_url?}"""
     body = await json_body(request)
-    only(body, "name", "git_url")
     cluster = site_of(request).cluster
     name = text_of(body, "name")
     await create(
@@ -61,11 +69,13 @@ async def create_app(request: web.Request) -> web.StreamResponse:
     return answer(app_document(cluster, app), status=201)
 
 
+@operation("An app", answers={200: APP})
 async def show_app(request: web.Request) -> web.StreamResponse:
     """GET /apps/{a}"""
     return answer(app_document(site_of(request).cluster, managed_app(request)))
 
 
+@operation("Destroy it", answers={204: None})
 async def destroy_app(request: web.Request) -> web.StreamResponse:
     """DELETE /apps/{a}"""
     await site_of(request).cluster.execute(
@@ -74,6 +84,11 @@ async def destroy_app(request: web.Request) -> web.StreamResponse:
     return nothing()
 
 
+@operation(
+    "Names of its config vars; the values with ?reveal=1",
+    query={"reveal": SWITCH},
+    answers={200: by_name(maybe(TEXT))},
+)
 async def show_config(request: web.Request) -> web.StreamResponse:
     """GET …/config: names with null; with ?reveal=1 the values"""
     app, cluster = managed_app(request), site_of(request).cluster
@@ -83,6 +98,11 @@ async def show_config(request: web.Request) -> web.StreamResponse:
     )
 
 
+@operation(
+    "Set some, unset those that are null, and release that",
+    body=by_name(maybe(TEXT)),
+    answers={200: by_name(maybe(TEXT))},
+)
 async def change_config(request: web.Request) -> web.StreamResponse:
     """PATCH …/config {NAME: value, or null to unset it}"""
     await set_config(
@@ -91,21 +111,23 @@ async def change_config(request: web.Request) -> web.StreamResponse:
     return await show_config(_again(request))
 
 
+@operation("How many dynos of each process type", answers={200: by_name(COUNT)})
 async def show_formation(request: web.Request) -> web.StreamResponse:
     """GET …/formation: how many dynos of each process type"""
     return answer(dict(managed_app(request).formation))
 
 
+@operation("Change how many", body=by_name(COUNT), answers={200: by_name(COUNT)})
 async def change_formation(request: web.Request) -> web.StreamResponse:
     """PATCH …/formation {process type: quantity}"""
     await scale_app(site_of(request).cluster, caller(request), managed_app(request), await json_body(request))
     return await show_formation(_again(request))
 
 
+@operation("While it is on, routers answer with 503", body=Record({"on": FLAG}), answers={200: APP})
 async def set_maintenance(request: web.Request) -> web.StreamResponse:
     """PUT …/maintenance {on: true or false}"""
     body = await json_body(request)
-    only(body, "on")
     if not isinstance(body.get("on"), bool):
         raise InvalidInput(f"on is {shown(body.get('on'))}, neither true nor false.")
     app = managed_app(request)
@@ -115,6 +137,12 @@ async def set_maintenance(request: web.Request) -> web.StreamResponse:
     return await show_app(_again(request))
 
 
+@operation(
+    "Its log, of all dynos or of one type or dyno",
+    query={"lines": whole(0, LINES_AT_MOST), "follow": SWITCH, "process": TEXT},
+    answers={200: PLAIN},
+    refusals=(429, 502, 504),
+)
 async def show_logs(request: web.Request) -> web.StreamResponse:
     """GET …/logs?lines=&follow=1&process="""
     app, cluster = managed_app(request), site_of(request).cluster

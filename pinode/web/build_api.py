@@ -14,6 +14,7 @@ from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build, request_build_of_source
 from pinode.deploy.build_log import build_log
 from pinode.errors import InvalidInput
+from pinode.web.answer_shapes import BUILD
 from pinode.web.bodies import body_pieces, read_body
 from pinode.web.caller import Caller
 from pinode.web.documents import build_document
@@ -24,25 +25,35 @@ from pinode.web.messages import (
     json_body,
     list_answer,
     nothing,
-    only,
     path_number,
     query_flag,
     stream_text,
     text_of,
 )
+from pinode.web.operation import PLAIN, Content, operation
+from pinode.web.shapes import SWITCH, TEXT, Record, maybe, page_of
 from pinode.web.site import caller, check_still_allowed, managed_app, site_of
 
 CANCEL_SECONDS = 15.0  # for the node that builds to end all processes of the build
 ARCHIVE_TYPES = ("application/gzip", "application/x-gzip", "application/x-tar+gzip", "application/x-tgz")
 
 
+@operation(
+    "Build from git, or an archive of the app's files",
+    query={"dir": TEXT},
+    body=Record({}, {"git_url": maybe(TEXT), "ref": maybe(TEXT), "dir": maybe(TEXT)}),
+    other_bodies=tuple(Content(one, is_binary=True) for one in ARCHIVE_TYPES),
+    needs_body=False,
+    takes_key=True,
+    answers={202: BUILD},
+    refusals=(429, 507),
+)
 async def create_build(request: web.Request) -> web.StreamResponse:
     """POST …/builds {git_url?, ref?, dir?} → 202 {id}; or an archive as the body, with ?dir="""
     if request.content_type in ARCHIVE_TYPES:
         return await _build_upload(request)
     await read_body(request)
-    body = await json_body(request, empty=True)
-    only(body, "git_url", "ref", "dir")
+    body = await json_body(request)
     app, cluster, who = managed_app(request), site_of(request).cluster, caller(request)
     build_id = await request_build(
         cluster,
@@ -86,6 +97,7 @@ async def _build_upload(request: web.Request) -> web.StreamResponse:
     return answer(document, status=202)
 
 
+@operation("Its builds, newest first", is_paged=True, answers={200: page_of(BUILD)})
 async def list_builds(request: web.Request) -> web.StreamResponse:
     """GET …/builds: newest first"""
     cluster = site_of(request).cluster
@@ -93,11 +105,16 @@ async def list_builds(request: web.Request) -> web.StreamResponse:
     return list_answer(request, [build_document(cluster, build) for build in found])
 
 
+@operation("A build", answers={200: BUILD})
 async def show_build(request: web.Request) -> web.StreamResponse:
     """GET …/builds/{id}"""
     return answer(build_document(site_of(request).cluster, named_build(request)))
 
 
+@operation(
+    "End one that waits or runs: 204 when nothing of it runs, 202 while its node ends it",
+    answers={202: BUILD, 204: None},
+)
 async def cancel_build(request: web.Request) -> web.StreamResponse:
     """DELETE …/builds/{id} → 204 when nothing of it runs any more, 202 while its node still ends it"""
     build, cluster = named_build(request), site_of(request).cluster
@@ -105,6 +122,12 @@ async def cancel_build(request: web.Request) -> web.StreamResponse:
     return nothing() if ended.is_finished else answer(build_document(cluster, ended), status=202)
 
 
+@operation(
+    "What it printed; with `follow` until it has ended",
+    query={"follow": SWITCH},
+    answers={200: PLAIN},
+    refusals=(429, 502, 504),
+)
 async def show_build_log(request: web.Request) -> web.StreamResponse:
     """GET …/builds/{id}/log?follow=1: plain text, until the build has ended"""
     build = named_build(request)

@@ -9,37 +9,66 @@ from pinode.apps.observed import NodeView
 from pinode.errors import InvalidInput, NotFound
 from pinode.metrics.rings import series
 from pinode.operations.status import node_document, status
+from pinode.web.answer_shapes import HISTORY, NODE, STATUS
 from pinode.web.caller import caller_of
-from pinode.web.messages import answer, is_gone, json_body, list_answer, only, query_number, shown
+from pinode.web.messages import answer, is_gone, json_body, list_answer, query_number, shown
+from pinode.web.operation import OPENAPI, Content, operation
+from pinode.web.shapes import ANYTHING, COUNT, FLAG, TEXT, Record, by_name, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
 
 EVENT_PAUSE_SECONDS = 0.5  # so that a busy cluster does not flood a page
 STILL_HERE_SECONDS = 20.0
 
 
+@operation("Does the process answer?", answers={200: Record({"status": TEXT})})
 async def healthz(request: web.Request) -> web.StreamResponse:
     """GET /healthz: the process answers."""
     return answer({"status": "ok"})
 
 
+@operation(
+    "Can this node change things?", answers={200: Record({"status": TEXT}), 503: Record({"status": TEXT})}
+)
 async def readyz(request: web.Request) -> web.StreamResponse:
     """GET /readyz: this node can also change things."""
     is_ready = site_of(request).cluster.has_quorum
     return answer({"status": "ready" if is_ready else "no quorum"}, status=200 if is_ready else 503)
 
 
+@operation("The certificate authority to trust", answers={200: Content("application/x-pem-file")})
 async def ca_pem(request: web.Request) -> web.StreamResponse:
     """GET /ca.pem: the certificate authority to trust."""
     headers = {"Content-Disposition": 'attachment; filename="pinode-ca.pem"'}
     return web.Response(body=site_of(request).ca_pem, content_type="application/x-pem-file", headers=headers)
 
 
+@operation(
+    "This description",
+    answers={
+        200: Record(
+            {
+                "openapi": TEXT,
+                "info": by_name(TEXT),
+                "servers": ANYTHING,
+                "paths": ANYTHING,
+                "components": ANYTHING,
+            }
+        )
+    },
+)
+async def show_openapi(request: web.Request) -> web.StreamResponse:
+    """GET /openapi.json"""
+    return answer(request.app[OPENAPI])
+
+
+@operation("Is the cluster well?", answers={200: STATUS})
 async def show_status(request: web.Request) -> web.StreamResponse:
     """GET /status"""
     site = site_of(request)
     return answer(status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin))
 
 
+@operation("Its nodes", is_paged=True, answers={200: page_of(NODE)})
 async def list_nodes(request: web.Request) -> web.StreamResponse:
     """GET /nodes"""
     site = site_of(request)
@@ -49,12 +78,18 @@ async def list_nodes(request: web.Request) -> web.StreamResponse:
     )
 
 
+@operation("A node, by name or id", answers={200: NODE})
 async def show_node(request: web.Request) -> web.StreamResponse:
     """GET /nodes/{n}, by name or id"""
     site = site_of(request)
     return answer(node_document(site.cluster, _node(request), wall_clock=site.wall_clock()))
 
 
+@operation(
+    "A node's statistics in even steps, the oldest first",
+    query={"span": one_of("hour", "day")},
+    answers={200: HISTORY},
+)
 async def show_history(request: web.Request) -> web.StreamResponse:
     """GET /nodes/{n}/history?span=hour|day: its statistics in even steps, the oldest first."""
     site, node = site_of(request), _node(request)
@@ -86,6 +121,12 @@ def _node(request: web.Request) -> NodeView:
     )
 
 
+@operation(
+    "Server-sent events: `change` whenever something agreed or observed has changed",
+    query={"since": whole(0, 2**53)},
+    answers={200: Content("text/event-stream")},
+    refusals=(429,),
+)
 async def events(request: web.Request) -> web.StreamResponse:
     """GET /events?since=: a server-sent event whenever something agreed or observed has changed.
 
@@ -109,6 +150,10 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+@operation(
+    "On the node's own socket: with what the first user registers",
+    answers={200: Record({"setup_code": maybe(TEXT)})},
+)
 async def setup_code(request: web.Request) -> web.StreamResponse:
     """GET /local/setup-code, on the node's socket only"""
     site = site_of(request)
@@ -116,10 +161,15 @@ async def setup_code(request: web.Request) -> web.StreamResponse:
     return answer({"setup_code": None if used or site.control is None else site.control.setup_code()})
 
 
+@operation(
+    "On the node's own socket: end it, with `all` its dynos too",
+    body=Record({}, {"all": FLAG}),
+    needs_body=False,
+    answers={202: Record({"pid": COUNT})},
+)
 async def stop(request: web.Request) -> web.StreamResponse:
     """POST /local/stop {all?}, on the node's socket only"""
-    body = await json_body(request, empty=True)
-    only(body, "all")
+    body = await json_body(request)
     control = site_of(request).control
     if control is None:
         raise NotFound("this node cannot be stopped from here.")

@@ -13,21 +13,29 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pinode.apps.commands import SetDeployKey
 from pinode.errors import InvalidInput
-from pinode.web.messages import answer, json_body, nothing, only, text_of
+from pinode.web.messages import answer, json_body, nothing, text_of
+from pinode.web.operation import operation
+from pinode.web.shapes import TEXT, Record, maybe
 from pinode.web.site import caller, managed_app, site_of
 
 KEY_CHARACTERS = 8 * 1024
 
 
+@operation("The public part of its deploy key", answers={200: Record({"public_key": maybe(TEXT)})})
 async def show_deploy_key(request: web.Request) -> web.StreamResponse:
     """GET …/deploy-key: its public part"""
     return answer({"public_key": managed_app(request).deploy_key_public})
 
 
+@operation(
+    "Set its deploy key; without one a key is made",
+    body=Record({}, {"private_key": maybe(TEXT)}),
+    needs_body=False,
+    answers={201: Record({"public_key": TEXT})},
+)
 async def set_deploy_key(request: web.Request) -> web.StreamResponse:
     """POST …/deploy-key {private_key?} → 201 {public_key}; without one a new key is made"""
-    body = await json_body(request, empty=True)
-    only(body, "private_key")
+    body = await json_body(request)
     private, public = _parts(text_of(body, "private_key", default=None))
     cluster, app = site_of(request).cluster, managed_app(request)
     comment = f"pinode-{app.name}"
@@ -42,6 +50,7 @@ async def set_deploy_key(request: web.Request) -> web.StreamResponse:
     return answer({"public_key": f"{public} {comment}"}, status=201)
 
 
+@operation("Forget it", answers={204: None})
 async def remove_deploy_key(request: web.Request) -> web.StreamResponse:
     """DELETE …/deploy-key"""
     await site_of(request).cluster.execute(

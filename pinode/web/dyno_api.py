@@ -11,14 +11,18 @@ from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 from pinode.operations.app_view import dynos
 from pinode.operations.why import why
+from pinode.web.answer_shapes import DYNO
 from pinode.web.caller import Caller
 from pinode.web.documents import dyno_document
-from pinode.web.messages import answer, json_body, list_answer, nothing, only, shown, text_of
+from pinode.web.messages import answer, json_body, list_answer, nothing, shown, text_of
+from pinode.web.operation import operation
+from pinode.web.shapes import COUNT, TEXT, Record, list_of, maybe, page_of
 from pinode.web.site import caller, managed_app, site_of
 
-DYNO = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[0-9]{1,9})?")
+DYNO_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[0-9]{1,9})?")
 
 
+@operation("Its dynos", is_paged=True, answers={200: page_of(DYNO)})
 async def list_dynos(request: web.Request) -> web.StreamResponse:
     """GET …/dynos"""
     cluster = site_of(request).cluster
@@ -26,6 +30,10 @@ async def list_dynos(request: web.Request) -> web.StreamResponse:
     return list_answer(request, [dyno_document(cluster, dyno) for dyno in found])
 
 
+@operation(
+    "Why a dyno is where and as it is, or why there is none",
+    answers={200: Record({"name": TEXT, "why": list_of(TEXT), "placements": list_of(DYNO)})},
+)
 async def show_dyno(request: web.Request) -> web.StreamResponse:
     """GET …/dynos/{dyno}: with why it is as it is"""
     cluster, app = site_of(request).cluster, managed_app(request)
@@ -43,18 +51,24 @@ async def show_dyno(request: web.Request) -> web.StreamResponse:
     )
 
 
+@operation(
+    "Restart one, those of a process type, or all; one after another",
+    body=Record({}, {"dyno": maybe(TEXT)}),
+    needs_body=False,
+    answers={202: Record({"restarting": COUNT})},
+)
 async def restart_dynos(request: web.Request) -> web.StreamResponse:
     """POST …/dynos/restart {dyno?}: one, those of a process type, or all; one after another"""
-    body = await json_body(request, empty=True)
-    only(body, "dyno")
+    body = await json_body(request)
     dyno = text_of(body, "dyno", default=None)
     restarting = await restart(site_of(request).cluster, caller(request), managed_app(request), dyno)
     return answer({"restarting": restarting}, status=202)
 
 
+@operation("Stop all, until a restart or a deploy", body=Record({}), needs_body=False, answers={204: None})
 async def stop_dynos(request: web.Request) -> web.StreamResponse:
     """POST …/dynos/stop: all, until a restart or a deploy"""
-    only(await json_body(request, empty=True))
+    await json_body(request)
     await site_of(request).cluster.execute(
         StopDynos(app=managed_app(request).name, actor=caller(request).name)
     )
@@ -71,6 +85,6 @@ async def restart(cluster: Cluster, caller: Caller, app: App, dyno: str | None) 
 
 def checked_dyno(name: str) -> str:
     """Raises `InvalidInput` for what no dyno and no process type can be called."""
-    if not DYNO.fullmatch(name):
+    if not DYNO_NAME.fullmatch(name):
         raise InvalidInput(f"{shown(name)} is no dyno.", hint="For example: web.1, or web for all of them.")
     return name

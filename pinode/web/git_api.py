@@ -20,7 +20,9 @@ from pinode.errors import InvalidInput, NotAllowed, NotFound, PinodeError
 from pinode.web.bodies import body_pieces
 from pinode.web.documents import app_urls
 from pinode.web.messages import shown
+from pinode.web.operation import Content, operation
 from pinode.web.problems import REFUSALS, problem_of
+from pinode.web.shapes import one_of
 from pinode.web.site import caller, check_still_allowed, managed_app, site_of
 
 ALIVE_SECONDS = 5.0  # between two signs of life, for the client and what is between
@@ -31,6 +33,12 @@ logger = logging.getLogger(__name__)
 Say = Callable[[str], None]
 
 
+@operation(
+    "What git asks before a push",
+    query={"service": one_of(SERVICE)},
+    answers={200: Content(f"application/x-{SERVICE}-advertisement", is_binary=True)},
+    refusals=(503, 507),
+)
 async def show_refs(request: web.Request) -> web.StreamResponse:
     """GET /git/{app}.git/info/refs?service=git-receive-pack"""
     if (service := request.query.get("service")) != SERVICE:
@@ -45,6 +53,12 @@ async def show_refs(request: web.Request) -> web.StreamResponse:
     return web.Response(body=advertisement(known), content_type=f"application/x-{SERVICE}-advertisement")
 
 
+@operation(
+    "A push, answered while the app is built",
+    body=Content(f"application/x-{SERVICE}-request", is_binary=True),
+    answers={200: Content(f"application/x-{SERVICE}-result", is_binary=True)},
+    refusals=(429, 507),
+)
 async def receive_pack(request: web.Request) -> web.StreamResponse:
     """POST /git/{app}.git/git-receive-pack: the push itself, answered while the app is built"""
     site = site_of(request)

@@ -21,6 +21,7 @@ from pinode.web.caller import (
     check_not_forged,
     on_socket,
 )
+from pinode.web.operation import OPERATION, operation_of
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
 from pinode.web.routes import Route
@@ -48,8 +49,11 @@ SECURITY_HEADERS = {
 
 def guarded(route: Route) -> Handler:
     """Return the route's handler behind its access rule."""
+    declared = operation_of(route.handler)
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        if declared is not None:
+            request[OPERATION] = declared
         try:
             await _check(route, request)
             return await route.handler(request)

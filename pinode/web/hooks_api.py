@@ -23,8 +23,11 @@ from pinode.apps.errors import AlreadyDelivered, HookNotFound
 from pinode.apps.hook import Hook
 from pinode.deploy.build_job import HookCall, request_build
 from pinode.errors import Conflict, InvalidInput, NotLoggedIn
+from pinode.web.answer_shapes import HOOK
 from pinode.web.bodies import plain_body
-from pinode.web.messages import answer, json_body, list_answer, nothing, only, text_of
+from pinode.web.messages import answer, json_body, list_answer, nothing, text_of
+from pinode.web.operation import Content, operation
+from pinode.web.shapes import ANYTHING, COUNT, TEXT, Record, maybe, page_of
 from pinode.web.site import caller, managed_app, site_of
 
 BODY_BYTES = 5 * 1024 * 1024  # of a call; GitHub tells of every commit in it
@@ -34,16 +37,22 @@ SIGNATURES = ("X-Hub-Signature-256", "X-Gitea-Signature", "X-Forgejo-Signature",
 NO_COMMIT = "0" * 40
 
 
+@operation("Its webhooks, without their secrets", is_paged=True, answers={200: page_of(HOOK)})
 async def list_hooks(request: web.Request) -> web.StreamResponse:
     """GET …/hooks: without their secrets"""
     registry, app = site_of(request).cluster.state.registry, managed_app(request)
     return list_answer(request, [_document(request, hook) for hook in registry.hooks(app.name)])
 
 
+@operation(
+    "Make one; its secret is shown this once",
+    body=Record({}, {"branch": maybe(TEXT)}),
+    needs_body=False,
+    answers={201: Record({**HOOK.fields, "secret": TEXT})},
+)
 async def create_hook(request: web.Request) -> web.StreamResponse:
     """POST …/hooks {branch?} → 201 {id, url, secret}: the secret is shown this once"""
-    body = await json_body(request, empty=True)
-    only(body, "branch")
+    body = await json_body(request)
     try:
         branch = check_ref(text_of(body, "branch", default=None) or "") or None
     except InvalidRequest as refused:
@@ -64,6 +73,7 @@ async def create_hook(request: web.Request) -> web.StreamResponse:
     return answer({**document, "secret": secret}, status=201)
 
 
+@operation("Revoke one", answers={204: None})
 async def revoke_hook(request: web.Request) -> web.StreamResponse:
     """DELETE …/hooks/{hook}"""
     await site_of(request).cluster.execute(
@@ -72,6 +82,13 @@ async def revoke_hook(request: web.Request) -> web.StreamResponse:
     return nothing()
 
 
+@operation(
+    "Called by a git server, with the hook's secret instead of a login",
+    body=ANYTHING,
+    other_bodies=(Content("application/x-www-form-urlencoded"),),
+    answers={200: Record({"ignored": TEXT}), 202: Record({"build": COUNT})},
+    refusals=(401, 429),
+)
 async def deliver(request: web.Request) -> web.StreamResponse:
     """POST …/hooks/{hook}, by a git server: 202 with the build, or 200 and why there is none"""
     site = site_of(request)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from pinode.errors import InvalidInput
+from pinode.web.operation import OPERATION
 from pinode.web.problems import REFUSALS
+from pinode.web.shapes import Record
 from pinode.web.site import caller, site_of
 
 logger = logging.getLogger(__name__)
@@ -46,10 +48,12 @@ def nothing() -> web.Response:
     return web.Response(status=204)
 
 
-async def json_body(request: web.Request, *, empty: bool = False) -> dict[str, Any]:
-    """The request's JSON object; with `empty`, no body is an empty one. Raises `InvalidInput`."""
-    data = await request.read()
-    if not data and empty:
+async def json_body(request: web.Request) -> dict[str, Any]:
+    """The request's JSON object, with no field but what its operation declares: a typing error should not
+    be taken for success. Where none is needed, no body is an empty one. Raises `InvalidInput`.
+    """
+    declared, data = request[OPERATION], await request.read()
+    if not data and not declared.needs_body:
         return {}
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
@@ -60,14 +64,16 @@ async def json_body(request: web.Request, *, empty: bool = False) -> dict[str, A
         ) from error
     if not isinstance(document, dict):
         raise InvalidInput(f"the body is {shown(document)}, not a JSON object.", code="invalid_json")
+    if isinstance(declared.body, Record):
+        _only(document, declared.body.names)
     return document
 
 
-def only(document: Mapping[str, Any], *names: str) -> None:
-    """Refuse fields that mean nothing here: a typing error should not be taken for success."""
+def _only(document: Mapping[str, Any], names: Sequence[str]) -> None:
     for name in document:
         if name not in names:
-            raise InvalidInput(f"unknown field {shown(name)}.", hint=f"Known are {', '.join(names)}.")
+            known = f"Known are {', '.join(names)}." if names else "It takes none."
+            raise InvalidInput(f"unknown field {shown(name)}.", hint=known)
 
 
 def text_of(document: Mapping[str, Any], name: str, *, default: Any = MISSING) -> Any:

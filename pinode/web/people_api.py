@@ -3,16 +3,26 @@
 from aiohttp import web
 
 from pinode.web.accounts import end_session, register_user, start_session
-from pinode.web.messages import answer, json_body, nothing, only, text_of
+from pinode.web.answer_shapes import ROLE, USER, USER_NAME_TEXT
+from pinode.web.messages import answer, json_body, nothing, text_of
+from pinode.web.operation import operation
+from pinode.web.shapes import TEXT, Record, maybe, one_of
 from pinode.web.site import caller, site_of, visitor
 
 LABEL_CHARACTERS = 100
 
 
+@operation(
+    "Register; the first user needs the setup code, later ones an administrator",
+    body=Record(
+        {"username": USER_NAME_TEXT, "password": TEXT}, {"email": maybe(TEXT), "setup_code": maybe(TEXT)}
+    ),
+    answers={201: USER},
+    refusals=(401, 429),
+)
 async def register(request: web.Request) -> web.StreamResponse:
     """POST /users {username, password, email?, setup_code?}"""
     body = await json_body(request)
-    only(body, "username", "password", "email", "setup_code")
     username = text_of(body, "username")
     await register_user(
         site_of(request),
@@ -28,10 +38,15 @@ async def register(request: web.Request) -> web.StreamResponse:
     return answer({"username": user.name, "role": user.role, "email": user.email}, status=201)
 
 
+@operation(
+    "Log in",
+    body=Record({"username": TEXT, "password": TEXT}, {"label": maybe(TEXT)}),
+    answers={201: Record({"token": TEXT, "username": TEXT})},
+    refusals=(401, 429),
+)
 async def log_in(request: web.Request) -> web.StreamResponse:
     """POST /sessions {username, password} → {token}"""
     body = await json_body(request)
-    only(body, "username", "password", "label")
     username = text_of(body, "username")
     token = await start_session(
         site_of(request),
@@ -43,12 +58,21 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     return answer({"token": token, "username": username}, status=201)
 
 
+@operation("End the login this request came with", answers={204: None})
 async def log_out(request: web.Request) -> web.StreamResponse:
     """DELETE /sessions: the login this request came with."""
     await end_session(site_of(request), caller(request))
     return nothing()
 
 
+@operation(
+    "Who asks",
+    answers={
+        200: Record(
+            {"username": TEXT, "role": ROLE, "email": maybe(TEXT), "by": one_of("session", "token", "socket")}
+        )
+    },
+)
 async def me(request: web.Request) -> web.StreamResponse:
     """GET /me"""
     found = caller(request)

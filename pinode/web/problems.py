@@ -70,16 +70,18 @@ class Problem:
     message: str
     hint: str = ""
     retry_after_seconds: float | None = None
+    allowed_methods: tuple[str, ...] = ()  # where another one was asked for
 
     def document(self) -> dict[str, Any]:
         """As JSON answers carry it."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
 
     def headers(self) -> dict[str, str]:
-        """`Retry-After` where waiting helps."""
-        if self.retry_after_seconds is None:
-            return {}
-        return {"Retry-After": str(max(1, round(self.retry_after_seconds)))}
+        """`Retry-After` where waiting helps, `Allow` where another method does (RFC 9110 §15.5.6)."""
+        found = {"Allow": ", ".join(self.allowed_methods)} if self.allowed_methods else {}
+        if self.retry_after_seconds is not None:
+            found["Retry-After"] = str(max(1, round(self.retry_after_seconds)))
+        return found
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -104,8 +106,12 @@ def problem_of_http(error: web.HTTPException, path: str) -> Problem:
         case 404:
             return Problem(status=404, code="not_found", message=f"there is nothing at {path[:200]!r}.")
         case 405:
+            assert isinstance(error, web.HTTPMethodNotAllowed)
             return Problem(
-                status=405, code="wrong_method", message=f"{path[:200]!r} does not take this method."
+                status=405,
+                code="wrong_method",
+                message=f"{path[:200]!r} does not take this method.",
+                allowed_methods=tuple(sorted(error.allowed_methods)),
             )
         case 413:
             return Problem(status=413, code="too_large", message="the request's body is larger than 1 MiB.")

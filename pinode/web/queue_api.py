@@ -8,6 +8,7 @@ from aiohttp import web
 
 from pinode.cluster_state import QUEUE
 from pinode.errors import InvalidInput
+from pinode.web.answer_shapes import HELD_JOB, JOB
 from pinode.web.documents import bytes_document, job_document
 from pinode.web.messages import (
     answer,
@@ -15,7 +16,6 @@ from pinode.web.messages import (
     json_body,
     nothing,
     number_of,
-    only,
     path_number,
     query_flag,
     seconds_of,
@@ -24,31 +24,37 @@ from pinode.web.messages import (
     texts_of,
     while_asked,
 )
+from pinode.web.operation import operation
+from pinode.web.shapes import COUNT, SECONDS, SWITCH, TEXT, Record, list_of, maybe, one_of, whole
 from pinode.web.site import caller, site_of
 from pinode.web.topic_api import jobs_to_see
 from replicated_queue.queue.codec import decode_result, encode_command
 from replicated_queue.queue.commands import Created, Put
-from replicated_queue.queue.job import PRIORITIES, Job
+from replicated_queue.queue.job import LOWEST_PRIORITY, PRIORITIES, Job
 from replicated_queue.queue.limits import check_command
 
 WAIT_SECONDS_AT_MOST = 300
+NEW_JOB = Record(
+    {},
+    {
+        "data": maybe(TEXT),
+        "data_base64": maybe(TEXT),
+        "priority": {"anyOf": [whole(0, LOWEST_PRIORITY), one_of(*PRIORITIES), {"type": "null"}]},
+        "delay_seconds": maybe(SECONDS),
+        "lease_seconds": maybe(SECONDS),
+        "max_attempts": maybe(COUNT),
+        "dedupe_key": maybe(TEXT),
+        "backoff_seconds": maybe(SECONDS),
+        "needs": maybe(list_of(TEXT)),
+    },
+    name="NewJob",
+)
 
 
+@operation("Put a job", body=NEW_JOB, takes_key=True, answers={201: Record({"id": COUNT})})
 async def put_job(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/jobs {data|data_base64, …} → {id}"""
     body = await json_body(request)
-    only(
-        body,
-        "data",
-        "data_base64",
-        "priority",
-        "delay_seconds",
-        "lease_seconds",
-        "max_attempts",
-        "dedupe_key",
-        "backoff_seconds",
-        "needs",
-    )
     wishes: dict[str, Any] = {
         "priority": _priority(body),
         "delay_ms": _milliseconds(body, "delay_seconds"),
@@ -69,10 +75,23 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     return answer({"id": created.job_ids[0]}, status=201)
 
 
+@operation(
+    "Take the most urgent job under a lease, or 204 when none came",
+    body=Record(
+        {},
+        {
+            "wait_seconds": maybe(SECONDS),
+            "worker": maybe(TEXT),
+            "lease_seconds": maybe(SECONDS),
+            "has": maybe(list_of(TEXT)),
+        },
+    ),
+    needs_body=False,
+    answers={200: HELD_JOB, 204: None},
+)
 async def reserve_job(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/reserve {wait_seconds, worker, lease_seconds?, has?} → 200 {job, token, …} or 204"""
-    body = await json_body(request, empty=True)
-    only(body, "wait_seconds", "worker", "lease_seconds", "has")
+    body = await json_body(request)
     wait = seconds_of(body, "wait_seconds") or 0.0
     if wait > WAIT_SECONDS_AT_MOST:
         raise InvalidInput(
@@ -100,12 +119,14 @@ async def reserve_job(request: web.Request) -> web.StreamResponse:
     return answer({"job": document, "token": job.token, "lease_seconds": job.lease_seconds})
 
 
+@operation("A job, also one that ended lately", answers={200: JOB}, refusals=(503, 504))
 async def show_job(request: web.Request) -> web.StreamResponse:
     """GET /queue/jobs/{id}; also one that finished lately"""
     view = await jobs_to_see(request).peek(path_number(request, "id"))
     return answer(job_document(view, now_ms=site_of(request).cluster.now_ms))
 
 
+@operation("Cancel one that nobody holds; with ?force=1 any", query={"force": SWITCH}, answers={204: None})
 async def cancel_job(request: web.Request) -> web.StreamResponse:
     """DELETE /queue/jobs/{id}: only one that nobody holds; ?force=1 any"""
     force = query_flag(request, "force")
@@ -113,19 +134,27 @@ async def cancel_job(request: web.Request) -> web.StreamResponse:
     return nothing()
 
 
+@operation(
+    "It is done",
+    body=Record({"token": COUNT}, {"result": maybe(TEXT), "result_base64": maybe(TEXT)}),
+    answers={204: None},
+)
 async def ack_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/ack {token, result?}"""
     body = await json_body(request)
-    only(body, "token", "result", "result_base64")
     result = _data(body, "result") or b""
     await site_of(request).cluster.queue.ack(_held(request, body), result=result)
     return nothing()
 
 
+@operation(
+    "It failed: ready again after a delay",
+    body=Record({"token": COUNT}, {"delay_seconds": maybe(SECONDS), "reason": maybe(TEXT)}),
+    answers={204: None},
+)
 async def nack_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/nack {token, delay_seconds?, reason?}"""
     body = await json_body(request)
-    only(body, "token", "delay_seconds", "reason")
     await site_of(request).cluster.queue.nack(
         _held(request, body),
         delay=seconds_of(body, "delay_seconds"),
@@ -134,27 +163,30 @@ async def nack_job(request: web.Request) -> web.StreamResponse:
     return nothing()
 
 
+@operation(
+    "Keep it longer", body=Record({"token": COUNT}, {"lease_seconds": maybe(SECONDS)}), answers={204: None}
+)
 async def extend_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/extend {token, lease_seconds?}"""
     body = await json_body(request)
-    only(body, "token", "lease_seconds")
     lease = seconds_of(body, "lease_seconds")
     await site_of(request).cluster.queue.extend(_held(request, body), lease=lease)
     return nothing()
 
 
+@operation("Put it aside", body=Record({"token": COUNT}, {"reason": maybe(TEXT)}), answers={204: None})
 async def bury_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/bury {token, reason?}"""
     body = await json_body(request)
-    only(body, "token", "reason")
     reason = text_of(body, "reason", default="")
     await site_of(request).cluster.queue.bury(_held(request, body), reason=reason)
     return nothing()
 
 
+@operation("A buried or delayed job becomes ready", body=Record({}), needs_body=False, answers={204: None})
 async def kick_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/kick: a buried or delayed job becomes ready"""
-    only(await json_body(request, empty=True))
+    await json_body(request)
     await site_of(request).cluster.queue.kick_job(path_number(request, "id"))
     return nothing()
 

@@ -7,6 +7,7 @@ from pinode.apps.commands import Rollback
 from pinode.apps.errors import ReleaseNotFound
 from pinode.apps.release import Release
 from pinode.cluster import Cluster
+from pinode.web.answer_shapes import RELEASE
 from pinode.web.caller import Caller
 from pinode.web.documents import release_document
 from pinode.web.messages import (
@@ -15,12 +16,14 @@ from pinode.web.messages import (
     json_body,
     list_answer,
     number_of,
-    only,
     path_number,
 )
+from pinode.web.operation import operation
+from pinode.web.shapes import COUNT, Record, maybe, page_of
 from pinode.web.site import caller, managed_app, site_of
 
 
+@operation("Its releases, newest first", is_paged=True, answers={200: page_of(RELEASE)})
 async def list_releases(request: web.Request) -> web.StreamResponse:
     """GET …/releases: newest first"""
     cluster = site_of(request).cluster
@@ -28,16 +31,23 @@ async def list_releases(request: web.Request) -> web.StreamResponse:
     return list_answer(request, [release_document(cluster, release) for release in found])
 
 
+@operation("A release", answers={200: RELEASE})
 async def show_release(request: web.Request) -> web.StreamResponse:
     """GET …/releases/{version}"""
     version = path_number(request, "version")
     return answer(release_document(site_of(request).cluster, _release(request, version)))
 
 
+@operation(
+    "Go back to a release, or to what served before",
+    body=Record({}, {"rollback_to": maybe(COUNT)}),
+    needs_body=False,
+    takes_key=True,
+    answers={201: RELEASE},
+)
 async def create_release(request: web.Request) -> web.StreamResponse:
     """POST …/releases {rollback_to?: version} → 201; without one: what served before"""
-    body = await json_body(request, empty=True)
-    only(body, "rollback_to")
+    body = await json_body(request)
     version = await roll_back(
         site_of(request).cluster,
         caller(request),

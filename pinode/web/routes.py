@@ -60,6 +60,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", cluster_api.healthz, "public"),
     Route("GET", "/readyz", cluster_api.readyz, "public"),
     Route("GET", "/ca.pem", cluster_api.ca_pem, "public"),
+    Route("GET", "/openapi.json", cluster_api.show_openapi, "public"),
     Route("GET", "/static/{name}", pages.static_file, "public"),
     # people
     Route("POST", f"{API}/users", people_api.register, "public"),

@@ -9,14 +9,21 @@ from aiohttp import web
 
 from pinode.dynos.one_off import run_command
 from pinode.errors import InvalidInput
-from pinode.web.messages import json_body, only, shown, stream_text, text_of
+from pinode.web.messages import json_body, shown, stream_text, text_of
+from pinode.web.operation import Content, operation
+from pinode.web.shapes import FLAG, TEXT, Record
 from pinode.web.site import managed_app, site_of
 
 
+@operation(
+    "Run a command in a dyno of its own: lines of JSON, {name}, {output} …, {exit_code}",
+    body=Record({"command": TEXT}, {"detach": FLAG}),
+    answers={200: Content("application/x-ndjson")},
+    refusals=(429, 502),
+)
 async def run(request: web.Request) -> web.StreamResponse:
     """POST …/run {command, detach?} → lines of JSON: {name}, {output} …, {exit_code}"""
     body = await json_body(request)
-    only(body, "command", "detach")
     detach = body.get("detach", False)
     if not isinstance(detach, bool):
         raise InvalidInput(f"detach is {shown(detach)}, neither true nor false.")

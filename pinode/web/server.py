@@ -18,6 +18,8 @@ from pinode.errors import PinodeError
 from pinode.settings import Address
 from pinode.web.front_door import FrontDoor
 from pinode.web.guard import add_headers, answer_always, guarded
+from pinode.web.openapi import describe
+from pinode.web.operation import OPENAPI
 from pinode.web.routes import ROUTES
 from pinode.web.site import SITE, NodeControl, Past, Site
 
@@ -90,6 +92,7 @@ def make_application(site: Site) -> web.Application:
     """Return the application: every route behind its guard."""
     application = web.Application(client_max_size=BODY_BYTES, middlewares=[answer_always])
     application[SITE] = site
+    application[OPENAPI] = describe(ROUTES)
     application.on_response_prepare.append(add_headers)
     application.on_shutdown.append(_end_streams)
     for route in ROUTES:

@@ -8,8 +8,11 @@ from aiohttp import web
 from pinode.errors import InvalidInput, NotFound
 from pinode.people.commands import EndSession, StartSession
 from pinode.people.user import Session
+from pinode.web.answer_shapes import TOKEN
 from pinode.web.caller import new_token, token_hash
-from pinode.web.messages import answer, json_body, list_answer, nothing, number_of, only, shown, text_of
+from pinode.web.messages import answer, json_body, list_answer, nothing, number_of, shown, text_of
+from pinode.web.operation import operation
+from pinode.web.shapes import TEXT, Record, maybe, page_of, whole
 from pinode.web.site import caller, site_of
 
 DAY_MS = 24 * 3600 * 1000
@@ -18,6 +21,7 @@ DAYS_AT_MOST = 400
 LABEL_CHARACTERS = 100
 
 
+@operation("One's own tokens", is_paged=True, answers={200: page_of(TOKEN)})
 async def list_tokens(request: web.Request) -> web.StreamResponse:
     """GET /tokens: the caller's own; what proves them is shown once only, when they are made"""
     cluster = site_of(request).cluster
@@ -25,10 +29,15 @@ async def list_tokens(request: web.Request) -> web.StreamResponse:
     return list_answer(request, [_document(session, cluster.now_ms) for session in found])
 
 
+@operation(
+    "Make a token, which is shown this once",
+    body=Record({}, {"label": maybe(TEXT), "expires_days": maybe(whole(1, DAYS_AT_MOST))}),
+    needs_body=False,
+    answers={201: Record({**TOKEN.fields, "token": TEXT})},
+)
 async def create_token(request: web.Request) -> web.StreamResponse:
     """POST /tokens {label?, expires_days?} → 201 {id, token, …}"""
-    body = await json_body(request, empty=True)
-    only(body, "label", "expires_days")
+    body = await json_body(request)
     days = number_of(body, "expires_days", default=DAYS)
     if not 1 <= days <= DAYS_AT_MOST:
         raise InvalidInput(f"expires_days is {days}, not from 1 to {DAYS_AT_MOST}.")
@@ -48,6 +57,7 @@ async def create_token(request: web.Request) -> web.StreamResponse:
     return answer({**document, "token": token}, status=201)
 
 
+@operation("Revoke one", answers={204: None})
 async def revoke_token(request: web.Request) -> web.StreamResponse:
     """DELETE /tokens/{id}"""
     cluster, token_id = site_of(request).cluster, request.match_info["token"]

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from pinode.cluster_state import QUEUE
 from pinode.errors import InvalidInput
+from pinode.web.answer_shapes import JOB, TOPIC
 from pinode.web.documents import job_document, topic_document
 from pinode.web.messages import (
     MAX_PAGE,
@@ -15,12 +16,13 @@ from pinode.web.messages import (
     json_body,
     list_answer,
     number_of,
-    only,
     query_number,
     seconds_of,
     shown,
     text_of,
 )
+from pinode.web.operation import operation
+from pinode.web.shapes import COUNT, FLAG, SECONDS, TEXT, Record, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
 from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import decode_result, encode_command
@@ -40,6 +42,7 @@ def jobs_to_see(request: web.Request) -> QueueOperations:
     return queue.platform_queue if caller(request).is_admin else queue
 
 
+@operation("Topics that have jobs or settings", is_paged=True, answers={200: page_of(TOPIC)})
 async def list_topics(request: web.Request) -> web.StreamResponse:
     """GET /queue/topics: those that have jobs or settings"""
     cluster = site_of(request).cluster
@@ -47,10 +50,23 @@ async def list_topics(request: web.Request) -> web.StreamResponse:
     return list_answer(request, [topic_document(name, stats) for name, stats in found.items()])
 
 
+@operation(
+    "Set what is named; 0 takes a bound away",
+    body=Record(
+        {"name": TEXT},
+        {
+            "max_jobs": maybe(COUNT),
+            "max_bytes": maybe(COUNT),
+            "ageing_seconds": maybe(SECONDS),
+            "draining": maybe(FLAG),
+        },
+    ),
+    takes_key=True,
+    answers={201: TOPIC},
+)
 async def set_topic(request: web.Request) -> web.StreamResponse:
     """POST /queue/topics {name, max_jobs?, max_bytes?, ageing_seconds?, draining?}: sets what is named"""
     body = await json_body(request)
-    only(body, "name", "max_jobs", "max_bytes", "ageing_seconds", "draining")
     ageing = seconds_of(body, "ageing_seconds")
     command = SetTopic(
         text_of(body, "name"),
@@ -63,11 +79,18 @@ async def set_topic(request: web.Request) -> web.StreamResponse:
     return answer(_document(request, command.topic), status=201)
 
 
+@operation("A topic; a slash in its name is sent as %2F", answers={200: TOPIC})
 async def show_topic(request: web.Request) -> web.StreamResponse:
     """GET /queue/topics/{t}; a name with a slash is sent as %2F"""
     return answer(_document(request, request.match_info["topic"]))
 
 
+@operation(
+    "Its jobs by id; ended ones by naming their state",
+    query={"state": one_of(*STATES), "limit": whole(1, MAX_PAGE), "cursor": whole(0, 2**63 - 1)},
+    answers={200: page_of(JOB)},
+    refusals=(503, 504),
+)
 async def list_jobs(request: web.Request) -> web.StreamResponse:
     """GET …/{t}/jobs?state=&limit=&cursor=: by id; ended ones by naming their state"""
     state = request.query.get("state")
@@ -83,18 +106,29 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
     return answer({"items": [job_document(view, now_ms=now_ms) for view in page], "next": following})
 
 
+@operation(
+    "Buried jobs, or delayed ones if none is buried, become ready",
+    body=Record({}, {"bound": maybe(COUNT)}),
+    needs_body=False,
+    takes_key=True,
+    answers={200: Record({"kicked": COUNT})},
+)
 async def kick_topic(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/kick {bound?}: buried jobs (or, if none is, delayed ones) become ready"""
-    body = await json_body(request, empty=True)
-    only(body, "bound")
+    body = await json_body(request)
     command = Kick(request.match_info["topic"], number_of(body, "bound", default=1))
     return answer({"kicked": (await _do(request, command, Kicked)).count})
 
 
+@operation(
+    "Give out no job for so long; 0 ends it",
+    body=Record({"seconds": SECONDS}),
+    takes_key=True,
+    answers={200: TOPIC},
+)
 async def pause_topic(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/pause {seconds}: gives out no job for so long; with 0 the pause ends"""
     body = await json_body(request)
-    only(body, "seconds")
     seconds = seconds_of(body, "seconds")
     if seconds is None:
         raise InvalidInput("the field 'seconds' is missing.", hint="0 ends a pause.")
@@ -103,9 +137,16 @@ async def pause_topic(request: web.Request) -> web.StreamResponse:
     return answer(_document(request, command.topic))
 
 
+@operation(
+    "Cancel jobs that nobody holds, 1,000 at most",
+    body=Record({}),
+    needs_body=False,
+    takes_key=True,
+    answers={200: Record({"purged": COUNT})},
+)
 async def purge_topic(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/purge: cancels jobs that nobody holds, 1,000 at most"""
-    only(await json_body(request, empty=True))
+    await json_body(request)
     command = Purge(request.match_info["topic"])
     return answer({"purged": (await _do(request, command, Purged)).count})
 

@@ -57,7 +57,8 @@ def test_every_route_says_whom_it_is_for() -> None:
     local = {name_of(route) for route in ROUTES if route.access == "local"}
 
     assert public == {
-        "GET /healthz", "GET /readyz", "GET /ca.pem", "GET /static/{name}", "POST /api/v1/users",
+        "GET /healthz", "GET /readyz", "GET /ca.pem",
+        "GET /openapi.json", "GET /static/{name}", "POST /api/v1/users",
         "POST /api/v1/sessions", "POST /api/v1/apps/{app}/hooks/{hook}", "GET /login", "POST /login", "GET /register", "POST /register",
     }  # fmt: skip
     assert local == {"GET /api/v1/local/setup-code", "POST /api/v1/local/stop"}

@@ -15,6 +15,7 @@ from pinode.web.caller import CSRF_FIELD, SESSION_COOKIE, csrf_token, token_hash
 from pinode.web.passwords import Cost, Passwords
 from pinode.web.server import make_application
 from pinode.web.site import Site
+from tests.pinode.described import check_described
 from tests.pinode.fake_cluster import FakeCluster
 
 CHEAP = Cost(log2_n=4, r=1, p=1)
@@ -71,7 +72,9 @@ class Stage:
             headers["Authorization"] = f"Bearer {token_of(by)}"
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         data = body if isinstance(body, bytes | type(None)) else json.dumps(body)
-        return await _read(await self.client.request(method, path, data=data, headers=sent))
+        read = await _read(await self.client.request(method, path, data=data, headers=sent))
+        check_described(method, path, read.status, read.headers, read.text)
+        return read
 
     async def browse(
         self,
