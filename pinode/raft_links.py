@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pinode.peers.errors import PeerRefused, PeerUnreachable
 from pinode.peers.links import PeerLinks
 from replicated_queue.broker import Broker
+from replicated_queue.errors import NotLeader
 from replicated_queue.interfaces import Lane, PeerId
 from replicated_queue.service import ReplicaService
 
@@ -33,9 +34,11 @@ class RaftLinks:
             return await broker.answer(frame)
 
         async def commit_index(_: str, __: bytes) -> bytes:
-            if not replica.is_leading:  # a leader just elected may not know yet what is agreed
-                raise PeerRefused("not the leader")
-            return replica.commit_index.to_bytes(COMMIT_INDEX_BYTES, "big")
+            try:
+                index = await replica.confirm_leadership()
+            except NotLeader as error:
+                raise PeerRefused("not the leader") from error
+            return index.to_bytes(COMMIT_INDEX_BYTES, "big")
 
         self._links.on_frame(lambda node_id, frame: replica.receive(int(node_id, 16), frame))
         self._links.on_reset(lambda node_id: replica.peer_unreachable(int(node_id, 16)))
@@ -72,7 +75,7 @@ class RaftLinks:
             raise ConnectionError(str(error)) from error
 
     async def commit_index_of_leader(self, peer: PeerId) -> int:
-        """How much is agreed, in the leader's own words. Raises as `call` does."""
+        """How much is agreed, in the words of a leader that made certain of it. Raises as `call` does."""
         try:
             data = await self._links.call(node_id_of(peer), "commit index", b"", timeout_seconds=ASK_SECONDS)
         except (PeerUnreachable, PeerRefused) as error:
@@ -98,13 +101,13 @@ class CaughtUp:
     async def run(self) -> None:
         """Ask the leader, until one has answered."""
         while self._wanted is None:
-            leader = self._replica.leader_id
-            if self._replica.is_leading:
-                self._wanted = self._replica.commit_index
-            elif leader is not None and not self._replica.is_leader and self._replica.has_quorum:
-                try:
-                    self._wanted = await self._links.commit_index_of_leader(leader)
-                except (OSError, TimeoutError):
+            replica = self._replica
+            try:
+                if replica.is_leading:
+                    self._wanted = await replica.confirm_leadership()
+                elif replica.leader_id is not None and not replica.is_leader and replica.has_quorum:
+                    self._wanted = await self._links.commit_index_of_leader(replica.leader_id)
+                else:
                     await asyncio.sleep(RETRY_SECONDS)
-            else:
+            except (OSError, TimeoutError, NotLeader):
                 await asyncio.sleep(RETRY_SECONDS)

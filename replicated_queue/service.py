@@ -4,32 +4,36 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from .codec import STAMP, Frame, decode_frame
+from .confirmations import Confirmations, Confirmed, settle
 from .errors import Busy, DiskFull, JobTooLarge, MalformedMessage, NotLeader
 from .group import Group, MembershipCallback
 from .interfaces import StateMachine, Transport
 from .leadership import Leadership, LeadershipCallback
-from .outgoing import Outgoing
-from .persistence import Persistence, PersistenceCallbacks
+from .promises import Promises
 from .proposals import Done, Proposals
 from .raft.membership import Change, Membership
 from .raft.messages import InstallSnapshot, Ready, Role
 from .raft.progress import Follower
 from .replica import Replica
 from .revival import restore_state, revived
+from .second_copy import SecondCopy, waits_for_learner
 from .settings import ReplicaSettings
-from .slow_disk import DiskWatch
 from .snapshotting import SnapshotKeeper
 from .storage.disk import Disk, RealDisk
-from .storage.errors import NoRoom
 from .storage.recovery import Recovered
 from .turns import Turns
 
 logger = logging.getLogger(__name__)
 
+ONE_COPY = (
+    "what it answers is on one disk only: the other node takes too long. "
+    "Look at the disk and the network of that node."
+)
 AppliedCallback = Callable[[int], None]  # how far the log is applied now
 
 
@@ -58,31 +62,34 @@ class ReplicaService:
         self._me = peer_id
         self._group = Group(Membership.of(voters, learners))
         self._state_machine = state_machine
-        self._transport = transport
         self._random = random
         self._settings = settings
         self._clock = clock
         self._replica: Replica | None = None  # until the log is read
-        self._persistence = Persistence(
+        self._failed: asyncio.Future[None] | None = None
+        self._turns = Turns(self._turn)
+        self._promises = Promises(
             directory,
-            segment_bytes=settings.segment_bytes,
+            transport,
+            settings=settings,
             open_disk=open_disk,
-            callbacks=PersistenceCallbacks(self._on_cast, self._on_durable, self._on_room, self._fail),
+            offer=lambda message, cluster_time: self._snapshots.offer(message, cluster_time),
+            clock=clock,
+            guard=self._guard,
+            wake=self._turns.soon,
+            fail=self._fail,
         )
         self._snapshots = SnapshotKeeper(
             state_machine=state_machine,
             transport=transport,
-            persistence=self._persistence,
+            persistence=self._promises.persistence,
             settings=settings,
             install=self._install,
             on_failure=self._fail,
         )
-        self._outgoing = Outgoing(transport, settings.max_append_bytes, self._snapshots.offer)
-        self._disk_watch = DiskWatch()
-        self._lacking: NoRoom | None = None  # why the disk takes no more
-        self._failed: asyncio.Future[None] | None = None
-        self._turns = Turns(self._turn)
         self._proposals = Proposals()
+        self._second_copy = SecondCopy()
+        self._confirmations = Confirmations()
         self._leadership = Leadership()
         self._applied_callbacks: list[AppliedCallback] = []
 
@@ -91,7 +98,7 @@ class ReplicaService:
         self._turns.start()
         self._failed = asyncio.get_running_loop().create_future()
         try:
-            recovered = await self._persistence.open()
+            recovered = await self._promises.persistence.open()
             await restore_state(self._state_machine, recovered)
             self._start(recovered)
             await self._failed
@@ -140,8 +147,8 @@ class ReplicaService:
         size = len(data) + STAMP.size
         if size > settings.max_entry_bytes:
             raise JobTooLarge(what="the command", size_bytes=size, bound_bytes=settings.max_entry_bytes)
-        if self._lacking is not None:
-            raise DiskFull(str(self._lacking.path))
+        if self._promises.lacking is not None:
+            raise DiskFull(str(self._promises.lacking.path))
         uncommitted = replica.uncommitted_bytes + self._proposals.new_bytes
         if (uncommitted and uncommitted + size > settings.max_uncommitted_bytes) or (
             len(self._proposals) >= settings.max_uncommitted_proposals
@@ -212,7 +219,9 @@ class ReplicaService:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should hear of this replica, each with what to do."""
-        return (f"it leads nothing and takes no changes: {self._lacking}",) if self._lacking else ()
+        lacking = self._promises.lacking
+        full = (f"it leads nothing and takes no changes: {lacking}",) if lacking else ()
+        return (*full, ONE_COPY) if self._second_copy.is_missed else full
 
     def on_applied(self, callback: AppliedCallback) -> None:
         """Call back whenever commands were applied here, on every replica."""
@@ -240,6 +249,25 @@ class ReplicaService:
             raise NotLeader(None)
         await self._group.change(self._replica, change, wake=self._turns.soon)
 
+    def confirm(self, done: Confirmed) -> None:
+        """Make certain that this replica leads now, after the call (ReadIndex, thesis §6.4).
+
+        `done` is called with an index that is applied here: the state shows all that was answered before the
+        call, by whoever led. Or with `NotLeader`, when that cannot be said. Costs a round of heartbeats, one
+        for all who ask meanwhile, and no entry.
+        """
+        if self._replica is None:
+            done(NotLeader(None))
+            return
+        self._confirmations.add(done)
+        self._turns.soon()
+
+    async def confirm_leadership(self) -> int:
+        """The same to be awaited. Raises `NotLeader`."""
+        confirmed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.confirm(partial(settle, confirmed))
+        return await confirmed
+
     async def transfer_leadership(self, to: int | None = None) -> None:
         """Hand leadership to `to` or to the best voter, and wait until done, at most an election timeout.
 
@@ -263,6 +291,7 @@ class ReplicaService:
             settings=self._settings,
             now=self._clock(),
         )
+        self._promises.start(replica)
         self._snapshots.start(replica, recovered)
         if replica.raft.membership.voters.ids == (self._me,):
             replica.raft.campaign()  # there is nobody to wait for
@@ -277,11 +306,13 @@ class ReplicaService:
     async def _stop(self) -> None:
         self._turns.stop()
         self._replica = None
+        self._promises.stop()
+        self._confirmations.close()
         self._proposals.close()
         self._group.close()
         self._leadership.end()
         await self._snapshots.stop()
-        await self._persistence.close()
+        await self._promises.persistence.close()
 
     def _fail(self, error: BaseException) -> None:
         if self._failed is not None and not self._failed.done():
@@ -304,28 +335,21 @@ class ReplicaService:
         assert self._replica is not None
         replica, now = self._replica, self._clock()
         replica.tick(now)
-        self._watch_disk(replica, now)
+        self._promises.watch_disk(now)
         if self._proposals.has_new:
             self._propose_all(replica, now)
+        self._confirmations.ask(replica)
         ready = replica.ready()
         if ready is not None:
             self._perform(replica, ready, now)
+        for index, result in self._second_copy.release(replica, now=now):
+            self._proposals.applied(index, result)
+        self._confirmations.answer(replica.applied_index)
         self._group.announce(replica)
         self._leadership.announce(replica)
         if replica.raft.has_ready:
             self._turns.soon()
-        self._turns.by(replica.next_deadline(), now=now)
-
-    def _watch_disk(self, replica: Replica, now: float) -> None:
-        replication = replica.raft.replication
-        if replication is None:
-            return
-        oldest = self._persistence.oldest_unsynced
-        trouble = self._disk_watch.judge(replication, oldest, is_full=self._lacking is not None, now=now)
-        if trouble is not None:
-            logger.warning("disk %s successor=%016x", trouble.reason, trouble.successor)
-            if trouble.successor:
-                replica.raft.transfer_leadership(trouble.successor)
+        self._turns.by(min(replica.next_deadline(), self._second_copy.next_deadline()), now=now)
 
     def _propose_all(self, replica: Replica, now: float) -> None:
         proposed = self._proposals.take_new()
@@ -338,21 +362,21 @@ class ReplicaService:
         self._proposals.appended(first, proposed)
 
     def _perform(self, replica: Replica, ready: Ready, now: float) -> None:
-        waits = self._persistence.write(ready, now=now)
+        self._promises.carry_out(ready, now=now)
         self._snapshots.written(ready)
-        self._outgoing.messages(ready.messages, replica.cluster_time(now))
-        if not waits.for_vote and ready.promises:
-            self._outgoing.votes([ready], replica.cluster_time(now))
-        if not waits.for_log:
-            self._keep_promises(replica, [ready], now)
+        self._confirmations.heard(ready.reads)
         if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
             self._proposals.give_up_waiting()
         if ready.snapshot is not None:
             self._snapshots.take_over(ready.snapshot)
         elif not ready.committed:
             return
+        waits = waits_for_learner(replica)
         for index, result in replica.apply(ready.committed):
-            self._proposals.applied(index, result)
+            if waits:
+                self._second_copy.hold(index, result, now=now)
+            else:
+                self._proposals.applied(index, result)
         for callback in self._applied_callbacks:
             callback(replica.applied_index)
 
@@ -362,36 +386,3 @@ class ReplicaService:
             replica, now = self._replica, self._clock()
             self._guard(lambda: replica.receive(offered, now=now))
             self._turn()
-
-    def _on_room(self, lacking: NoRoom | None) -> None:
-        self._lacking = lacking
-        if lacking is not None:
-            logger.error("disk full, no changes are taken reason=%s", lacking)
-        else:
-            logger.info("disk has room again")
-        self._turns.soon()
-
-    def _on_cast(self, cast: Sequence[Ready]) -> None:
-        """Term and vote are on the disk; entries may still be on their way, or wait for room."""
-        if self._replica is None or not cast:
-            return
-        replica, now = self._replica, self._clock()
-
-        def count() -> None:
-            self._outgoing.votes(cast, replica.cluster_time(now))
-            for ready in cast:
-                replica.raft.persisted(ready.term, 0)
-
-        self._guard(count)
-        self._turns.soon()
-
-    def _on_durable(self, durable: Sequence[Ready]) -> None:
-        if self._replica is not None and durable:
-            replica, now = self._replica, self._clock()
-            self._guard(lambda: self._keep_promises(replica, durable, now))
-            self._turns.soon()
-
-    def _keep_promises(self, replica: Replica, durable: Sequence[Ready], now: float) -> None:
-        self._outgoing.acknowledgements(durable, replica.cluster_time(now))
-        for ready in durable:
-            replica.raft.persisted(ready.term, ready.last_index)

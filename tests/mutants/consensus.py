@@ -6,6 +6,8 @@ TESTS = "tests/replicated_queue/"
 ELECTIONS = TESTS + "test_elections.py::"
 REPLICATION = TESTS + "test_replication.py::"
 MEMBERS = TESTS + "test_membership_changes.py::"
+CONFIRMED = TESTS + "test_confirmed_reads.py::"
+COPIES = TESTS + "test_second_copy.py::"
 PILOTS = TESTS + "test_autopilot.py::"
 READS = TESTS + "test_reads_by_index.py::"
 SNAPSHOTS = TESTS + "test_snapshots_of_the_core.py::"
@@ -138,7 +140,7 @@ MUTANTS = (
         35,
         "a full disk goes on taking changes",
         "replicated_queue/service.py",
-        "        if self._lacking is not None:\n            raise DiskFull",
+        "        if self._promises.lacking is not None:\n            raise DiskFull",
         "        if False:\n            raise DiskFull",
         FULL + "test_a_full_disk_refuses_with_advice_and_takes_changes_again_by_itself",
     ),
@@ -538,5 +540,45 @@ MUTANTS = (
         "if len(view.membership.voters.ids) <= wanted:",
         "if len(lasting) > wanted:",
         PILOTS + "test_a_dead_voter_without_a_spare_stays_a_voter",
+    ),
+    planted(
+        16,
+        "who asks during a round of heartbeats is served by it",
+        "replicated_queue/confirmations.py",
+        "        if not self._new or self._asked:\n            return",
+        "        if self._asked:\n            self._asked += self._new\n            self._new = []\n            return",
+        CONFIRMED + "test_who_asks_while_a_round_is_under_way_is_served_by_the_next",
+    ),
+    planted(
+        16,
+        "a read is answered before its index is applied",
+        "replicated_queue/confirmations.py",
+        "while self._confirmed and self._confirmed[0][0] <= applied_index:",
+        "while self._confirmed:",
+        CONFIRMED + "test_a_read_waits_until_its_index_is_applied",
+    ),
+    planted(
+        18,
+        "a leader of an earlier term confirms what it was asked then",
+        "replicated_queue/confirmations.py",
+        "(raft.replication is None or raft.term != self._term)",
+        "raft.term == self._term",
+        CONFIRMED + "test_a_round_of_an_earlier_leadership_serves_nobody",
+    ),
+    planted(
+        42,
+        "a lone voter answers before the learner has its copy",
+        "replicated_queue/second_copy.py",
+        "if wanted is not None and index > wanted and not self.is_missed:",
+        "if wanted is not None and index > wanted + 1_000 and not self.is_missed:",
+        COPIES + "test_an_answer_waits_until_a_learner_has_its_entry_on_the_disk",
+    ),
+    planted(
+        42,
+        "each answer waits for a learner that is too slow",
+        "replicated_queue/second_copy.py",
+        "self.is_missed = True",
+        "self.is_missed = False",
+        COPIES + "test_a_learner_that_takes_too_long_is_not_waited_for_again_until_it_has_caught_up",
     ),
 )

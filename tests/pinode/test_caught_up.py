@@ -26,6 +26,9 @@ class ScriptedReplica:
         self.looks += 1
         return self.is_leader and self.has_opened
 
+    async def confirm_leadership(self) -> int:
+        return self.commit_index
+
 
 @dataclass
 class ScriptedLeader:
