@@ -96,7 +96,11 @@ class SnapshotKeeper:
 
     def _want_one(self) -> None:
         bound = max(self._settings.snapshot_floor_bytes, self._settings.snapshot_factor * self._size_bytes)
-        if self._log_bytes > bound and not self._is_busy:
+        if self._log_bytes > bound:
+            self._take_soon()
+
+    def _take_soon(self) -> None:
+        if not self._is_busy:
             self._is_busy = True
             self._wanted.set()
 
@@ -153,6 +157,7 @@ class SnapshotKeeper:
             await asyncio.to_thread(draft.discard)
             raise
         self._size_bytes = draft.size_bytes
+        await asyncio.to_thread(files.forget_damaged, mark.snapshot.last)
         self._compact(replica, mark, await asyncio.to_thread(files.forget_old))
         logger.info(
             "snapshot taken index=%d bytes=%d log_bytes=%d",
@@ -178,7 +183,10 @@ class SnapshotKeeper:
         self._expect(message.to, OFFER_SECONDS)
 
     async def serve(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
-        """The bytes of a snapshot for a peer. Raises `QueueError` if it is not there any more."""
+        """The bytes of a snapshot for a peer. Raises `QueueError` if it is not there any more, or damaged.
+
+        A damaged one is of no use to the peer, and would be offered again and again: another is taken.
+        """
         try:
             term, index = msgpack.unpackb(request)
             last = EntryId(int(term), int(index))
@@ -189,11 +197,17 @@ class SnapshotKeeper:
             raise QueueError(f"the snapshot of entry {last.index} is not here any more")
         offset = 0
         try:
+            await asyncio.to_thread(reader.check)
             while data := await asyncio.to_thread(reader.raw, offset):
                 self._expect(peer, OFFER_SECONDS)
                 yield data
                 offset += len(data)
             self._expect(peer, INSTALL_SECONDS)
+        except DamagedSnapshot as error:
+            logger.error("snapshot damaged, another is taken index=%d reason=%s", last.index, error)
+            self._files.found_damaged(last)
+            self._take_soon()
+            raise
         finally:
             reader.close()
 

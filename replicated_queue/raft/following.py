@@ -62,7 +62,10 @@ def take_snapshot(log: RaftLog, message: InstallSnapshot, *, is_member: bool) ->
     return membership
 
 
-def is_stranger(peer: int, *, me: int, membership: Membership, log: RaftLog) -> bool:
-    """Whether `peer` was removed. Who is no voter (any more, or yet) cannot know."""
-    known = peer in membership or me not in membership.voters
-    return not known and not log.may_be_member(peer)
+def is_stranger(peer: int, *, membership: Membership, log: RaftLog) -> bool:
+    """Whether `peer` was removed, as far as we know, and thus has no business in our elections.
+
+    One that we only never heard of may have come since: a voter that was away while the members changed could
+    be the one that is missing to elect anybody.
+    """
+    return peer in membership.removed and not log.may_be_member(peer)

@@ -1,7 +1,7 @@
 """Who belongs to the group: voters, learners, and the changes that move one node at a time (thesis §4.1)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from struct import Struct, error
 
@@ -38,6 +38,7 @@ class Membership:
 
     voters: Voters
     learners: tuple[int, ...] = ()
+    removed: frozenset[int] = field(default=frozenset(), compare=False)  # as far as this process saw it
 
     @classmethod
     def of(cls, voters: Iterable[int], learners: Iterable[int] = ()) -> "Membership":
@@ -66,7 +67,8 @@ class Membership:
             raise ChangeRefused("removed all voters")
         if len(voters ^ set(self.voters.ids)) > 1:
             raise ChangeRefused("more than one voter changed without entering joint config")
-        return Membership.of(voters, learners)
+        removed = self.removed | {change.node for change in changes if change.kind is ChangeKind.REMOVE}
+        return replace(Membership.of(voters, learners), removed=removed - voters - learners)
 
 
 def encode_changes(changes: Sequence[Change]) -> bytes:

@@ -303,7 +303,7 @@ class Raft:
         return [peer for peer in self.membership.voters.ids if peer != self.me]
 
     def _answer_vote(self, message: Vote | PreVote) -> None:
-        if is_stranger(message.sender, me=self.me, membership=self.membership, log=self.log):
+        if is_stranger(message.sender, membership=self.membership, log=self.log):
             return
         is_pre_vote = isinstance(message, PreVote)
         may_vote = (

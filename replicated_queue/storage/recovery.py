@@ -147,8 +147,8 @@ class Recovery:
             if len(data) != self._segment_bytes:
                 raise CorruptLog(file.name, offset=len(data), reason=f"not {self._segment_bytes} bytes long")
             offset = self._read_segment(segment, data, file.name)
-            if segment and not offset:
-                return  # nothing here continues what came before
+            if not offset:
+                return  # nothing here continues what came before, or the first batch that is kept is damaged
             self.ends.append(self.recovered.last_index)
             self._end.segment, self._end.offset = segment, offset
 

@@ -180,9 +180,14 @@ class SnapshotFiles:
                 reader.close()
                 self._damaged.append(name)
 
-    def forget_damaged(self) -> None:
-        """Remove those that could not be read, once another could: else they would count as kept ones."""
-        damaged, self._damaged = self._damaged, []
+    def found_damaged(self, last: EntryId) -> None:
+        """The snapshot of that place could not be read."""
+        self._damaged.append(name_of(last))
+
+    def forget_damaged(self, whole: EntryId) -> None:
+        """Remove those that could not be read, once `whole` can: else they would count as kept ones."""
+        damaged = sorted(({*self._damaged} & {*self._disk.names()}) - {name_of(whole)})
+        self._damaged = []
         for name in damaged:
             self._disk.remove(name)
         if damaged:

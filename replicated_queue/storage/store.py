@@ -41,7 +41,7 @@ class ReplicaStore:
         """The newest whole snapshot from which the log goes on; none is needed by a log that has all."""
         for mark, reader in self.snapshots.whole_ones():
             if self._recovered.stand_on(mark, reader):
-                self.snapshots.forget_damaged()
+                self.snapshots.forget_damaged(mark.snapshot.last)
                 return
         if self._recovered.base_index != 0:
             reason = "no snapshot that can be read reaches to where the log begins"

@@ -55,8 +55,11 @@ class SimulatedFile:
     def close(self) -> None:
         pass
 
-    def lose_power(self, random: Random) -> None:
-        """Of what was not synced, any sectors may have arrived, in any order, or half of one."""
+    def lose_power(self, random: Random, flips: float = 0.0) -> None:
+        """Of what was not synced, any sectors may have arrived, in any order, or half of one.
+
+        In a share of `flips` of them a bit is wrong; never one that was there before and synced.
+        """
         share = random.choice((0.0, 0.5, 1.0))
         for offset, data in self.unsynced:
             for start in range(0, len(data), SECTOR_BYTES):
@@ -64,6 +67,8 @@ class SimulatedFile:
                 if random.random() < share:
                     if random.random() < 0.1:
                         sector = sector[: random.randrange(len(sector))]
+                    if flips and random.random() < flips:
+                        sector = self._flipped(offset + start, sector, random)
                     self._arrived(offset + start, sector)
         self.unsynced = []
         self.cached[:] = self.durable
@@ -72,6 +77,14 @@ class SimulatedFile:
         """A bit rots."""
         self.durable[offset] ^= 1
         self.cached[offset] ^= 1
+
+    def _flipped(self, offset: int, sector: bytes, random: Random) -> bytes:
+        before = self.durable[offset : offset + len(sector)].ljust(len(sector), b"\0")
+        new = [place for place, byte in enumerate(sector) if byte != before[place]]
+        if not new:
+            return sector
+        place = random.choice(new)
+        return sector[:place] + bytes((sector[place] ^ 1 << random.randrange(8),)) + sector[place + 1 :]
 
     def _arrived(self, offset: int, data: bytes) -> None:
         self.durable.extend(bytes(max(0, offset + len(data) - len(self.durable))))
@@ -156,14 +169,14 @@ class SimulatedDisk:
     def close(self) -> None:
         pass
 
-    def lose_power(self, random: Random) -> None:
+    def lose_power(self, random: Random, flips: float = 0.0) -> None:
         """Names arrive in order, as far as they do; bytes as they like."""
         for change in self._unsynced_names[: random.randrange(len(self._unsynced_names) + 1)]:
             change(self._durable_files)
         self._unsynced_names = []
         self.files = dict(self._durable_files)
         for file in self.files.values():
-            file.lose_power(random)
+            file.lose_power(random, flips)
         self.cut_after = None
 
     def _change_names(self, change: Callable[[dict[str, SimulatedFile]], object]) -> None:

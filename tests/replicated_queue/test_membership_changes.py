@@ -201,6 +201,15 @@ def test_a_voter_votes_for_a_newcomer_that_its_log_names_though_the_change_is_no
     assert group.nodes[3].role is Role.LEADER
 
 
+def test_a_voter_that_was_away_votes_for_a_candidate_that_came_meanwhile() -> None:
+    """Checklist 1.22: nobody else may be left who can win, and without its vote nobody tells it of the change."""
+    group = RaftGroup(1, 2, 3, membership=Membership.of((1, 2, 3)))
+
+    group.nodes[2].step(Vote(sender=9, to=2, term=7, last=EntryId(1, 9)))
+
+    assert group.nodes[2].vote == 9
+
+
 def test_nobody_campaigns_with_a_committed_change_that_is_not_applied() -> None:
     group = group_with_spare()
     group.nodes[1].propose_change([Change(LEARN, 4)])

@@ -4,10 +4,13 @@ from random import Random
 
 import pytest
 
-from replicated_queue.raft.messages import Role
+from replicated_queue.raft.log import RaftLog
+from replicated_queue.raft.membership import Membership
+from replicated_queue.raft.messages import HardState, Role
 from replicated_queue.raft.raft import Raft
 from replicated_queue.replica import Replica
-from tests.simulation.world import CONFIG, TICK_SECONDS, HardState, Journal, Membership, RaftLog
+from tests.replicated_queue.service_group import Journal
+from tests.simulation.world import CONFIG, TICK_SECONDS
 
 ELECTION_SECONDS = CONFIG.election_ticks * TICK_SECONDS
 

@@ -9,6 +9,7 @@ from replicated_queue.errors import QueueError
 from replicated_queue.raft.messages import Entry, EntryId, HardState, Snapshot
 from replicated_queue.storage.errors import CorruptLog, DamagedSnapshot
 from replicated_queue.storage.recovery import Recovered
+from replicated_queue.storage.segments import segment_name
 from replicated_queue.storage.snapshots import SnapshotFiles, SnapshotMark, name_of
 from replicated_queue.storage.store import ReplicaStore
 from tests.replicated_queue.simulated_disk import PowerCut, SimulatedDisk
@@ -138,6 +139,23 @@ def test_a_damaged_snapshot_does_not_count_as_one_of_the_two_that_are_kept() -> 
 
     kept = [name for name in disk.names() if name.endswith(".snapshot")]
     assert kept == [name_of(EntryId(1, 120)), name_of(EntryId(1, 150))]
+
+
+def test_damage_to_the_first_batch_that_is_kept_is_refused_also_where_the_next_segment_could_begin() -> None:
+    """Checklist 1.33: what comes before is not kept, so nothing but its place tells that it is missing."""
+    disk = SimulatedDisk()
+    store = open_store(disk)
+    for index in range(1, 81):
+        append(store, entry(index), commit=index)
+    take(store, 40)
+    take(store, 70)
+    kept = [name for name in disk.names() if name.endswith(".wal")]
+    assert kept[0] != segment_name(1) and len(kept) > 2
+
+    disk.files[kept[0]].flip_bit(100)
+
+    with pytest.raises(CorruptLog):
+        open_store(disk)
 
 
 def test_with_all_snapshots_damaged_nothing_is_guessed() -> None:

@@ -116,6 +116,36 @@ async def test_a_snapshot_that_breaks_off_is_fetched_again(tmp_path: Path) -> No
         await eventually(lambda: group.journals[away].data == data, within_seconds=30)
 
 
+@pytest.mark.parametrize("is_of_now", [False, True])
+async def test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_for_who_needs_one(
+    tmp_path: Path, is_of_now: bool
+) -> None:
+    """Checklist 1.28: nobody would install it, and the next one may not be due for days."""
+    async with ServiceGroup(tmp_path, **FAST) as group:
+        leader, away, data = await behind(group)
+        if is_of_now:
+            await have_snapshot_of_now(leader)
+        newest = max((tmp_path / str(group.id_of(leader))).glob("*.snapshot"))
+        damaged = bytearray(newest.read_bytes())
+        damaged[len(damaged) // 2] ^= 4
+        newest.write_bytes(damaged)
+
+        group.start(away)
+
+        await eventually(lambda: group.journals[away].data == data, within_seconds=40)
+        assert damaged not in [path.read_bytes() for path in newest.parent.glob("*.snapshot")]
+
+
+async def have_snapshot_of_now(leader: ReplicaService) -> None:
+    """Then the next one will have its name."""
+    leader._snapshots._take_soon()
+    index = leader.applied_index
+    await eventually(
+        lambda: leader._replica.raft.log.snapshot.last.index == index,  # type: ignore[union-attr]
+        within_seconds=20,
+    )
+
+
 async def test_votes_and_heartbeats_go_on_while_a_snapshot_is_fetched(tmp_path: Path) -> None:
     """Checklist 1.14."""
     async with ServiceGroup(tmp_path, **FAST) as group:

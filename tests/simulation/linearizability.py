@@ -51,20 +51,21 @@ class QueueModel(NamedTuple):
         assert isinstance(operation.argument, int)
         if operation.is_known and operation.result != job:
             return None
-        return self._replace(last_id=job, ready=tuple(sorted((*self.ready, (operation.argument, job)))))
+        ready = (*self.ready, (operation.argument, job))
+        return QueueModel(job, self.last_token, tuple(sorted(ready)), self.held)
 
     def _reserve(self, operation: Operation) -> "QueueModel | None":
         if not self.ready:
             return self if not operation.is_known or operation.result is None else None
         job = self.ready[0][1]
         if not operation.is_known:
-            return self._replace(ready=self.ready[1:], held=self.held | {(job, None)})
+            return QueueModel(self.last_id, self.last_token, self.ready[1:], self.held | {(job, None)})
         if not isinstance(operation.result, tuple) or operation.result[0] != job:
             return None
         token = operation.result[1]
         if token <= self.last_token:
             return None
-        return self._replace(last_token=token, ready=self.ready[1:], held=self.held | {(job, token)})
+        return QueueModel(self.last_id, token, self.ready[1:], self.held | {(job, token)})
 
     def _ack(self, operation: Operation) -> "QueueModel | None":
         was_held = operation.argument in self.held
@@ -75,7 +76,8 @@ class QueueModel(NamedTuple):
 
 def is_linearizable(history: Sequence[Operation]) -> bool:
     """Whether some order of the operations explains every answer."""
-    operations = sorted(history, key=lambda operation: operation.invoked)
+    # Those whose answer came first are tried first: an order that explains all is mostly near that one.
+    operations = sorted(history, key=lambda operation: operation.returned)
     wanted = sum(1 << place for place, operation in enumerate(operations) if operation.is_known)
     tried: set[tuple[int, QueueModel]] = set()
     stack = [(0, QueueModel())]
@@ -87,7 +89,7 @@ def is_linearizable(history: Sequence[Operation]) -> bool:
             continue
         tried.add((done, state))
         missing = [place for place in range(len(operations)) if not done >> place & 1]
-        bound = min(operations[place].returned for place in missing)
+        bound = operations[missing[0]].returned
         for place in reversed(missing):
             if operations[place].invoked <= bound:
                 following = state.after(operations[place])

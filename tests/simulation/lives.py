@@ -16,6 +16,7 @@ from tests.simulation.world import World, live_through
 LIFE_SECONDS = 10.0
 FAULTS_A_LIFE = 16
 WISHES_A_LIFE = 60
+CHANGES_A_LIFE = 12
 
 
 def queue_life(
@@ -23,8 +24,19 @@ def queue_life(
 ) -> QueueWorld:
     """A group that keeps a queue; in every third life leases run out. Raises `AssertionError`."""
     if schedule is None:
-        schedule = plan(seed, seconds=LIFE_SECONDS, faults=FAULTS_A_LIFE, wishes=WISHES_A_LIFE)
-    return live_by(schedule, seed, leases_end=seed % 3 == 0, make=make)
+        schedule = schedule_of(seed)
+    return live_by(schedule, seed, leases_end=seed % 3 == 0, spares=spares_of(seed), make=make)
+
+
+def spares_of(seed: int) -> int:
+    """In every fourth life members change."""
+    return 2 if seed % 4 == 1 else 0
+
+
+def schedule_of(seed: int) -> Schedule:
+    """All that happens in the life of this seed."""
+    changes = CHANGES_A_LIFE if spares_of(seed) else 0
+    return plan(seed, seconds=LIFE_SECONDS, faults=FAULTS_A_LIFE, wishes=WISHES_A_LIFE, changes=changes)
 
 
 def judged(seed: int) -> QueueWorld:
@@ -33,8 +45,7 @@ def judged(seed: int) -> QueueWorld:
         return queue_life(seed)
     except AssertionError as error:
         why = str(error)
-    whole = plan(seed, seconds=LIFE_SECONDS, faults=FAULTS_A_LIFE, wishes=WISHES_A_LIFE)
-    short = shrunk(whole, lambda schedule: breaks(seed, schedule))
+    short = shrunk(schedule_of(seed), lambda schedule: breaks(seed, schedule))
     lines = "\n".join(f"    {happening}" for happening in short)
     raise AssertionError(f"seed {seed}: {why}; this much of its schedule is enough:\n{lines}")
 

@@ -3,13 +3,14 @@
 Every replica's answer to every entry is compared with that of one more state machine, which no fault ever touches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 from replicated_queue.codec import STAMP
 from replicated_queue.errors import Busy, NotLeader, Refusal
 from replicated_queue.leases import LeaseTable
+from replicated_queue.parts import snapshot_of
 from replicated_queue.queue.codec import decode_result, encode_command
 from replicated_queue.queue.commands import Ack, Command, Created, ExpireLease, Put, Reserve, Reserved
 from replicated_queue.queue_state import QUEUE_DOMAIN, QueueStateMachine
@@ -18,27 +19,39 @@ from replicated_queue.request_codec import encode_envelope
 from replicated_queue.sessions import Envelope, open_answer
 from tests.replicated_queue.service_group import Journal
 from tests.simulation.linearizability import NEVER, Operation, is_linearizable
+from tests.simulation.machine import Machine
 from tests.simulation.schedule import Happening, Schedule
-from tests.simulation.world import SimulatedNode, World
+from tests.simulation.world import World
 
 PATIENCE_SECONDS = 4.0  # of a client with one request
+MOMENT_SECONDS = 0.05
 LOOK_SECONDS = 0.25  # how often a leader looks at its leases
 HOUR_MS = 3_600_000
+FASTEST_CLOCK = 1.25  # see `World.suffer`
+TOMORROW = encode_envelope(Envelope("tomorrow", b"a command that only newer versions know"))
 
 
 class QueueJournal(Journal):
-    """A queue that also keeps what it was given."""
+    """A queue; with `is_newer` it also knows commands of a domain that older versions have not."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_newer: bool = False) -> None:
         super().__init__()
         self.machine = QueueStateMachine()
+        self.is_newer = is_newer
 
     def apply(self, command: bytes, *, index: int, now: int) -> bytes:
-        super().apply(command, index=index, now=now)
+        if self.is_newer and command == TOMORROW:
+            return b""
         return self.machine.apply(command, index=index, now=now)
 
     def digest(self) -> bytes:
         return self.machine.digest()
+
+    def snapshot(self) -> Iterator[bytes]:
+        return snapshot_of(self.machine._parts(), chunk_rows=3)
+
+    def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
+        return self.machine.restore(chunks)
 
 
 @dataclass
@@ -59,20 +72,26 @@ class Customer:
 class QueueWorld(World):
     """`leases_end`: leases are short and run out; else they last, and the clients' history is checked."""
 
-    def __init__(self, seed: int, *, nodes: int = 3, customers: int = 4, leases_end: bool = False) -> None:
-        self.make_journal = QueueJournal
-        self.reference = QueueJournal()
+    def __init__(
+        self, seed: int, *, nodes: int = 3, spares: int = 0, customers: int = 4, leases_end: bool = False
+    ) -> None:
+        self.reference = QueueJournal(is_newer=True)
         self.results: list[bytes] = []  # of the reference, by index
         self.history: list[Operation] = []
         self.leases_end = leases_end
         self.lease_tables: dict[tuple[int, int, int], LeaseTable] = {}  # node, life, term
         self.asked: dict[tuple[int, int, int], tuple[Customer, int, bytes]] = {}
         self.token_of: dict[int, int] = {}  # job → the newest token
+        self.granted: dict[
+            int, tuple[float, int]
+        ] = {}  # job → since when its holder has it, and for how long
         self.finished: set[int] = set()
         self.expired = 0
-        super().__init__(seed, nodes=nodes)
-        self.newer = {me for me in self.ids if self.random.random() < 0.3}
+        super().__init__(seed, nodes=nodes, spares=spares)
         self.customers = [Customer(number, b"customer %07d" % number) for number in range(customers)]
+
+    def journal_of(self, node: Machine) -> Journal:
+        return QueueJournal(is_newer=node.me in self.newer)
 
     # Clients
 
@@ -118,13 +137,17 @@ class QueueWorld(World):
         self.by_network(lambda: self.take(node, customer, sequence, customer.data))
         self.after(self.random.uniform(0.05, 0.5), lambda: self.attempt(customer, sequence))
 
+    def is_idle(self, node: Machine) -> bool:
+        """Whether it takes nothing now."""
+        return self.now < node.paused_until or node.is_full
+
     def by_network(self, action: Callable[[], None]) -> None:
         if self.is_healed or self.random.random() >= self.loss:
             self.after(self.random.uniform(0.0005, 0.02), action)
 
-    def take(self, node: SimulatedNode, customer: Customer, sequence: int, data: bytes) -> None:
+    def take(self, node: Machine, customer: Customer, sequence: int, data: bytes) -> None:
         replica = node.replica
-        if replica is None or not replica.is_leading or not data or self.is_paused(node):
+        if replica is None or not replica.is_leading or not data or self.is_idle(node):
             return
         try:
             index = replica.propose([data], now=self.time_of(node))
@@ -133,7 +156,7 @@ class QueueWorld(World):
         self.asked[node.me, node.life, index] = (customer, sequence, data)
         self.turn(node)
 
-    def applied(self, node: SimulatedNode, index: int, result: bytes) -> None:
+    def applied(self, node: Machine, index: int, result: bytes) -> None:
         assert result == self.results[index - 1], f"node {node.me} answers entry {index} unlike the others"
         super().applied(node, index, result)
         customer, sequence, data = self.asked.pop((node.me, node.life, index), (None, 0, b""))
@@ -166,10 +189,8 @@ class QueueWorld(World):
 
     # What is committed, and what leaders do with their leases
 
-    def check_committed(self, entry: Entry) -> None:
-        is_new = entry.index > len(self.committed)
-        super().check_committed(entry)
-        if not is_new:
+    def commit(self, entry: Entry) -> None:
+        if not self.promises.commit(entry):
             return
         if not entry.data or entry.is_change:
             self.results.append(b"")
@@ -181,20 +202,27 @@ class QueueWorld(World):
         jobs = self.reference.machine.queue.jobs
         for job in jobs.values():
             assert job.id not in self.finished, f"job {job.id} is back after it was done"
-            if job.token and job.token != before.get(job.id):
+            if job.token == before.get(job.id):
+                continue
+            if job.token:
                 assert job.token > self.token_of.get(job.id, 0), f"token {job.token} of job {job.id} fell"
                 assert not before.get(job.id), f"job {job.id} went to a second holder while one had it"
                 self.token_of[job.id] = job.token
+                self.granted[job.id] = (self.now, job.lease_ms)
+            elif before.get(job.id):
+                since, lease_ms = self.granted[job.id]
+                shortest = lease_ms / 1000 / FASTEST_CLOCK - MOMENT_SECONDS
+                assert self.now - since >= shortest, f"the lease of job {job.id} ended early"
         self.finished |= before.keys() - jobs.keys()
 
     def look_at_leases(self) -> None:
         """As the leader's desk does, four times a second."""
         for node in self.nodes.values():
-            if node.replica is not None and node.replica.is_leading and not self.is_paused(node):
+            if node.replica is not None and node.replica.is_leading and not self.is_idle(node):
                 self.expire(node)
         self.after(LOOK_SECONDS, self.look_at_leases)
 
-    def expire(self, node: SimulatedNode) -> None:
+    def expire(self, node: Machine) -> None:
         assert node.replica is not None and isinstance(node.journal, QueueJournal)
         key = (node.me, node.life, node.replica.raft.term)
         table = self.lease_tables.setdefault(key, LeaseTable())
@@ -219,18 +247,34 @@ class QueueWorld(World):
     def happen(self, happening: Happening) -> None:
         """What the schedule says."""
         random = Random(happening.seed)
-        if happening.what == "wish":
-            self.wish(random)
-        else:
-            self.suffer(happening.what, random)
+        match happening.what:
+            case "wish":
+                self.wish(random)
+            case "member":
+                self.change_membership(random)
+            case "tomorrow":
+                self.speak_of_tomorrow()
+            case _:
+                self.suffer(happening.what, random)
+
+    def speak_of_tomorrow(self) -> None:
+        """A newer leader proposes what older nodes cannot apply, and must not skip."""
+        for me in self.ids:
+            found = self.leader_at(me)
+            if found is not None and me in self.newer and not self.is_idle(found[0]):
+                try:
+                    found[1].propose([TOMORROW], now=self.time_of(found[0]))
+                except Busy:
+                    return
+                self.turn(found[0])
 
 
 def live_by(
-    schedule: Schedule, seed: int, *, seconds: float = 12.0, nodes: int = 3, leases_end: bool = False,
+    schedule: Schedule, seed: int, *, seconds: float = 12.0, spares: int = 0, leases_end: bool = False,
     make: Callable[..., QueueWorld] = QueueWorld,
 ) -> QueueWorld:  # fmt: skip
     """One life of a queue by a schedule, then healing; every promise is checked. Raises `AssertionError`."""
-    world = make(seed, nodes=nodes, leases_end=leases_end)
+    world = make(seed, spares=spares, leases_end=leases_end)
     for happening in schedule:
         world.after(happening.at, lambda happening=happening: world.happen(happening))  # type: ignore[misc]
     if leases_end:

@@ -5,19 +5,9 @@ from random import Random
 from typing import NamedTuple
 
 FAULTS = (
-    "crash",
-    "crash",
-    "start",
-    "start",
-    "part",
-    "cut",
-    "reset",
-    "mend",
-    "mend",
-    "pause",
-    "stall",
-    "fill",
-    "drift",
+    *("crash", "crash", "kill", "start", "start", "start"),
+    *("part", "cut", "reset", "mend", "mend", "mend"),
+    *("pause", "stall", "fill", "drift", "step", "rot", "upgrade", "tomorrow"),
 )
 
 
@@ -32,7 +22,7 @@ class Happening(NamedTuple):
 Schedule = Sequence[Happening]
 
 
-def plan(seed: int, *, seconds: float, faults: int, wishes: int) -> Schedule:
+def plan(seed: int, *, seconds: float, faults: int, wishes: int, changes: int = 0) -> Schedule:
     """A schedule from a seed, in the order of time."""
     random = Random(seed)
     happenings = [
@@ -40,7 +30,8 @@ def plan(seed: int, *, seconds: float, faults: int, wishes: int) -> Schedule:
         for _ in range(faults)
     ]
     happenings += [
-        Happening(random.uniform(0, seconds), "wish", random.getrandbits(32)) for _ in range(wishes)
+        Happening(random.uniform(0, seconds), what, random.getrandbits(32))
+        for what in ["wish"] * wishes + ["member"] * changes
     ]
     return sorted(happenings)
 
