@@ -26,14 +26,18 @@ class Leadership:
     def hand_over(self, replica: Replica, to: int | None) -> "asyncio.Future[None]":
         """Begin to hand over to `to` or the best voter; done as soon as this replica leads no more.
 
-        Raises `NotLeader`.
+        Done at once if there is no other voter. Raises `NotLeader`.
         """
         replication = replica.raft.replication
         if replication is None:
             raise NotLeader(replica.raft.leader or None)
-        replica.raft.transfer_leadership(to or replication.best_successor())
         handed_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._handed_over.append(handed_over)
+        successor = to or replication.best_successor()
+        if successor:
+            replica.raft.transfer_leadership(successor)
+            self._handed_over.append(handed_over)
+        else:
+            handed_over.set_result(None)
         return handed_over
 
     def announce(self, replica: Replica) -> None:

@@ -236,7 +236,7 @@ class ReplicaService:
         self._leadership.leader_callbacks.append(callback)
 
     def on_membership(self, callback: MembershipCallback) -> None:
-        """Call back whenever `membership` is another than before, also when this replica belongs no more."""
+        """Call back whenever `membership` is another than before. Who is removed may never hear of it."""
         self._group.callbacks.append(callback)
 
     async def change_membership(self, change: Change) -> None:

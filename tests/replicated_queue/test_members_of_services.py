@@ -139,6 +139,17 @@ async def test_a_removed_leader_steps_down_and_the_others_elect_one_of_themselve
         assert not group.journals[gone].data
 
 
+async def test_a_lone_voter_has_nobody_to_hand_over_to_and_does_not_wait(tmp_path: Path) -> None:
+    settings = {**FAST, "election_timeout_seconds": 60.0}
+    async with ServiceGroup(tmp_path, voters=(1,), learners=(2,), **settings) as group:
+        leader = await group.elected()
+
+        async with asyncio.timeout(30):
+            await leader.transfer_leadership()
+
+        assert leader.is_leader
+
+
 async def test_a_removed_node_that_goes_on_disrupts_nobody(tmp_path: Path) -> None:
     """Checklist 1.22."""
     async with ServiceGroup(tmp_path, voters=(1, 2, 3, 4), **FAST) as group:
