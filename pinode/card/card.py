@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pinode.card.board import HardwareRecord, read_hardware
 from pinode.card.hardware import Hardware, Sameness
+from pinode.card.log_folder import LOG, finish_recovery, read_log
 from pinode.card.old_state import OldState, Reason, may_begin_anew, question
 from pinode.card.set_aside import SetAside
 from pinode.peers.founding_record import FoundingRecord
@@ -14,14 +15,9 @@ from pinode.peers.identity import node_id_in
 from pinode.peers.kept_generations import generation_of
 from pinode.peers.known_members import KnownMembers
 from pinode.settings import Address
-from replicated_queue.raft.autopilot import founding_membership
-from replicated_queue.settings import ReplicaSettings
-from replicated_queue.storage.disk import RealDisk
-from replicated_queue.storage.remains import Remains, read_remains
 
 logger = logging.getLogger(__name__)
 
-LOG = "log"
 SEGMENTS = "*.wal"
 
 
@@ -39,7 +35,7 @@ class Card:
 
         Raises `OnlyVoter` where a person has to decide.
         """
-        SetAside(self._data_dir).finish()
+        finish_recovery(self._data_dir)
         recorded = HardwareRecord(self._data_dir)
         before = recorded.read()
         if recorded.compare(self._seen) is Sameness.OTHER:
@@ -61,7 +57,7 @@ class Card:
             self._set_aside(old, cluster_id=b"", addresses=self._store.addresses())
             return
         others = self._addresses_of_others(record)
-        remains = read_card(self._data_dir, record)
+        remains = read_log(self._data_dir, record)
         is_only_voter = remains.is_only_voter if remains is not None else not others
         if not may_begin_anew(old.reason, is_only_voter=is_only_voter):
             raise question(old, cluster_name=record.name, data_dir=self._data_dir)
@@ -80,20 +76,3 @@ class Card:
         seen = [Address(*member.address) for member in known]
         founded = [Address(one.host, one.peer_port) for one in record.members if one.node_id != own_id]
         return list(dict.fromkeys((*seen, *founded, *self._store.addresses())))
-
-
-def read_card(data_dir: Path, record: FoundingRecord) -> Remains | None:
-    """What the log of a node that does not run remembers; None when it is not there at all."""
-    node_id, directory = node_id_in(data_dir), data_dir / LOG
-    if node_id is None or not any(directory.glob("*")):
-        return None
-    disk = RealDisk(directory)
-    try:
-        return read_remains(
-            disk,
-            me=int(node_id, 16),
-            founders=founding_membership(int(member.node_id, 16) for member in record.members),
-            segment_bytes=ReplicaSettings().segment_bytes,
-        )
-    finally:
-        disk.close()

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     DAMAGED_LOG = "damaged-log"  # what was safe on the disk cannot be read
     LOST_LOG = "lost-log"  # what was safe on the disk is not there
     OLD_EPOCH = "old-epoch"  # the cluster was recovered without it
+    RECOVERED = "recovered"  # the cluster was recovered here: the log as it was before
 
 
 class OldState(PinodeError):
@@ -48,5 +49,6 @@ def question(old: OldState, *, cluster_name: str, data_dir: object) -> OnlyVoter
         )
     return OnlyVoter(
         f"{old.message}. No other node votes in the cluster {cluster_name!r}, so nobody can make this good",
-        hint="Put a newer copy of the data directory back, if you have one.",
+        hint="`pinode recover` says what is left and goes on with it; "
+        "if you have a newer copy of the data directory, put that one back instead.",
     )

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ PROMISES = (
     "founding",
     "founding.addresses",
     "disk.generation",
+    "peers.generations",
 )  # what makes a node that node; slugs, sources, logs and settings stay
 NAME = re.compile(r"(\d{4})-([a-z-]+)")
 
@@ -52,7 +53,7 @@ class Aside:
     @property
     def warning(self) -> str:
         """What the node says of it in everybody's `pinode status`; what fits there is short."""
-        return f"began anew; when it is not needed, delete {FOLDER}/{self.folder.name}"
+        return f"what it held before is in {FOLDER}/{self.folder.name}; delete that in time"
 
 
 class SetAside:
@@ -68,7 +69,14 @@ class SetAside:
         return [_read_note(folder) for folder in folders if NAME.fullmatch(folder.name)]
 
     def set_aside(
-        self, reason: Reason, what: str, *, cluster_id: bytes, old_id: str, addresses: Iterable[Address]
+        self,
+        reason: Reason,
+        what: str,
+        *,
+        old_id: str,
+        cluster_id: bytes = b"",
+        addresses: Iterable[Address] = (),
+        names: Sequence[str] = PROMISES,
     ) -> Aside:
         """Move what this node holds away, and note which cluster it is to come back to, if it had one (b"").
 
@@ -90,6 +98,7 @@ class SetAside:
             "old_id": old_id,
             "cluster_id": cluster_id.hex(),
             "addresses": [str(address) for address in addresses],
+            "names": list(names),
         }
         write_durably(folder / NOTE, json.dumps(note, indent=1).encode() + b"\n")
         sync_folder(self._folder)
@@ -108,11 +117,12 @@ class SetAside:
 
     def _move(self, folder: Path) -> Aside:
         note = json.loads((folder / NOTE).read_bytes())
-        for name in PROMISES:
+        for name in note["names"]:
             if (self._data_dir / name).exists():
                 os.rename(self._data_dir / name, folder / name)
         sync_folder(folder)
-        FoundingStore(self._data_dir).keep_addresses(map(parse_address, note["addresses"]))
+        if note["addresses"]:
+            FoundingStore(self._data_dir).keep_addresses(map(parse_address, note["addresses"]))
         if note["cluster_id"]:
             cluster_id = bytes.fromhex(note["cluster_id"])
             keep_rejoin(

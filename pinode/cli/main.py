@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("node_commands", "init", "write cluster.toml and cluster.key for a new cluster"),
     "start": ("node_commands", "start", "run this node, in the foreground"),
     "stop": ("node_commands", "stop", "stop this node and its dynos"),
+    "recover": ("recover_command", "recover", "go on with this node when a majority is lost for good"),
     "status": ("status_commands", "status", "the cluster as this node sees it"),
     "nodes": ("status_commands", "nodes", "the nodes and what they do"),
     "join-token": ("member_commands", "join_token", "a token that lets further Pis join"),

@@ -8,7 +8,7 @@ from pinode.peers.identity import Identity
 from pinode.peers.keys import ClusterSecrets, derive
 from pinode.peers.standing import ClusterMark
 
-EPOCH_BYTES = 4
+EPOCH_BYTES = 8
 
 
 def gossip_derive(secrets: ClusterSecrets) -> Derive:

@@ -21,7 +21,7 @@ from pinode.peers.founding_record import FoundingMember, FoundingRecord
 from pinode.settings import Address
 
 VERSION = 1
-MAX_EPOCH = 1 << 32
+MAX_EPOCH = 1 << 63
 MAX_KNOWN = 64  # addresses that one message passes on
 
 

@@ -44,7 +44,7 @@ class FoundingRecord:
     sealed_web_authority_key: bytes = field(repr=False)
     sealed_setup_code: bytes = field(repr=False)
     created_at_unix: float  # by the wall clock of whoever made it: shown to people, never compared
-    epoch: int = 0  # how often the cluster was recovered from a lost majority (`standing`)
+    epoch: int = 0  # rises with each recovery from a lost majority (`standing`)
 
     @property
     def mark(self) -> ClusterMark:

@@ -1,17 +1,20 @@
 """What a node says of itself when it dials, and whom it takes: cluster, cluster epoch, disk generation. Pure.
 
-The *cluster epoch* is 0 from the founding on and one more with each `pinode recover`: what a node of a lower
-one holds was left behind. The *disk generation* rises with each start of a node and bears a mark drawn for
-that start, so that peers know an older state when it comes back, and a copy when it starts beside.
+The *cluster epoch* is 0 from the founding on and rises with each recovery from a lost majority: what a node
+of a lower one holds was left behind. Two nodes that recovered apart drew different ones; the lower gives way.
+The *disk generation* rises with each start of a node and bears a mark drawn for that start, so that peers
+know an older state when it comes back, and a copy when it starts beside.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
 from pinode.peers.frames import VERSION, Hello, Refusal
 
 MARK_BYTES = 8
+EPOCH_STEP = 1 << 32  # between two recoveries; what is between is drawn, so that no two are the same
 MAX_KNOWN = 256  # nodes whose generation is remembered
 Outdated = Literal["old_epoch", "set_back"]  # codes of refusals that say so of the node that is refused
 OUTDATED: tuple[Outdated, ...] = ("old_epoch", "set_back")
@@ -23,6 +26,16 @@ class ClusterMark:
 
     cluster_id: bytes  # b"" until founded
     epoch: int
+
+
+def next_epoch(epoch: int, random: Random) -> int:
+    """That of a cluster that is recovered now; `random` must be the system's."""
+    return (epoch // EPOCH_STEP + 1) * EPOCH_STEP + random.randrange(EPOCH_STEP)
+
+
+def recoveries(epoch: int) -> int:
+    """How often the cluster was recovered: what people are told of an epoch."""
+    return epoch // EPOCH_STEP
 
 
 NO_CLUSTER = ClusterMark(b"", 0)  # until founded
@@ -105,14 +118,10 @@ class Standing:
             return None
         own = self._cluster()
         if hello.cluster_epoch < own.epoch:
-            return Refusal(
-                "old_epoch",
-                f"node {peer} knows epoch {hello.cluster_epoch} of this cluster, which was recovered since "
-                f"(epoch {own.epoch}); it has to come back as a new node",
-            )
+            return Refusal("old_epoch", _recovered_without(peer, hello.cluster_epoch, own.epoch))
         if hello.cluster_epoch > own.epoch:
-            message = f"node {peer} knows epoch {hello.cluster_epoch} of this cluster, this node {own.epoch}"
-            self._on_outdated("old_epoch", message)
+            self._on_outdated("old_epoch", _recovered_without("this node", own.epoch, hello.cluster_epoch))
+            message = f"node {peer} knows a later epoch of this cluster, in which this node is not"
             return Refusal("newer_epoch", message)
         heard = DiskGeneration(hello.disk_generation, hello.generation_mark)
         if self._generations.is_set_back(peer, heard):
@@ -146,3 +155,13 @@ class Standing:
     def _is_of_our_cluster(self, hello: Hello) -> bool:
         own = self._cluster().cluster_id
         return bool(own) and hello.cluster_id == own
+
+
+def _recovered_without(who: str, its_epoch: int, epoch: int) -> str:
+    its, newest = recoveries(its_epoch), recoveries(epoch)
+    how = (
+        f"the cluster was recovered without {who} (epoch {newest}, it knows {its})"
+        if its < newest
+        else f"the cluster was recovered twice, apart (epoch {newest}), and what {who} has gives way"
+    )
+    return f"{how}; it has to come back as a new node"

@@ -167,15 +167,13 @@ def test_only_a_cluster_that_was_recovered_makes_the_only_voter_begin_anew_unask
 
 
 @pytest.mark.parametrize("reason", [Reason.SET_BACK, Reason.DAMAGED_LOG])
-def test_the_only_voter_that_forgot_something_stops_and_says_what_helps(
-    tmp_path: Path, reason: Reason
-) -> None:
+def test_the_only_voter_that_forgot_something_stops_and_names_recover(tmp_path: Path, reason: Reason) -> None:
     member_in(tmp_path, others=())
 
     with pytest.raises(OnlyVoter, match="why") as asked:
         Card(tmp_path, hardware=HERE).begin_anew(OldState(reason, "why"))
 
-    assert "copy of the data directory" in asked.value.hint
+    assert "pinode recover" in asked.value.hint
 
 
 @pytest.mark.parametrize("step", range(12))
@@ -191,6 +189,7 @@ def test_a_move_that_is_cut_short_is_finished_by_the_next_start(tmp_path: Path, 
         "old_id": node_id,
         "cluster_id": "c0ffee",
         "addresses": ["10.0.0.1:7300"],
+        "names": list(PROMISES),
     }
     there = [name for name in PROMISES if (tmp_path / name).exists()]
     if step:

@@ -15,7 +15,7 @@ from pinode.peers.kept_generations import (
     generation_of,
     next_generation,
 )
-from pinode.peers.standing import MAX_KNOWN, ClusterMark, DiskGeneration, Generations
+from pinode.peers.standing import MAX_KNOWN, ClusterMark, DiskGeneration, Generations, next_epoch, recoveries
 from tests.pinode.peer_nodes import CLUSTER_ID, PeerNode, cluster_of, running
 from tests.waiting import eventually
 
@@ -35,7 +35,7 @@ async def refusal_of(asking: PeerNode, asked: PeerNode) -> str:
 
 async def test_a_member_of_a_lower_epoch_is_refused_and_both_sides_know_why() -> None:
     behind, recovered = cluster_of(2)
-    recovered.cluster = ClusterMark(CLUSTER_ID, 1)
+    recovered.cluster = ClusterMark(CLUSTER_ID, next_epoch(0, Random(1)))
     async with running(behind, recovered):
         behind.links.send(recovered.node_id, "votes", b"vote for me")
         recovered.links.send(behind.node_id, "votes", b"vote for me")
@@ -47,9 +47,30 @@ async def test_a_member_of_a_lower_epoch_is_refused_and_both_sides_know_why() ->
     assert (recovered.outdated, behind.frames, recovered.frames) == ([], [], [])
 
 
+async def test_of_two_that_recovered_apart_one_gives_way_and_the_other_goes_on() -> None:
+    one, two = cluster_of(2)
+    epochs = [next_epoch(0, Random(seed)) for seed in (1, 2)]
+    one.cluster, two.cluster = (ClusterMark(CLUSTER_ID, epoch) for epoch in sorted(epochs))
+    two.links.serve("echo", echo)
+    async with running(one, two):
+        with pytest.raises(PeerRefused, match="recovered twice, apart"):
+            await one.links.call(two.node_id, "echo", b"", timeout_seconds=5)
+
+    assert [recoveries(epoch) for epoch in epochs] == [1, 1]
+    assert (set(one.outdated), two.outdated) == ({"old_epoch"}, [])
+
+
+def test_a_later_recovery_has_a_higher_epoch_whatever_was_drawn() -> None:
+    epoch = 0
+    for seed in range(20):
+        before, epoch = epoch, next_epoch(epoch, Random(seed))
+        assert epoch > before
+    assert recoveries(epoch) == 20
+
+
 async def test_a_node_of_a_lower_epoch_gets_nothing_from_what_is_open_to_holders_of_the_key() -> None:
     behind, recovered = cluster_of(2)
-    recovered.cluster = ClusterMark(CLUSTER_ID, 1)
+    recovered.cluster = ClusterMark(CLUSTER_ID, next_epoch(0, Random(1)))
     recovered.links.serve("founding", echo, open_to_holders=True)
     async with running(behind, recovered):
         bound = recovered.links.bound

@@ -1,0 +1,162 @@
+"""A majority is lost for good: what one node holds becomes the whole cluster, in a new epoch.
+
+Only a person can know that the others are gone. Whoever of them comes back after all finds a later epoch,
+sets aside what it held, and joins as a new node. Nothing is deleted: the log as it was is set aside too.
+
+The order lets a power cut at any moment do no harm: the new log is whole before the epoch rises, the epoch
+has risen before the old log moves, and a start finishes what was begun.
+"""
+
+import asyncio
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from pinode.card.board import HardwareRecord, read_hardware
+from pinode.card.log_folder import LOG, WHOLE, finish_recovery, read_log
+from pinode.card.old_state import Reason
+from pinode.card.set_aside import SetAside
+from pinode.errors import Conflict, NotFound
+from pinode.peers.certificates import peer_in
+from pinode.peers.durable_files import sync_folder
+from pinode.peers.errors import MalformedFrame
+from pinode.peers.founding_record import FoundingRecord
+from pinode.peers.founding_store import FoundingStore
+from pinode.peers.identity import node_id_in
+from pinode.peers.known_members import KnownMembers
+from pinode.peers.standing import next_epoch
+from pinode.peers.tls import PEER_NAME, PeerFiles, peer_client_context
+from pinode.settings import Address
+from replicated_queue.raft.messages import EntryId
+from replicated_queue.settings import ReplicaSettings
+from replicated_queue.storage.disk import RealDisk
+from replicated_queue.storage.errors import StorageError
+from replicated_queue.storage.remains import Remains
+from replicated_queue.storage.survivor import write_survivor
+
+DRAFT = "log.recovering"
+ANSWER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voter:
+    """Another node whose vote the cluster needs."""
+
+    node_id: str
+    name: str
+    answers: bool  # as that node, now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a recovery would go on with."""
+
+    record: FoundingRecord
+    node_id: str
+    remains: Remains
+    voters: tuple[Voter, ...]  # the others
+
+    @property
+    def has_majority(self) -> bool:
+        """Whether so many voters are there, this one included if it is whole, that nothing is lost."""
+        there = sum(voter.answers for voter in self.voters)
+        is_whole_voter = self.remains.me in self.remains.membership.voters and not self.remains.damage
+        return bool(self.voters) and there + is_whole_voter >= self.remains.membership.voters.quorum
+
+
+async def look_ahead(data_dir: Path) -> Outlook:
+    """Read what this node holds, and see which of the other voters answer. Changes nothing.
+
+    Raises `NotFound` where there is nothing to go on with. The caller holds the directory's lock.
+    """
+    record, node_id = FoundingStore(data_dir).record(), node_id_in(data_dir)
+    remains = read_log(data_dir, record) if record is not None else None
+    if record is None or node_id is None or remains is None or remains.last == EntryId(0, 0):
+        raise NotFound(
+            f"{data_dir} holds nothing of a cluster that could be gone on with",
+            hint="Is this the right --data-dir? Another node, or a copy of one, may hold more.",
+        )
+    known = _known_nodes(data_dir, record, node_id)
+    ids = [f"{voter:016x}" for voter in remains.other_voters]
+    voters = await asyncio.gather(*(_look_at(data_dir, one, known) for one in ids))
+    return Outlook(record=record, node_id=node_id, remains=remains, voters=tuple(voters))
+
+
+def recover(data_dir: Path, outlook: Outlook, *, random: Random) -> EntryId:
+    """Make this node the whole cluster; return its newest entry. `random` must be the system's.
+
+    Raises `Conflict` while a majority is there, `NoRoom` or `DiskFailed` with everything as it was.
+    """
+    if outlook.has_majority:
+        there = ", ".join(voter.name for voter in outlook.voters if voter.answers)
+        raise Conflict(
+            f"no majority is lost: {there} answer as voters of the cluster {outlook.record.name!r}",
+            hint="Start this node with `pinode start`. What the others agree on meanwhile would be lost.",
+        )
+    finish_recovery(data_dir)
+    log, draft, whole = data_dir / LOG, data_dir / DRAFT, data_dir / WHOLE
+    for leftover in (draft, whole):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    source, target = RealDisk(log), RealDisk(draft)
+    try:
+        segment_bytes = ReplicaSettings().segment_bytes
+        last = write_survivor(outlook.remains, source, target, segment_bytes=segment_bytes)
+    except StorageError:
+        shutil.rmtree(draft)
+        raise
+    finally:
+        source.close()
+    draft.rename(whole)
+    sync_folder(data_dir)
+    record = outlook.record
+    FoundingStore(data_dir).keep_record(replace(record, epoch=next_epoch(record.epoch, random)))
+    SetAside(data_dir).set_aside(
+        Reason.RECOVERED, _what(outlook.remains), old_id=outlook.node_id, names=(LOG,)
+    )
+    finish_recovery(data_dir)
+    HardwareRecord(data_dir).keep(read_hardware())
+    return last
+
+
+def _what(remains: Remains) -> str:
+    return f"the log up to entry {remains.last.index} of term {remains.last.term}"
+
+
+Known = dict[str, tuple[str, Address]]  # name and last address, by node id
+
+
+def _known_nodes(data_dir: Path, record: FoundingRecord, own_id: str) -> Known:
+    found: Known = {
+        member.node_id: (member.name, Address(member.host, member.peer_port)) for member in record.members
+    }
+    for known in KnownMembers(data_dir / "known_members", own_id=own_id).load():
+        found[known.node_id] = (known.name, Address(*known.address))
+    return found
+
+
+async def _look_at(data_dir: Path, node_id: str, known: Known) -> Voter:
+    name, address = known.get(node_id, (node_id, None))
+    answers = address is not None and await _who_answers(data_dir, address) == node_id
+    return Voter(node_id=node_id, name=name, answers=answers)
+
+
+async def _who_answers(data_dir: Path, address: Address) -> str | None:
+    """The id of the node of this cluster that listens at an address."""
+    files = PeerFiles(
+        key=data_dir / "node.key", certificate=data_dir / "node.crt", authority=data_dir / "peers.crt"
+    )
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            _, writer = await asyncio.open_connection(
+                address.host, address.port, ssl=peer_client_context(files), server_hostname=PEER_NAME
+            )
+        secured = writer.get_extra_info("ssl_object")
+        return peer_in(secured.getpeercert(binary_form=True) or b"")
+    except (OSError, TimeoutError, MalformedFrame):
+        return None
+    finally:
+        if writer is not None:
+            writer.transport.abort()
