@@ -94,7 +94,11 @@ class _Build:
             self._log.problem(note)
         self._log.step("Packing the slug")
         target = Path(self._request.output) / SLUG_FILE
-        packed = await asyncio.to_thread(pack, app, target, most_bytes=self._request.bounds.slug_bytes)
+        layer = built.layer.packed if built.layer is not None else None
+        most_bytes = self._request.bounds.slug_bytes
+        packed = await asyncio.to_thread(pack, app, target, most_bytes=most_bytes, layer=layer)
+        if built.layer is not None:
+            await built.layer.keep(steps.run, os.environ)
         self._log.line(f"{packed.packed_bytes / MIB:.1f} MiB, sha256 {packed.sha256}")
         return BuildResult(
             commit=source.commit,

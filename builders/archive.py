@@ -8,16 +8,17 @@ runs it.
 
 import gzip
 import hashlib
+import io
 import os
 import re
 import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from builders.errors import ArchiveRefused, BoundHit
 
@@ -52,11 +53,23 @@ class Packed:
     packed_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A folder that is packed first and for itself: taken from `known`, where it was packed before, or else
+    also written to `written`.
+    """
+
+    folder: str
+    known: Path | None = None
+    written: Path | None = None
+
+
 class _Counted:
     """Writes on, hashes, and stops at the bound."""
 
     def __init__(self, file: BinaryIO, what: str, most_bytes: int) -> None:
         self._file = file
+        self.copy: BinaryIO | None = None  # gets the same
         self._what = what
         self._most_bytes = most_bytes
         self.digest = hashlib.sha256()
@@ -71,31 +84,68 @@ class _Counted:
                 hint=HINTS[self._what],
             )
         self.digest.update(data)
+        if self.copy is not None:
+            self.copy.write(data)
         return self._file.write(data)
 
     def flush(self) -> None:
         self._file.flush()
 
 
-def pack(root: Path, target: Path, *, most_bytes: int, what: str = "slug", level: int = LEVEL) -> Packed:
-    """Write the folder `root` to the file `target`: a slug, or a source. Raises `BoundHit` beyond
-    `most_bytes` packed, `ArchiveRefused`.
+def pack(
+    root: Path,
+    target: Path,
+    *,
+    most_bytes: int,
+    what: str = "slug",
+    level: int = LEVEL,
+    layer: Layer | None = None,
+) -> Packed:
+    """Write the folder `root` to the file `target`: a slug, or a source. Whoever keeps it makes it durable.
+    Raises `BoundHit` beyond `most_bytes` packed, `ArchiveRefused`.
     """
+    if layer is not None and ((root / layer.folder).is_symlink() or not (root / layer.folder).is_dir()):
+        layer = None  # it is not what it was made as
     with target.open("wb") as file:
         counted = _Counted(file, what, most_bytes)
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=level, fileobj=counted, mtime=0) as packed:
-            with tarfile.open(
-                fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=BLOCK_BYTES
-            ) as tar:
-                for path, name in _files_below(root):
-                    _add(tar, path, name)
-        file.flush()
-        os.fsync(file.fileno())
+        if layer is not None:
+            _pack_layer(root, counted, layer, level)
+        with _section(counted, level) as tar:
+            for path, name in _files_below(root, without=layer.folder if layer is not None else ""):
+                _add(tar, path, name)
+            tar.close()  # only here does the archive end
     return Packed(sha256=counted.digest.hexdigest(), packed_bytes=counted.written)
 
 
-def _files_below(root: Path) -> Iterator[tuple[Path, str]]:
+def _pack_layer(root: Path, counted: _Counted, layer: Layer, level: int) -> None:
+    if layer.known is not None:
+        with layer.known.open("rb") as known:
+            while block := known.read(BLOCK_BYTES):
+                counted.write(block)
+        return
+    with ExitStack() as stack:
+        if layer.written is not None:
+            counted.copy = stack.enter_context(layer.written.open("wb"))
+        with _section(counted, level) as tar:
+            _add(tar, root / layer.folder, layer.folder)
+            for path, name in _files_below(root / layer.folder):
+                _add(tar, path, f"{layer.folder}/{name}")
+    counted.copy = None
+
+
+@contextmanager
+def _section(out: _Counted, level: int) -> Iterator[tarfile.TarFile]:
+    """Members that are packed for themselves; one section after another is one archive."""
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=level, fileobj=out, mtime=0) as packed:
+        buffered = io.BufferedWriter(cast(io.RawIOBase, packed), BLOCK_BYTES)
+        yield tarfile.TarFile(fileobj=buffered, mode="w", format=tarfile.PAX_FORMAT)
+        buffered.flush()
+
+
+def _files_below(root: Path, *, without: str = "") -> Iterator[tuple[Path, str]]:
     for folder, folders, files in os.walk(root):
+        if folder == str(root) and without in folders:
+            folders.remove(without)
         folders.sort()
         here = Path(folder)
         for name in sorted([*folders, *files]):

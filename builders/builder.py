@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from builders.layer import KeptLayer
 from builders.log import BuildLog
 from builders.request import BuildRequest
 
@@ -44,6 +45,7 @@ class Built:
     interpreter: str | None = None
     inferred: str | None = None
     notes: tuple[str, ...] = ()
+    layer: KeptLayer | None = None  # what of it was packed before, or is to be kept packed
 
 
 class Builder(Protocol):

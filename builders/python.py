@@ -53,7 +53,7 @@ class PythonBuilder:
         await environment.have_pkg_resources()
         if is_django(context.app):
             await _collect_static(context, environment)
-        await environment.compile()
+        layer = await environment.compile()
         notes += _storage_notes(context.app)
         return Built(
             process_types={"web": web.command} if web else {},
@@ -61,6 +61,7 @@ class PythonBuilder:
             interpreter=interpreter.path,
             inferred=f"{web.because}, so web runs `{web.command}`" if web else None,
             notes=tuple(notes),
+            layer=layer,
         )
 
 

@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from builders.builder import SYSTEM_PATH, BuildContext
 from builders.errors import StepFailed
+from builders.layer import KeptLayer, layer_of
 from builders.python_packages import Packages
 from builders.request import Interpreter
 
@@ -136,29 +137,29 @@ class Environment:
         """The app's own code, with its config vars."""
         await self.context.run(step, [str(self.bin / "python"), *words], self._env(own=True))
 
-    async def compile(self) -> None:
+    async def compile(self) -> KeptLayer:
         """Bytecode, so that first starts are quick; a file that does not compile stays as it is. The same
-        files give the same bytes: they bear a hash of their source, not its time.
+        files give the same bytes: they bear a hash of their source, not its time. What was compiled and
+        packed before, the layer that is returned, is not compiled again.
         """
         base = [self.interpreter.path, "-I", "-S", "-W", "ignore", "-m", "compileall", "-q", "-q"]
         base += ["-s", str(self.context.app), "-p", "/app"]
-        skip = rf"^\./({re.escape(ENVIRONMENT)}|{re.escape(OWN_PYTHON)})/"
-        for words in (
-            [
-                "-j",
-                str(COMPILERS),
-                "--invalidation-mode",
-                "unchecked-hash",
-                "-x",
-                SELDOM_RUN,
-                str(self._packages),
-            ],
-            ["--invalidation-mode", "checked-hash", "-x", skip, "."],
-        ):
-            try:
-                await self.context.run("compiling", [*base, *words], self._env(own=True))
-            except StepFailed:
-                self.context.log.line("some files are not of this Python's language; left as they are")
+        packages = ["-j", str(COMPILERS), "--invalidation-mode", "unchecked-hash", "-x", SELDOM_RUN]
+        layer = layer_of(
+            self.context.request, ENVIRONMENT, made_by=" ".join([self.interpreter.version, *base, *packages])
+        )
+        if layer.known is None:
+            await self._compile(*base, *packages, str(self._packages))
+        # What an app may write to at run time is looked at again when it runs.
+        others = rf"^\./({re.escape(ENVIRONMENT)}|{re.escape(OWN_PYTHON)})/"
+        await self._compile(*base, "--invalidation-mode", "checked-hash", "-x", others, ".")
+        return layer
+
+    async def _compile(self, *words: str) -> None:
+        try:
+            await self.context.run("compiling", list(words), self._env(own=True))
+        except StepFailed:
+            self.context.log.line("some files are not of this Python's language; left as they are")
 
     def _install_words(self) -> list[str]:
         return ["pip", "install", "--python", str(self.bin / "python")]
