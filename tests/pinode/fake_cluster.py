@@ -16,6 +16,7 @@ from pinode.apps.observed import DynoReport, NodeStats, NodeView
 from pinode.apps.placement import Placement
 from pinode.cluster_state import QUEUE, AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.errors import Unreachable
+from pinode.nodes.node import RegisteredNode
 from pinode.people.commands import Register
 from pinode.people.setup_code import setup_code_hash
 from pinode.settings import Settings
@@ -133,7 +134,11 @@ class FakeCluster:
         self.node_name = nodes[0]
         self.cluster_name, self.cluster_id = "home", "c0ffee"
         self.peer_authority_hash = b"a" * 32
-        self.state = ClusterState(setup_code_hash=setup_code_hash(SETUP_CODE))
+        founders = [
+            RegisteredNode(node_id=view.node_id, name=view.name, host=view.host, peer_port=view.peer_port)
+            for view in self.views.values()
+        ]
+        self.state = ClusterState(founders=founders, setup_code_hash=setup_code_hash(SETUP_CODE))
         self.queue = FakeQueue(self)
         self.peers = FakePeers()
         self.rows: dict[int, DynoReport] = {}
@@ -197,10 +202,16 @@ class FakeCluster:
         return 0.0 if self.has_quorum else 12.5
 
     def nodes(self) -> Sequence[NodeView]:
-        return sorted(self.views.values(), key=lambda view: view.name)
+        table = self.state.nodes
+        views = [
+            replace(self.views[known.node_id], availability=known.availability)
+            for known in table.all()
+            if known.node_id in self.views
+        ]
+        return sorted(views, key=lambda view: view.name)
 
     def node(self, node_id: str) -> NodeView | None:
-        return self.views.get(node_id)
+        return next((view for view in self.nodes() if view.node_id == node_id), None)
 
     def reports(self) -> Sequence[DynoReport]:
         return list(self.rows.values())
