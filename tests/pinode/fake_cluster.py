@@ -22,13 +22,13 @@ from pinode.people.setup_code import setup_code_hash
 from pinode.settings import Settings
 from replicated_queue.errors import NoQuorum
 from replicated_queue.operations import QueueOperations
-from replicated_queue.queue.codec import encode_command as encode_queue_command
+from replicated_queue.queue.codec import command_values
 from replicated_queue.queue.commands import Command, Put, Reserve, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, topic_stats
-from replicated_queue.request_codec import encode_envelope, encode_stats, encode_views
+from replicated_queue.request_codec import encode_bundle, encode_stats, encode_views
 from replicated_queue.requests import ExtendLease, ReadJob, ReadJobs, ReadStats
-from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope, open_answer
+from replicated_queue.sessions import CLIENT_ID_BYTES, open_answer, single
 
 SETUP_CODE = "ABCD-EFGH"
 SLUG = "5" * 64
@@ -79,11 +79,12 @@ class FakeQueue(QueueOperations):
         if not platform:
             self.platform_queue = FakeQueue(cluster, platform=True)
 
-    async def submit(self, domain: str, command: bytes, *, client_id: bytes | None = None, **_: Any) -> bytes:
-        return self._cluster.apply_encoded(domain, command, key=client_id)
+    async def submit(self, domain: str, command: Any, *, client_id: bytes | None = None, **_: Any) -> Any:
+        values = command_values(command) if domain == QUEUE else command
+        return self._cluster.apply_encoded(domain, values, key=client_id)
 
     async def _command(self, command: Command) -> Result:
-        return decode_result(QUEUE, self._cluster.apply_encoded(QUEUE, encode_queue_command(command)))
+        return decode_result(QUEUE, self._cluster.apply_encoded(QUEUE, command_values(command)))
 
     async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
         reserved = await self._command(command)
@@ -165,12 +166,12 @@ class FakeCluster:
         domain, data = encode_command(command)
         return decode_result(domain, self.apply_encoded(domain, data))
 
-    def apply_encoded(self, domain: str, command: bytes, *, key: bytes | None = None) -> bytes:
+    def apply_encoded(self, domain: str, command: Any, *, key: bytes | None = None) -> Any:
         self.check_quorum()
         self.commit_index += 1
         self.now_ms += 1
         client_id = None if key is None else (key * CLIENT_ID_BYTES)[:CLIENT_ID_BYTES]
-        entry = encode_envelope(Envelope(domain, command, client_id, sequence=1, single_shot=key is not None))
+        entry = encode_bundle(single(domain, command, client_id, sequence=1, single_shot=key is not None))
         answer = self.state.apply(entry, index=self.commit_index, now=self.now_ms)
         self.note_change()
         return open_answer(answer)
@@ -253,7 +254,7 @@ class FakeCluster:
     def take_build(self, build_id: int, *, node: str = "pi1") -> None:
         """Have a node begin a build that waits."""
         command = Reserve(("pinode.builds",), node, None, 1, True)
-        reserved = decode_result(QUEUE, self.apply_encoded(QUEUE, encode_queue_command(command)))
+        reserved = decode_result(QUEUE, self.apply_encoded(QUEUE, command_values(command)))
         node_id = next(view.node_id for view in self.views.values() if view.name == node)
         self.apply(StartBuild(build_id=build_id, token=reserved.token, node_id=node_id))
 
@@ -304,11 +305,11 @@ class FakeCluster:
 
     def do_on_queue(self, command: Command) -> Any:
         """Run a command of a member on the queue, and return its result."""
-        return decode_result(QUEUE, self.apply_encoded(QUEUE, encode_queue_command(command)))
+        return decode_result(QUEUE, self.apply_encoded(QUEUE, command_values(command)))
 
     def put_job(self, topic: str, data: bytes = b"", *, platform: bool = False) -> int:
         """Put a job at once."""
-        encoded = encode_queue_command(Put(topic, data, platform=platform))
+        encoded = command_values(Put(topic, data, platform=platform))
         job_id: int = decode_result(QUEUE, self.apply_encoded(QUEUE, encoded)).job_ids[0]
         return job_id
 
