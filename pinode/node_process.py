@@ -64,17 +64,14 @@ def run_node(
         card.check(is_moved_on_purpose=is_moved_on_purpose)
         while True:
             try:
-                if asyncio.run(_run(settings, joining)):
-                    card.leave_behind(settings.cluster.key_file)
-                return 0
+                return asyncio.run(_run(settings, joining))
             except OldState as old:
                 card.begin_anew(old)
     finally:
         os.close(lock)
 
 
-async def _run(settings: Settings, joining: Joining) -> bool:
-    """Whether this node has left its cluster."""
+async def _run(settings: Settings, joining: Joining) -> int:
     node = Node(settings, joining)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,7 +84,7 @@ async def _run(settings: Settings, joining: Joining) -> bool:
         await node.run()
     except* (PinodeError, QueueError, LogSetBack) as group:
         raise _first(group) from group
-    return node.has_left
+    return 0
 
 
 def _first(group: BaseExceptionGroup[PinodeError | QueueError | LogSetBack]) -> Exception:

@@ -61,7 +61,7 @@ class Persistence:
     async def open(self) -> Recovered:
         """Read what is there and begin to write. Raises `StorageError`."""
         self._loop = asyncio.get_running_loop()
-        store = await asyncio.to_thread(self._open_store)
+        store = await self._opened()
         self.snapshots = store.snapshots
         recovered = store.take_recovered()
         self._hard_state = recovered.hard_state
@@ -74,6 +74,17 @@ class Persistence:
         self._writer = StoreWriter(store, callbacks)
         self._writer.start()
         return recovered
+
+    async def _opened(self) -> ReplicaStore:
+        """On a thread. Who is cancelled meanwhile leaves nothing open behind: the directory is free again."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open_store))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait((opening,))
+            if opening.exception() is None:
+                opening.result().close()
+            raise
 
     def _open_store(self) -> ReplicaStore:
         disk = self._open_disk(self._directory)

@@ -18,6 +18,8 @@ from pinode.card.log_folder import LOG, WHOLE, finish_recovery, read_log
 from pinode.card.old_state import Reason
 from pinode.card.set_aside import SetAside
 from pinode.errors import Conflict, NotFound
+from pinode.nodes.codec import encode_command as encode_node_command
+from pinode.nodes.commands import RemoveNode
 from pinode.peers.certificates import peer_in
 from pinode.peers.durable_files import sync_folder
 from pinode.peers.errors import MalformedFrame
@@ -29,6 +31,8 @@ from pinode.peers.standing import next_epoch
 from pinode.peers.tls import PEER_NAME, PeerFiles, peer_client_context
 from pinode.settings import Address
 from replicated_queue.raft.messages import EntryId
+from replicated_queue.request_codec import encode_envelope
+from replicated_queue.sessions import Envelope
 from replicated_queue.settings import ReplicaSettings
 from replicated_queue.storage.disk import RealDisk
 from replicated_queue.storage.errors import StorageError
@@ -37,6 +41,7 @@ from replicated_queue.storage.survivor import write_survivor
 
 DRAFT = "log.recovering"
 ANSWER_SECONDS = 2.0
+NODES_DOMAIN, BY = "nodes", "pinode recover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ class Outlook:
     node_id: str
     remains: Remains
     voters: tuple[Voter, ...]  # the others
+    others: frozenset[str]  # node ids of all others that this node knows to be members
 
     @property
     def has_majority(self) -> bool:
@@ -80,7 +86,19 @@ async def look_ahead(data_dir: Path) -> Outlook:
     known = _known_nodes(data_dir, record, node_id)
     ids = [f"{voter:016x}" for voter in remains.other_voters]
     voters = await asyncio.gather(*(_look_at(data_dir, one, known) for one in ids))
-    return Outlook(record=record, node_id=node_id, remains=remains, voters=tuple(voters))
+    others = {*known, *(f"{member:016x}" for member in remains.membership.ids)} - {node_id}
+    return Outlook(
+        record=record, node_id=node_id, remains=remains, voters=tuple(voters), others=frozenset(others)
+    )
+
+
+def _removals(outlook: Outlook) -> list[bytes]:
+    """The others leave the table of nodes too: none of these ids comes back, and their names are free.
+
+    Of one that is not in the table the command is refused when it is applied, and changes nothing.
+    """
+    commands = [RemoveNode(node_id=node_id, by=BY) for node_id in sorted(outlook.others)]
+    return [encode_envelope(Envelope(NODES_DOMAIN, encode_node_command(one))) for one in commands]
 
 
 def recover(data_dir: Path, outlook: Outlook, *, random: Random) -> EntryId:
@@ -102,7 +120,9 @@ def recover(data_dir: Path, outlook: Outlook, *, random: Random) -> EntryId:
     source, target = RealDisk(log), RealDisk(draft)
     try:
         segment_bytes = ReplicaSettings().segment_bytes
-        last = write_survivor(outlook.remains, source, target, segment_bytes=segment_bytes)
+        last = write_survivor(
+            outlook.remains, source, target, segment_bytes=segment_bytes, commands=_removals(outlook)
+        )
     except StorageError:
         shutil.rmtree(draft)
         raise

@@ -51,18 +51,10 @@ class DemoNode:
         """A command line that names this node."""
         return Invocation(config=self.folder / "cluster.toml", environment={})
 
-    def start(self, *flags: str) -> None:
+    def start(self) -> None:
         """Start its process; what it says goes to `node.log` in its folder."""
         log = (self.folder / "node.log").open("ab")
-        command = [
-            sys.executable,
-            "-m",
-            "pinode",
-            "start",
-            "--config",
-            str(self.folder / "cluster.toml"),
-            *flags,
-        ]
+        command = [sys.executable, "-m", "pinode", "start", "--config", str(self.folder / "cluster.toml")]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PINODE_")}
         with log:
             self.process = subprocess.Popen(

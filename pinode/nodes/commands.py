@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from pinode.apps.observed import Availability
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddNode:
@@ -31,15 +29,6 @@ class RemoveNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAvailability:
-    """What a node is to do from now on. Refused: `NodeUnknown`; `LastNode` when all would be leaving."""
-
-    node_id: str
-    availability: Availability
-    by: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateJoinToken:
     """Lets nodes join until cluster time reaches now + lifetime. Refused: `TooManyJoinTokens`."""
 
@@ -55,4 +44,4 @@ class RevokeJoinTokens:
     by: str
 
 
-NodeCommand = AddNode | RemoveNode | SetAvailability | CreateJoinToken | RevokeJoinTokens
+NodeCommand = AddNode | RemoveNode | CreateJoinToken | RevokeJoinTokens

@@ -5,9 +5,12 @@ or not, and behind them one change for each other member, which removes it. All 
 What the others agreed on and this replica had not heard of is lost, and nobody can tell how much that is.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from queue import SimpleQueue
 
+from ..codec import encode_command
 from ..raft.membership import Change, ChangeKind, Membership, encode_changes
 from ..raft.messages import Entry, EntryId, HardState
 from .disk import Disk
@@ -18,26 +21,34 @@ from .store import ReplicaStore
 from .writer import StoreWriter, Write, WriterCallbacks
 
 
-def entries_of_survivor(remains: Remains) -> list[Entry]:
-    """Changes after which the replica is the only member, in a term of their own."""
-    me, left, entries = remains.me, remains.membership, list[Entry]()
+def entries_of_survivor(remains: Remains, commands: Sequence[bytes] = ()) -> list[Entry]:
+    """Changes after which the replica is the only member, then commands to the state machine.
+
+    In a term of their own, and as late as the newest command that is kept.
+    """
+    me, left = remains.me, remains.membership
+    term, indexes = remains.term + 1, count(remains.last.index + 1)
     changes = [] if me in left.voters else [Change(ChangeKind.ADD_VOTER, me)]
     changes += [Change(ChangeKind.REMOVE, other) for other in left.ids if other != me]
-    for index, change in enumerate(changes, remains.last.index + 1):
+    entries = []
+    for change in changes:
         left = left.changed((change,))
-        entries.append(Entry(remains.term + 1, index, encode_changes((change,)), True))
+        entries.append(Entry(term, next(indexes), encode_changes((change,)), True))
     assert left == Membership.of((me,))
-    return entries
+    stamp = remains.cluster_time
+    return entries + [Entry(term, next(indexes), encode_command(one, now=stamp)) for one in commands]
 
 
-def write_survivor(remains: Remains, source: Disk, target: Disk, *, segment_bytes: int) -> EntryId:
+def write_survivor(
+    remains: Remains, source: Disk, target: Disk, *, segment_bytes: int, commands: Sequence[bytes] = ()
+) -> EntryId:
     """Write the group of one into `target`, which must be empty; return its newest entry.
 
     When this returns all of it is on the disk. Raises `NoRoom`, `DiskFailed`.
     """
     if remains.mark is not None:
         _copy(name_of(remains.mark.snapshot.last), source, target)
-    entries = [*remains.entries, *entries_of_survivor(remains)]
+    entries = [*remains.entries, *entries_of_survivor(remains, commands)]
     last = EntryId(entries[-1].term, entries[-1].index) if entries else remains.last
     hard_state = HardState(remains.term + 1, 0, last.index)
     outcomes: SimpleQueue[BaseException | int] = SimpleQueue()

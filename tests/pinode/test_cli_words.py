@@ -30,8 +30,6 @@ CONTRACT = [
     "tokens:create",
     "tokens:revoke",
     "init",
-    "join-token",
-    "recover",
     "start",
     "stop",
     "status",

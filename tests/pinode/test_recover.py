@@ -15,13 +15,15 @@ from pinode.card.old_state import OldState, OnlyVoter, Reason
 from pinode.card.recovery import look_ahead
 from pinode.card.set_aside import SetAside
 from pinode.cli.main import exit_code
+from pinode.cluster_state import ClusterState
+from pinode.nodes.node import RegisteredNode
 from pinode.peers.founding_record import FoundingMember, new_founding_record
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import load_identity
 from pinode.peers.kept_generations import next_generation
 from pinode.peers.standing import recoveries
 from pinode.settings import Address
-from replicated_queue.codec import encode_command, encode_record
+from replicated_queue.codec import decode_command, encode_command, encode_record
 from replicated_queue.raft.membership import Membership
 from replicated_queue.raft.messages import Entry, EntryId, HardState
 from replicated_queue.settings import ReplicaSettings
@@ -120,6 +122,28 @@ def test_confirmed_it_is_alone_with_all_it_had_in_a_later_epoch(tmp_path: Path) 
     (aside,) = SetAside(tmp_path).all()
     assert aside.reason is Reason.RECOVERED
     assert [path.name for path in aside.folder.iterdir() if path.is_dir()] == [LOG]
+
+
+def test_the_others_leave_the_table_of_nodes_too(tmp_path: Path) -> None:
+    """Their ids never come back, their names are free for who does."""
+    others = others_at(None, None)
+    make_voter(tmp_path, *others)
+    record = FoundingStore(tmp_path).record()
+    assert record
+    founders = [
+        RegisteredNode(node_id=one.node_id, name=one.name, host=one.host, peer_port=one.peer_port)
+        for one in record.members
+    ]
+    state = ClusterState(founders=founders, setup_code_hash=b"")
+
+    recover(tmp_path, "--confirm", "home")
+
+    for entry in held(tmp_path).entries[ENTRIES:]:
+        if not entry.is_change:
+            stamp, command = decode_command(entry.data)
+            assert stamp == ENTRIES * 60_000
+            state.apply(command, index=entry.index, now=stamp)
+    assert [node.name for node in state.nodes.all()] == ["pi3"]
 
 
 def test_a_second_recovery_raises_the_epoch_again(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import msgpack
 
@@ -22,7 +21,7 @@ class Journal:
     def __init__(self) -> None:
         self.commands: list[tuple[int, int, bytes]] = []
 
-    def apply(self, command: bytes, *, index: int, now: int, parts: Sequence[Any] = ()) -> Any:
+    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
         self.commands.append((index, now, command))
         return b"%d:%s" % (index, command)
 
@@ -51,7 +50,7 @@ def proposed(service: ReplicaService, data: bytes) -> "asyncio.Future[bytes]":
     """The result of a proposal, to be awaited. Raises at once what `propose` raises."""
     result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def done(outcome: Any) -> None:
+    def done(outcome: bytes | QueueError) -> None:
         if isinstance(outcome, QueueError):
             result.set_exception(outcome)
         else:
