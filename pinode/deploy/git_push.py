@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from builders.errors import InvalidRequest
 from builders.git_url import check_directory, check_ref
 from pinode.apps.app import App
 from pinode.apps.release import Release
+from pinode.apps.source import Source
 from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build_of_source
 from pinode.deploy.build_log import build_log
@@ -40,19 +42,24 @@ def check_push(commands: PushCommands) -> None:
         raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused
 
 
-async def deploy_push(
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What was pushed, as two nodes have it: a commit by the name it was pushed to, a folder of it."""
+
+    source: Source
+    ref: str
+    directory: str
+
+
+async def take_in(
     cluster: Cluster,
     reception: Reception,
     commands: PushCommands,
     *,
     app: App,
-    actor: str,
     say: Callable[[str], None],
-) -> Release:
-    """Build and release what was pushed; `say` gets the log as it is written.
-
-    Raises why it came to nothing. Once the build is asked for it goes on, also when nobody watches any more.
-    """
+) -> Pushed:
+    """Make what has arrived a source. Raises what is wrong with it."""
     update = commands.updates[0]
     directory = _directory_option(commands)
     if directory is None:
@@ -66,14 +73,24 @@ async def deploy_push(
         is_whole=not commands.is_shallow,
         on_line=say,
     )
+    return Pushed(source, update.ref.split("/", 2)[2], check_directory(directory))
+
+
+async def deploy_push(
+    cluster: Cluster, pushed: Pushed, *, app: App, actor: str, say: Callable[[str], None]
+) -> Release:
+    """Build and release what was pushed; `say` gets the log as it is written.
+
+    Raises why it came to nothing. Once the build is asked for it goes on, also when nobody watches any more.
+    """
     build_id = await request_build_of_source(
         cluster,
-        source,
+        pushed.source,
         app=app,
         origin="push",
         actor=actor,
-        ref=update.ref.split("/", 2)[2],
-        subdirectory=check_directory(directory) or None,
+        ref=pushed.ref,
+        subdirectory=pushed.directory or None,
     )
     async with aclosing(build_log(cluster, build_id, follow=True)) as chunks:
         async for line in lines_of(chunks):

@@ -76,7 +76,7 @@ async def _build_upload(request: web.Request) -> web.StreamResponse:
         directory = check_directory(request.query.get("dir", ""))
     except InvalidRequest as refused:
         raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused
-    with site.receptions.one_more():
+    with site.receptions.one_more(caller(request).name):
         async with intake_of(request).reception(app) as reception:
             async with aclosing(body_pieces(request, most_bytes=most)) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:

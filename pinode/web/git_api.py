@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from pinode.deploy.git_protocol import (
     PushReader,
     advertisement,
 )
-from pinode.deploy.git_push import check_push, deploy_push
+from pinode.deploy.git_push import Pushed, check_push, deploy_push, take_in
 from pinode.deploy.intake import Intake, Reception
 from pinode.errors import InvalidInput, NotAllowed, NotFound, PinodeError
 from pinode.web.bodies import body_pieces
@@ -61,9 +61,11 @@ async def show_refs(request: web.Request) -> web.StreamResponse:
 )
 async def receive_pack(request: web.Request) -> web.StreamResponse:
     """POST /git/{app}.git/git-receive-pack: the push itself, answered while the app is built"""
-    site = site_of(request)
-    with site.receptions.one_more():
-        async with intake_of(request).reception(managed_app(request)) as reception:
+    site, app = site_of(request), managed_app(request)
+    with site.pushes.one_more():
+        async with AsyncExitStack() as receiving:
+            receiving.enter_context(site.receptions.one_more(caller(request).name))
+            reception = await receiving.enter_async_context(intake_of(request).reception(app))
             commands, refused = await _receive(request, reception)
             if not commands.updates:  # git asks whether it may, before it sends much
                 return web.Response(content_type=f"application/x-{SERVICE}-result")
@@ -71,7 +73,10 @@ async def receive_pack(request: web.Request) -> web.StreamResponse:
             async def work(say: Say) -> None:
                 if refused is not None:
                     raise refused
-                await _deploy(request, reception, commands, say)
+                check_still_allowed(request)
+                pushed = await take_in(site.cluster, reception, commands, app=app, say=say)
+                await receiving.aclose()  # others may send while this one is built
+                await _deploy(request, pushed, say)
 
             return await _answer(request, PushAnswer(commands), work)
 
@@ -106,10 +111,9 @@ async def _receive(request: web.Request, reception: Reception) -> tuple[PushComm
     return reader.commands, refused
 
 
-async def _deploy(request: web.Request, reception: Reception, commands: PushCommands, say: Say) -> None:
+async def _deploy(request: web.Request, pushed: Pushed, say: Say) -> None:
     app, cluster = managed_app(request), site_of(request).cluster
-    check_still_allowed(request)
-    release = await deploy_push(cluster, reception, commands, app=app, actor=caller(request).name, say=say)
+    release = await deploy_push(cluster, pushed, app=app, actor=caller(request).name, say=say)
     say(f"-----> {app.name} v{release.version} answers at {app_urls(cluster, app)[0]}")
 
 

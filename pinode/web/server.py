@@ -107,6 +107,7 @@ def make_application(site: Site) -> web.Application:
 async def _end_streams(application: web.Application) -> None:
     application[SITE].streams.end()
     application[SITE].receptions.end()
+    application[SITE].pushes.end()
 
 
 @contextmanager

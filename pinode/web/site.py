@@ -23,6 +23,7 @@ from pinode.web.rendering import Rendering
 
 STREAMS_AT_ONCE = 64
 RECEPTIONS_AT_ONCE = 8
+RECEPTIONS_EACH = 3
 HOOK_BODIES_AT_ONCE = 4
 
 
@@ -54,24 +55,32 @@ class Streams:
     """Requests that go on for long: bounded, for they take memory or disk; ended with the server."""
 
     def __init__(
-        self, at_once: int = STREAMS_AT_ONCE, what: str = "logs and pages are being followed"
+        self,
+        at_once: int = STREAMS_AT_ONCE,
+        what: str = "logs and pages are being followed",
+        *,
+        each: int | None = None,
     ) -> None:
+        """`each`: how many of them one user may have."""
         self._at_once = at_once
         self._what = what
-        self._open: set[asyncio.Task[Any]] = set()
+        self._each = at_once if each is None else each
+        self._open: dict[asyncio.Task[Any], str] = {}
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
+    def one_more(self, user: str = "") -> Iterator[None]:
         """The task that answers counts as a stream. Raises `TooMany`."""
         task = asyncio.current_task()
         assert task is not None
         if len(self._open) >= self._at_once:
             raise TooMany(f"too many {self._what} on this node.", retry_after_seconds=10)
-        self._open.add(task)
+        if list(self._open.values()).count(user) >= self._each:
+            raise TooMany(f"too many {self._what} of yours on this node.", retry_after_seconds=10)
+        self._open[task] = user
         try:
             yield
         finally:
-            self._open.discard(task)
+            self._open.pop(task, None)
 
     def end(self) -> None:
         """End them all."""
@@ -94,8 +103,11 @@ class Site:
     wall_clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
     receptions: Streams = field(
-        default_factory=lambda: Streams(RECEPTIONS_AT_ONCE, "pushes and uploads are being received")
+        default_factory=lambda: Streams(
+            RECEPTIONS_AT_ONCE, "pushes and uploads are being received", each=RECEPTIONS_EACH
+        )
     )
+    pushes: Streams = field(default_factory=lambda: Streams(what="pushes are under way"))
     body_seconds: float = 30.0  # for the whole body of a request to arrive
     # Each may hold 5 MiB before it has proven anything.
     hook_bodies: Streams = field(

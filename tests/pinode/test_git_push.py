@@ -1,6 +1,7 @@
 """`git push` to a node over HTTPS, with the real git: built, released, and told while it happens."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pinode.web.site import RECEPTIONS_EACH
 from tests.builders.repositories import Repository, make_repository
 from tests.pinode.push_stage import PushStage, push_stage
 from tests.pinode.web_stage import token_of
@@ -269,6 +271,27 @@ async def test_a_client_killed_while_the_app_is_built_ends_nothing(
 
     await eventually(lambda: stage.version() == 1, within_seconds=30)
     await eventually(stage.node.nothing_is_left, within_seconds=20)
+
+
+async def test_pushes_whose_apps_are_being_built_leave_room_for_others_to_send(
+    stage: PushStage, repository: Repository
+) -> None:
+    await stage.node.worker.stop()  # so that builds wait
+
+    waiting = []
+    for number in range(RECEPTIONS_EACH + 1):
+        repository.commit({"README": str(number)})
+        waiting.append(await stage.start_git(repository, "push", stage.node.url(), "main"))
+        await eventually(
+            lambda number=number: len(stage.cluster.state.registry.builds("blog")) > number,  # type: ignore[misc]
+            within_seconds=30,
+        )
+
+    await eventually(stage.node.nothing_is_left, within_seconds=20)
+    for process in waiting:
+        with contextlib.suppress(ProcessLookupError):  # a newer one took its turn
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def test_what_is_pushed_lies_on_two_nodes_before_it_is_built(
