@@ -5,7 +5,8 @@ together with the release that came of it. Requests are done once (see `replicat
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from pinode.apps import codec as apps_codec
@@ -43,10 +44,12 @@ from replicated_queue.queue.commands import (
 from replicated_queue.queue.job import JobRecord
 from replicated_queue.queue.limits import QueueLimits
 from replicated_queue.queue.priority_queue import PriorityQueue
-from replicated_queue.request_codec import decode_envelope
-from replicated_queue.sessions import Sessions
+from replicated_queue.queue_state import number_of
+from replicated_queue.request_codec import decode_entry
+from replicated_queue.sessions import Answer, Bundle, Sessions
 
 QUEUE, REGISTRY, PEOPLE, NODES = "queue", "registry", "people", "nodes"  # domains
+MOVE_NO_BUILD = (Put, Reserve)  # a worker says itself when it begins
 BUILD_LEASE_MS = 30_000
 BUILD_ATTEMPTS = 3
 AgreedCommand = RegistryCommand | PeopleCommand | NodeCommand
@@ -69,26 +72,28 @@ class ClusterState:
         self.sessions = Sessions()
         self.decisions = 0  # counts what was more than a move of a job in the queue
 
-    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
-        """Run one committed entry; `replicated_queue.sessions.open_answer` opens the answer."""
+    def apply(
+        self, command: bytes, *, index: int, now: int, parts: Sequence[Bundle] = ()
+    ) -> Sequence[Answer]:
+        """Run one committed entry; `replicated_queue.sessions.open_answer` opens a single answer."""
+        answers: list[Answer] = []
+        for bundle in parts or decode_entry(command):
+            run = partial(self._runner(bundle.domain), index, now)
+            answers += self.sessions.apply(bundle, index=index, now=now, run=run, first=len(answers))
+        return answers
 
-        def run(domain: str, encoded: bytes) -> bytes:
-            match domain:
-                case "queue":
-                    return self._apply_to_queue(encoded, index=index, now=now)
-                case "registry":
-                    self.decisions += 1
-                    return self._apply_to_registry(encoded, index=index, now=now)
-                case "people":
-                    self.decisions += 1
-                    return self._apply_to_people(encoded, index=index, now=now)
-                case "nodes":
-                    self.decisions += 1
-                    return self._apply_to_nodes(encoded, now=now)
-                case _:
-                    raise UnknownVersion(domain)
-
-        return self.sessions.apply(decode_envelope(command), index=index, now=now, run=run)
+    def _runner(self, domain: str) -> Callable[[int, int, Any, int], Answer]:
+        match domain:
+            case "queue":
+                return self._apply_to_queue
+            case "registry":
+                return self._apply_to_registry
+            case "people":
+                return self._apply_to_people
+            case "nodes":
+                return self._apply_to_nodes
+            case _:
+                raise UnknownVersion(domain)
 
     def snapshot(self) -> Iterator[bytes]:
         """See `StateMachine`."""
@@ -114,32 +119,36 @@ class ClusterState:
             hashed.update(part.digest())
         return hashed.digest()
 
-    def _apply_to_queue(self, encoded: bytes, *, index: int, now: int) -> bytes:
+    def _apply_to_queue(self, index: int, now: int, command: Any, place: int) -> Answer:
         try:
-            command = queue_codec.decode_command(encoded)
-            result = self.queue.apply(command, index=index, now=now)
-        except Refusal as refusal:
-            return queue_codec.encode_result(refusal)
-        except MalformedMessage as malformed:
-            return queue_codec.encode_result(queue_errors.InvalidRequest(str(malformed)))
-        self._follow(command, index=index, now=now)
-        return queue_codec.encode_result(result)
+            if type(command) is list:
+                command = queue_codec.command_of(command)
+            result = self.queue.apply(command, index=number_of(index, place), now=now)
+        except (Refusal, MalformedMessage) as refusal:
+            return queue_codec.refusal_values(refusal)
+        if type(command) not in MOVE_NO_BUILD:
+            self._follow(command, index=index, now=now)
+        return queue_codec.result_values(result)
 
-    def _apply_to_registry(self, encoded: bytes, *, index: int, now: int) -> bytes:
+    def _apply_to_registry(self, index: int, now: int, encoded: bytes, place: int) -> bytes:
+        assert place == 0, "ids are indexes of the log: a change of the registry is alone in its entry"
+        self.decisions += 1
         try:
             result = self.registry.apply(apps_codec.decode_command(encoded), index=index, now=now)
         except Refused as refusal:
             return apps_codec.encode_refusal(refusal)
         return apps_codec.encode_result(result)
 
-    def _apply_to_people(self, encoded: bytes, *, index: int, now: int) -> bytes:
+    def _apply_to_people(self, index: int, now: int, encoded: bytes, place: int) -> bytes:
+        self.decisions += 1
         try:
             self.people.apply(people_codec.decode_command(encoded), index=index, now=now)
         except Refused as refusal:
             return apps_codec.encode_refusal(refusal)
         return apps_codec.encode_result(None)
 
-    def _apply_to_nodes(self, encoded: bytes, *, now: int) -> bytes:
+    def _apply_to_nodes(self, index: int, now: int, encoded: bytes, place: int) -> bytes:
+        self.decisions += 1
         try:
             result = self.nodes.apply(nodes_codec.decode_command(encoded), now=now)
         except Refused as refusal:
@@ -149,8 +158,6 @@ class ClusterState:
     def _follow(self, command: Command, *, index: int, now: int) -> None:
         """Tell the builds whose jobs the queue has moved by itself."""
         match command:
-            case Put() | Reserve():
-                pass  # these change no build: a worker says itself when it begins
             case ExpireLease() | Nack() | Bury() | Ack() | Cancel() | KickJob():
                 self._follow_job(command.job_id, index=index, now=now)
             case AckMany() | GiveBack():
@@ -216,7 +223,7 @@ def encode_command(command: AgreedCommand) -> tuple[str, bytes]:
     return PEOPLE, people_codec.encode_command(command)
 
 
-def decode_result(domain: str, result: bytes) -> Any:
+def decode_result(domain: str, result: Answer) -> Any:
     """What `apply` answered to a command of this domain; raises its refusal as it was raised there."""
     match domain:
         case "registry":
@@ -226,6 +233,6 @@ def decode_result(domain: str, result: bytes) -> Any:
         case "nodes":
             return nodes_codec.decode_outcome(result)
         case "queue":
-            return queue_codec.decode_result(result)
+            return queue_codec.result_of(result)
         case _:
             raise MalformedCommand(reason=f"no domain {domain!r}")

@@ -180,7 +180,7 @@ class LiveCluster:
     def peers_wanted(self) -> dict[PeerId, bool]:
         """Who should belong to the log's group, and whether each is alive."""
         alive = {member.node_id for member in self._gossip.members() if member.state is MemberState.ALIVE}
-        return {int(node.node_id, 16): node.node_id in alive for node in self.state.nodes.all()}
+        return {int(node.node_id, 16): node.node_id in alive for node in self.state.nodes.staying()}
 
     def node(self, node_id: str) -> NodeView | None:
         """One registered node."""
@@ -222,6 +222,7 @@ class LiveCluster:
             router_port=facts.router_port,
             state=state,
             incarnation=member.incarnation if member else 0,
+            availability=known.availability,
             counts_as=self._counts_as(node_id),
             version=facts.version,
             arch=facts.arch,

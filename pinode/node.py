@@ -5,29 +5,24 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from ipaddress import ip_address
 from random import Random, SystemRandom
-from typing import Protocol
+from typing import Any, Protocol
 
-from pinode.apps.observed import NodeStats
 from pinode.card.old_state import OldState, Reason
 from pinode.card.set_aside import SetAside
-from pinode.errors import NoLeader
-from pinode.host import HostSensors, default_node_name
-from pinode.memory import give_back
+from pinode.errors import Conflict, NoLeader
+from pinode.host import default_node_name
+from pinode.machine_watch import MachineWatch
 from pinode.node_agreement import Agreement, Grounds, make_agreement
-from pinode.node_facts import NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Work, facts_of, make_work
 from pinode.nodes.node import RegisteredNode
 from pinode.own_address import OwnAddress, for_own_family, own_address
 from pinode.peers.certificates import fingerprint
 from pinode.peers.cluster_key import load_or_make_cluster_key
-from pinode.peers.discovery import announce
 from pinode.peers.founding import found
-from pinode.peers.founding_record import FoundingMember, FoundingRecord
+from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.identity import Identity, load_identity
 from pinode.peers.joining import Joining, join_with_token
 from pinode.peers.kept_generations import KeptGenerations, next_generation
@@ -41,10 +36,6 @@ from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
-MEASURE_SECONDS = 2.0  # how often this machine is measured
-SOONEST_NEWS_SECONDS = 5.0  # and told to the others, when it changed by enough
-LATEST_NEWS_SECONDS = 30.0  # or all the same
-GIVE_BACK_SECONDS = 60.0  # how often free memory goes back to the system
 # At the most, when this node is stopped:
 BUILDS_END_SECONDS = 20.0
 HAND_OVER_SECONDS = 5.0
@@ -70,10 +61,12 @@ class Node:
         self._left_behind = tuple(aside.warning for aside in SetAside(settings.node.data_dir).all()[-1:])
         self._name = settings.node.name or default_node_name()
         self._own = OwnAddress("127.0.0.1")  # until it is looked for
-        self._moved = asyncio.Event()
         self._end = asyncio.Event()
         self._stop_dynos = False
         self._at_once = False
+        self._has_left = False
+        self._removal: Conflict | None = None
+        self._removals_known = 0
         self._identity: Identity | None = None
         self._record: FoundingRecord | None = None
         self._generation = NO_GENERATION
@@ -94,6 +87,25 @@ class Node:
         self._at_once = everything
         self._end.set()
         return os.getpid()
+
+    def leave(self, *, by: str) -> None:
+        """Begin to leave the cluster for good. Raises `Conflict` where the others could not go on without."""
+        assert self._work
+        self._work.departure.begin(by=by)
+
+    def leaving(self) -> dict[str, Any]:
+        """How far that is."""
+        assert self._work
+        return self._work.departure.progress()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether this node is none of its cluster any more, by its own wish."""
+        return self._has_left
+
+    def _leave_behind(self) -> None:
+        self._has_left = True
+        self.stop(everything=True)
 
     def setup_code(self) -> str | None:
         """The code that registers the first user; None once there is one. Raises `NoLeader` until known."""
@@ -120,6 +132,8 @@ class Node:
             live.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await live
+        if self._removal is not None:
+            raise self._removal
 
     async def _live(self) -> None:
         self._own = await own_address(self._settings)
@@ -171,9 +185,20 @@ class Node:
             facts=self._facts,
         )
         agreement = self._agreement = make_agreement(grounds)
-        work = self._work = make_work(grounds, agreement, control=self)
+        work = self._work = make_work(grounds, agreement, control=self, on_left=self._leave_behind)
         self._say_where(record, is_new=not (settings.node.data_dir / "log").exists())
-        tasks.create_task(self._announce(identity), name="announce")
+        watch = MachineWatch(
+            settings,
+            own=self._own,
+            facts=self._facts,
+            warnings=lambda: self._warnings(agreement, work),
+            agreement=agreement,
+            work=work,
+        )
+        agreement.replica.on_membership(lambda _: self._look_for_removed(agreement, links))
+        agreement.replica.on_applied(lambda _: self._note_removals(agreement, links))
+        tasks.create_task(watch.announce(identity), name="announce")
+        tasks.create_task(watch.run(), name="machine")
         self._start(tasks, agreement, work)
 
     async def _cluster_secrets(self, settings: Settings) -> ClusterSecrets:
@@ -203,13 +228,16 @@ class Node:
             generation=lambda: self._generation,
             generations=generations.all,
             allowed=self._may_speak,
+            was_removed=self._was_removed,
             on_news=generations.note_news,
             on_outdated=self._hear_outdated,
         )
 
     def _hear_outdated(self, code: Outdated, message: str) -> None:
         """A peer says that what this node holds is older than what it promised, or of an older epoch."""
-        if not self._outdated.done():
+        if code == "removed":
+            self._be_removed(message)
+        elif not self._outdated.done():
             reason = Reason.SET_BACK if code == "set_back" else Reason.OLD_EPOCH
             self._outdated.set_result(OldState(reason, message))
 
@@ -236,10 +264,10 @@ class Node:
             "one_offs": work.one_offs,
             "slug tidying": work.slug_tidying,
             "copy care": work.copy_care,
+            "departure": work.departure,
         }
         for name, part in parts.items():
             tasks.create_task(part.run(), name=name)
-        tasks.create_task(self._watch_machine(agreement, work), name="machine")
 
     def _say_where(self, record: FoundingRecord, *, is_new: bool) -> None:
         """What a person wants to know when a node is up."""
@@ -291,8 +319,40 @@ class Node:
         agreement = self._agreement
         if agreement is None:
             return False
-        was_removed = agreement.cluster.state.nodes.removed(node_id) is not None
-        return not was_removed or int(node_id, 16) in agreement.replica.membership
+        is_removed = agreement.cluster.state.nodes.removed(node_id) is not None
+        return not is_removed or int(node_id, 16) in agreement.replica.membership
+
+    def _was_removed(self, node_id: str) -> bool:
+        return self._agreement is not None and not self._may_speak(node_id)
+
+    def _note_removals(self, agreement: Agreement, links: PeerLinks) -> None:
+        removals = agreement.cluster.state.nodes.removals
+        if self._removals_known != removals:
+            self._removals_known = removals
+            self._look_for_removed(agreement, links)
+
+    def _look_for_removed(self, agreement: Agreement, links: PeerLinks) -> None:
+        """Others were removed: they are to hear it from us. This node was: it has heard it."""
+        removed = agreement.cluster.state.nodes.removed(agreement.cluster.node_id)
+        if removed is not None:
+            self._be_removed(f"this node ({removed.name}) was removed from its cluster by {removed.by}")
+        links.cut_off_removed()
+
+    def _be_removed(self, message: str) -> None:
+        """End, and the dynos with it: they have successors elsewhere."""
+        if self._has_left or self._removal is not None:
+            return
+        if self._work is not None and self._work.departure.is_saying_farewell:
+            self._leave_behind()  # the others were quicker than their answer
+            return
+        data_dir = self._settings.node.data_dir
+        self._removal = Conflict(
+            f"{message}.",
+            hint=f"Its id never comes back. To let this machine join anew: move {data_dir} away, then "
+            "`pinode start --join TOKEN` with a token of `pinode join-token`.",
+            code="removed",
+        )
+        self.stop(everything=True)
 
     def _address_of(self, node_id: str) -> tuple[str, int] | None:
         """Where a member is now, by gossip; before it was heard, where it was when it joined."""
@@ -312,54 +372,6 @@ class Node:
             *agreement.replica.warnings,
         )
         return (*found, wall) if wall else found
-
-    async def _announce(self, identity: Identity) -> None:
-        """By multicast DNS, where this node is now."""
-        while True:
-            self._moved.clear()
-            here = FoundingMember(
-                node_id=identity.node_id,
-                name=self._name,
-                host=self._own.host,
-                peer_port=self._settings.listen.peer.port,
-            )
-            async with asyncio.TaskGroup() as tasks:
-                announcing = tasks.create_task(announce(self._settings, identity=identity, member=here))
-                await self._moved.wait()
-                announcing.cancel()
-
-    async def _move(self, agreement: Agreement, work: Work) -> None:
-        """This machine has another address: whoever dials it must learn that, and its certificate name it."""
-        logger.info("this node has a new address address=%s", self._own.host)
-        agreement.gossip.set_address((self._own.host, self._settings.listen.peer.port))
-        self._moved.set()
-        await work.certificate.renew(self._own.host)
-        work.router.tell_certificates()
-
-    async def _watch_machine(self, agreement: Agreement, work: Work) -> None:
-        """Measure this machine; tell the others when it is news, and when it has another address."""
-        sensors = HostSensors(self._settings.node.data_dir)
-        told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
-        warned = self._facts.warnings
-        given_back_at = time.monotonic()
-        while True:
-            if self._own.look():
-                await self._move(agreement, work)
-            began = time.monotonic()
-            stats = NodeStats(**sensors.sample(began).as_stats(), loop_lag_ms=round(lag_seconds * 1000, 1))
-            dynos, builds = agreement.cluster.at_work(agreement.cluster.node_id)
-            row = NodeRow(stats=stats, dynos=dynos, builds=builds)
-            since = began - told_at
-            if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
-                agreement.gossip.publish(encode_row(row))
-                told, told_at = row, began
-            if warned != (warned := self._warnings(agreement, work)):
-                agreement.gossip.set_meta(encode_facts(replace(self._facts, warnings=warned)))
-            if began - given_back_at >= GIVE_BACK_SECONDS:
-                given_back_at = began
-                give_back()
-            await asyncio.sleep(MEASURE_SECONDS)
-            lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
 
 
 async def _within(seconds: float, work: Coroutine[None, None, None], what: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pinode import __version__
@@ -17,6 +18,7 @@ from pinode.logs.app_log import AppLogs
 from pinode.metrics.history import NodeHistory
 from pinode.node_agreement import Agreement, Grounds
 from pinode.node_facts import NodeFacts
+from pinode.operations.departure import Departure, serve_farewells
 from pinode.operations.tidying import SlugTidying
 from pinode.own_certificate import OwnCertificate, issued_by
 from pinode.peers.identity import Identity
@@ -51,9 +53,12 @@ class Work:
     web: WebServer
     queue_socket: QueueSocket
     beanstalk_port: BeanstalkPort
+    departure: Departure
 
 
-def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -> Work:
+def make_work(
+    grounds: Grounds, agreement: Agreement, *, control: NodeControl, on_left: Callable[[], None]
+) -> Work:
     """The parts that build, run, route and show apps."""
     data_dir, cluster = grounds.settings.node.data_dir, agreement.cluster
     certificate = _own_certificate(grounds)
@@ -61,6 +66,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
     AppLogs(cluster, data_dir / "logs").serve()
     history = NodeHistory(cluster, rows=agreement.gossip.stats)
     history.serve()
+    serve_farewells(cluster)
     _open_queue_door(grounds, cluster, certificate)
     return Work(
         certificate=certificate,
@@ -97,6 +103,7 @@ def make_work(grounds: Grounds, agreement: Agreement, *, control: NodeControl) -
         ),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
         beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
+        departure=Departure(cluster, on_left=on_left),
     )
 
 

@@ -64,14 +64,17 @@ def run_node(
         card.check(is_moved_on_purpose=is_moved_on_purpose)
         while True:
             try:
-                return asyncio.run(_run(settings, joining))
+                if asyncio.run(_run(settings, joining)):
+                    card.leave_behind(settings.cluster.key_file)
+                return 0
             except OldState as old:
                 card.begin_anew(old)
     finally:
         os.close(lock)
 
 
-async def _run(settings: Settings, joining: Joining) -> int:
+async def _run(settings: Settings, joining: Joining) -> bool:
+    """Whether this node has left its cluster."""
     node = Node(settings, joining)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,7 +87,7 @@ async def _run(settings: Settings, joining: Joining) -> int:
         await node.run()
     except* (PinodeError, QueueError, LogSetBack) as group:
         raise _first(group) from group
-    return 0
+    return node.has_left
 
 
 def _first(group: BaseExceptionGroup[PinodeError | QueueError | LogSetBack]) -> Exception:

@@ -3,12 +3,12 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
-from replicated_queue.courier import Courier, Parcel
+from replicated_queue.courier import Courier, Done, Parcel
 from replicated_queue.errors import (
     InvalidRequest,
     MalformedMessage,
@@ -17,9 +17,9 @@ from replicated_queue.errors import (
     UnknownVersion,
 )
 from replicated_queue.interfaces import PeerId
-from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog
+from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog, read_commands
 from replicated_queue.operations import QueueOperations
-from replicated_queue.queue.codec import decode_command, decode_result, encode_command
+from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.limits import check_command
@@ -28,13 +28,13 @@ from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, peek
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import (
     Outcome,
-    decode_envelope,
-    decode_jobs,
+    Outcomes,
     decode_requests,
-    encode_envelope,
-    encode_outcomes,
+    encode_answers,
     encode_stats,
     encode_views,
+    jobs_of,
+    submit,
 )
 from replicated_queue.requests import (
     ExtendLease,
@@ -44,10 +44,9 @@ from replicated_queue.requests import (
     ReadJob,
     ReadJobs,
     ReadStats,
-    ReserveJobs,
     Submit,
 )
-from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope
+from replicated_queue.sessions import CLIENT_ID_BYTES, Answer, Bundle, single
 from replicated_queue.slots import Slots
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
@@ -64,9 +63,9 @@ class CallPeer(Protocol):
 class Broker(QueueOperations):
     """One a node. Its verbs act for members; `platform_queue` acts for pinode itself.
 
-    `queue` is the queue inside the state machine that `log` applies to. `domains` says for each domain of the
-    log how to recognise a command that can be applied: what another node hands in is looked at before it
-    enters.
+    `queue` is the queue inside the state machine that `log` applies to. `domains` says for each other domain
+    of the log how to recognise a command that can be applied: what another node hands in is looked at before
+    it enters.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Broker(QueueOperations):
     ) -> None:
         self._log = log
         self._queue = queue
-        self._domains: dict[str, Check] = {QUEUE_DOMAIN: decode_command, **(domains or {})}
+        self._domains = dict(domains or {})
         self._client_id = client_id or secrets.token_bytes(CLIENT_ID_BYTES)
         self._timeout_seconds = timeout_seconds
         self._slots = Slots()
@@ -107,13 +106,15 @@ class Broker(QueueOperations):
     async def submit(
         self,
         domain: str,
-        command: bytes,
+        command: Any,
         *,
         client_id: bytes | None = None,
         sequence: int = 1,
         timeout_seconds: float | None = None,
-    ) -> bytes:
+    ) -> Answer:
         """Have the command applied once and return what its domain answered.
+
+        `command` is its bytes; of the queue it is a `Command`, and the answer its values.
 
         Without `client_id` it is a request of this process. With one (an idempotency key, or its hash) it is
         done once for all who use that id and sequence, on any node, within a day. When this returns, this
@@ -123,10 +124,10 @@ class Broker(QueueOperations):
         """
         if client_id is not None:
             key = blake2b(client_id, digest_size=CLIENT_ID_BYTES).digest()
-            envelope = Envelope(domain, command, key, sequence=sequence, single_shot=True)
-            answer = await self.send(Submit(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
+            bundle = _bundle(domain, command, key, sequence=sequence, single_shot=True)
+            answer = await self.send(submit(bundle), timeout_seconds=timeout_seconds)
         else:
-            answer = await self._send_numbered(domain, command, Submit, timeout_seconds=timeout_seconds)
+            answer = await self._send_numbered(domain, command, timeout_seconds=timeout_seconds)
         await self.catch_up()
         return answer
 
@@ -136,36 +137,34 @@ class Broker(QueueOperations):
 
     def send(
         self, request: LeaderRequest, *, timeout_seconds: float | None = None
-    ) -> "asyncio.Future[bytes]":
-        """Bring a request whose entry is already in its envelope to the leader. Cancel to withdraw it."""
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    ) -> "asyncio.Future[Answer]":
+        """Bring one request that is alone in its bundle to the leader. Cancel to withdraw it."""
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        parcel = self.begin(request, timeout_seconds=seconds, done=partial(_settle, answer))
-        answer.add_done_callback(lambda _: self.withdraw(parcel))
-        return answer
+        letter = _Letter()
+        parcel = self.begin(request, timeout_seconds=seconds, done=letter.done)
+        letter.parcel = letter.parcel or parcel
+        letter.answer.add_done_callback(lambda _: letter.withdraw(self._courier))
+        return letter.answer
 
-    def begin(
-        self, request: LeaderRequest, *, timeout_seconds: float, done: Callable[[Outcome], None]
-    ) -> Parcel:
-        """Bring the request to the leader and call `done` with its outcome, perhaps at once."""
+    def begin(self, request: LeaderRequest, *, timeout_seconds: float, done: Done) -> Parcel:
+        """Bring the requests, whose commands are read, to the leader; `done` hears of it, perhaps at once."""
         return self._courier.send(request, timeout_seconds=timeout_seconds, done=done)
 
-    def withdraw(self, parcel: Parcel) -> None:
-        """Nobody waits for this outcome any more."""
-        self._courier.withdraw(parcel)
+    def withdraw(self, parcel: Parcel, place: int | None = None) -> None:
+        """Nobody waits for these outcomes any more, or for that of one of them."""
+        self._courier.withdraw(parcel, place)
 
     async def answer(self, frame: bytes) -> bytes:
         """Answer a call of another node's broker. Cancel it when the caller is gone."""
         try:
             requests = decode_requests(frame)
         except (MalformedMessage, UnknownVersion) as error:
-            return encode_outcomes(self.applied_index, [error])
+            return encode_answers(self.applied_index, [error])
         gathering = _Gathering(len(requests))
         try:
             for place, request in enumerate(requests):
                 self._handle(request, partial(gathering.put, place))
-            outcomes = await gathering.outcomes
-            return encode_outcomes(self.applied_index, outcomes)
+            return encode_answers(self.applied_index, await gathering.outcomes)
         finally:
             if not gathering.outcomes.done() or gathering.outcomes.cancelled():
                 self._forget(requests)
@@ -202,45 +201,48 @@ class Broker(QueueOperations):
             case _:
                 assert_never(question)
 
-    def _handle(self, request: LeaderRequest, reply: Callable[[Outcome], None]) -> None:
+    def _handle(self, request: LeaderRequest, reply: Callable[[Outcomes], None]) -> None:
         try:
-            if isinstance(request, Submit | ReserveJobs):
-                self._check_entry(request.envelope)
+            checked = self._checked(request) if isinstance(request, Submit) else request
         except QueueError as error:
             reply(error)
         else:
-            self._desk.handle(request, reply)
+            self._desk.handle(checked, reply)
 
-    def _check_entry(self, entry: bytes) -> None:
+    def _checked(self, request: Submit) -> Submit:
         """What no replica could apply must not enter the log, for it would stop them all."""
-        envelope = decode_envelope(entry)
-        check = self._domains.get(envelope.domain)
+        bundle = request.bundle
+        if bundle.domain == QUEUE_DOMAIN:
+            return request._replace(bundle=read_commands(bundle))
+        check = self._domains.get(bundle.domain)
         if check is None:
-            raise InvalidRequest(
-                f"the leader knows no domain {envelope.domain!r}; it may be an older version."
-            )
-        check(envelope.command)
+            raise InvalidRequest(f"the leader knows no domain {bundle.domain!r}; it may be an older version.")
+        if bundle.size != 1:
+            raise InvalidRequest(f"a request of {bundle.domain!r} is alone in its entry.")
+        for _, _, command in bundle.each():
+            check(command)
+        return request
 
     def _forget(self, requests: list[LeaderRequest]) -> None:
         for request in requests:
-            if isinstance(request, ReserveJobs):
-                envelope = decode_envelope(request.envelope)
-                self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
+            if isinstance(request, Submit) and request.waits:
+                for slot, sequence, _ in request.bundle.each():
+                    self._desk.forget((request.bundle.client_id, slot, sequence))
 
     async def _send_numbered(
         self,
         domain: str,
-        command: bytes,
-        request: Callable[[bytes], LeaderRequest],
+        command: Any,
         *,
+        waits: Sequence[int] = (),
         timeout_seconds: float | None = None,
-    ) -> bytes:
+    ) -> Answer:
         while True:
             slot, sequence = await self._slots.take()
             try:
                 since = max(self._log.applied_index, self._courier.known_index)
-                envelope = Envelope(domain, command, self._client_id, slot, sequence, since)
-                return await self.send(request(encode_envelope(envelope)), timeout_seconds=timeout_seconds)
+                bundle = _bundle(domain, command, self._client_id, slot=slot, sequence=sequence, since=since)
+                return await self.send(submit(bundle, waits=waits), timeout_seconds=timeout_seconds)
             except SessionExpired as expired:
                 # Our session was forgotten while we were silent, and we are behind: its answer told how far.
                 if not expired.surely_not_done:
@@ -265,15 +267,15 @@ class Broker(QueueOperations):
 
     async def _command(self, command: Command) -> Result:
         check_command(command)
-        return decode_result(await self.submit(QUEUE_DOMAIN, encode_command(command)))
+        return result_of(await self.submit(QUEUE_DOMAIN, command))
 
     async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
         check_command(command)
-        request = partial(ReserveJobs, wait_ms=round(max(0.0, wait) * 1000))
-        return decode_jobs(await self._send_numbered(QUEUE_DOMAIN, encode_command(command), request))
+        waits = (round(max(0.0, wait) * 1000),)
+        return jobs_of(await self._send_numbered(QUEUE_DOMAIN, command, waits=waits))
 
     async def _extend(self, request: ExtendLease) -> None:
-        decode_result(await self.send(request))
+        result_of(await self.send(request))
 
     async def _read(self, question: Question) -> bytes:
         return self.read(question)
@@ -300,28 +302,48 @@ class _PlatformQueue(QueueOperations):
         return self._broker.read(question)
 
 
-def _settle(answer: "asyncio.Future[bytes]", outcome: Outcome) -> None:
-    if answer.done():
-        return
-    if isinstance(outcome, QueueError):
-        answer.set_exception(outcome)
-        answer.exception()  # who asked may be gone: an error nobody reads is no news
-    else:
-        answer.set_result(outcome)
+def _bundle(domain: str, command: Any, client_id: bytes, **numbers: Any) -> Bundle:
+    """A bundle of one, its command read."""
+    values = command_values(command) if domain == QUEUE_DOMAIN else command
+    return single(domain, values, client_id, **numbers)._replace(commands=(command,))
+
+
+class _Letter:
+    """One request, and the future of its answer."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.parcel: Parcel | None = None
+
+    def done(self, _: int, outcomes: "Sequence[Outcome | Parcel]") -> None:
+        (outcome,) = outcomes
+        if isinstance(outcome, Parcel):
+            self.parcel = outcome  # it waits for a job now
+        elif self.answer.done():
+            pass
+        elif isinstance(outcome, QueueError):
+            self.answer.set_exception(outcome)
+            self.answer.exception()  # who asked may be gone: an error nobody reads is no news
+        else:
+            self.answer.set_result(outcome)
+
+    def withdraw(self, courier: Courier) -> None:
+        if self.parcel is not None:
+            courier.withdraw(self.parcel)
 
 
 class _Gathering:
-    """Outcomes of one frame, as they come in."""
+    """What came of the requests of one frame, as it comes in."""
 
     def __init__(self, count: int) -> None:
-        self.outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self._found: list[Outcome | None] = [None] * count
+        self.outcomes: asyncio.Future[list[Outcomes]] = asyncio.get_running_loop().create_future()
+        self._found: list[Outcomes | None] = [None] * count
         self._missing = count
         if count == 0:
             self.outcomes.set_result([])
 
-    def put(self, place: int, outcome: Outcome) -> None:
-        self._found[place] = outcome
+    def put(self, place: int, outcomes: Outcomes) -> None:
+        self._found[place] = outcomes
         self._missing -= 1
         if not self._missing and not self.outcomes.done():
             self.outcomes.set_result([found for found in self._found if found is not None])

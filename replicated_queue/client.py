@@ -6,13 +6,14 @@ import secrets
 import ssl
 import time
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from replicated_queue.client_link import ClientLink, NodeAddress, client_context, connect
+from replicated_queue.client_requests import Pending, bundled, runs_of
 from replicated_queue.errors import (
+    MalformedMessage,
     NodeUnreachable,
     NoQuorum,
     NotAuthorized,
@@ -21,22 +22,13 @@ from replicated_queue.errors import (
     SessionExpired,
 )
 from replicated_queue.operations import QueueOperations
-from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.codec import command_values, error_of, is_refusal, result_of
 from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.limits import check_command
-from replicated_queue.queue_state import QUEUE_DOMAIN
-from replicated_queue.request_codec import Outcome, decode_jobs, encode_ask, encode_envelope, encode_hello
-from replicated_queue.requests import (
-    ExtendLease,
-    Hello,
-    Question,
-    Request,
-    ReserveJobs,
-    Submit,
-    Withdraw,
-)
-from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope
+from replicated_queue.request_codec import STILL_WAITS, Outcome, encode_ask, encode_hello, jobs_of
+from replicated_queue.requests import ExtendLease, Hello, Question, Request, Withdraw
+from replicated_queue.sessions import CLIENT_ID_BYTES, Answer
 from replicated_queue.slots import Slots
 
 GRACE_SECONDS: Final = 1.0  # beyond the deadline, for the node's own answer that the deadline has come
@@ -45,47 +37,12 @@ LONGEST_ROUND_SECONDS: Final = 1.0
 SOCKET_NAME: Final = "queue.sock"
 
 
-class _Pending:
-    """A request that has no answer yet: one that is the same each time it is sent, or an entry of the log."""
-
-    __slots__ = (
-        "command",
-        "deadline",
-        "future",
-        "is_repeated",
-        "is_reserve",
-        "is_sent",
-        "number",
-        "request",
-        "sequence",
-        "since",
-        "slot",
-        "wait_until",
-    )
-
-    def __init__(
-        self, number: int, future: "asyncio.Future[bytes]", wait_until: float, deadline: float
-    ) -> None:
-        self.number = number
-        self.future = future
-        self.wait_until = wait_until
-        self.deadline = deadline
-        self.request: Request | None = None
-        self.command = b""  # of an entry, which goes under a number of our session
-        self.slot = 0
-        self.sequence = 0
-        self.since = 0  # the newest index of the log that we knew before it was first sent
-        self.is_reserve = False
-        self.is_sent = False  # on the link that is up
-        self.is_repeated = False  # was sent on a link that broke
-
-
 class QueueClient(QueueOperations):
     """The queue, from outside: `async with QueueClient(["pi1:7300"], token=…, ca="ca.pem") as queue`.
 
     Holds one connection, to the first node that welcomes it, and finds another when that breaks. All requests
-    share it; each is repeated under its number until it is answered or `timeout` seconds (beyond what a
-    reserve waits) have passed.
+    share it, and those of one turn of the loop travel as one. Each is repeated under its number until it is
+    answered or `timeout` seconds (beyond what a reserve waits) have passed.
     """
 
     def __init__(
@@ -105,8 +62,9 @@ class QueueClient(QueueOperations):
         self._context: ssl.SSLContext | None = None
         self._client_id = secrets.token_bytes(CLIENT_ID_BYTES)
         self._slots = Slots()
-        self._numbers = count(1)
-        self._pending: dict[int, _Pending] = {}
+        self._last_number = 0
+        self._pending: dict[int, Pending] = {}
+        self._new: list[Pending] = []  # of this turn
         self._link: ClientLink | None = None
         self._needed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -149,31 +107,31 @@ class QueueClient(QueueOperations):
             self._link.close()
             await asyncio.wait([self._link.lost], timeout=GRACE_SECONDS)
         self._loop = None
-        for pending in list(self._pending.values()):
+        for pending in (*self._pending.values(), *self._new):
             pending.future.cancel()
 
     async def _command(self, command: Command) -> Result:
-        return decode_result(await self._numbered(command))
+        return result_of(await self._numbered(command))
 
     async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
-        return decode_jobs(await self._numbered(command, wait=max(0.0, wait), is_reserve=True))
+        until = time.monotonic() + wait if wait > 0 else 0.0
+        return jobs_of(await self._numbered(command, wait_until=until))
 
     async def _extend(self, request: ExtendLease) -> None:
-        decode_result(await self._unnumbered(request))
+        result_of(await self._unnumbered(request))
 
     async def _read(self, question: Question) -> bytes:
-        return await self._unnumbered(question)
+        answer: bytes = await self._unnumbered(question)
+        return answer
 
-    async def _numbered(self, command: Command, *, wait: float = 0.0, is_reserve: bool = False) -> bytes:
+    async def _numbered(self, command: Command, *, wait_until: float = 0.0) -> Answer:
         """Bring a command into the log under a number of our session."""
         check_command(command)
-        encoded = encode_command(command)
-        until = time.monotonic() + wait
+        values = command_values(command)
         while True:
             slot, sequence = self._slots.take_free() or await self._slots.take()
-            pending = self._pend(until)
-            pending.command, pending.slot, pending.sequence = encoded, slot, sequence
-            pending.is_reserve = is_reserve
+            pending = self._pend(wait_until)
+            pending.command, pending.slot, pending.sequence = values, slot, sequence
             try:
                 self._ask(pending)
                 return await pending.future
@@ -185,9 +143,9 @@ class QueueClient(QueueOperations):
             finally:
                 self._slots.give_back(slot)
 
-    async def _unnumbered(self, request: Request) -> bytes:
+    async def _unnumbered(self, request: Request) -> Answer:
         """Ask what may be done twice."""
-        pending = self._pend(time.monotonic())
+        pending = self._pend(0.0)
         pending.request = request
         try:
             self._ask(pending)
@@ -196,71 +154,91 @@ class QueueClient(QueueOperations):
             self._withdraw(pending)
             raise
 
-    def _pend(self, wait_until: float) -> _Pending:
+    def _pend(self, wait_until: float) -> Pending:
         if self._loop is None:
             raise RuntimeError("use the client inside `async with QueueClient(...) as queue:`")
-        deadline = wait_until + self._timeout + GRACE_SECONDS
-        return _Pending(next(self._numbers), self._loop.create_future(), wait_until, deadline)
+        deadline = (wait_until or time.monotonic()) + self._timeout + GRACE_SECONDS
+        return Pending(self._loop.create_future(), wait_until, deadline)
 
-    def _ask(self, pending: _Pending) -> None:
-        """Send it now or on the next link, until it is answered or its deadline has come."""
-        self._pending[pending.number] = pending
-        if self._timer is None or self._timer_at > pending.deadline:
-            self._arm(pending.deadline)
-        if self._link is not None:
-            self._send(pending, self._link)
-        else:
-            self._needed.set()
+    def _ask(self, pending: Pending) -> None:
+        """Send it at the end of this turn or on the next link, until it is answered or its deadline came."""
+        if not self._new:
+            assert self._loop is not None
+            self._loop.call_soon(self._send_new)
+        self._new.append(pending)
 
-    def _send(self, pending: _Pending, link: ClientLink) -> None:
-        if not pending.is_repeated:
+    def _send_new(self) -> None:
+        new, self._new = self._new, []
+        new = [pending for pending in new if not pending.future.done()]
+        for pending in new:
+            self._last_number += 1
+            pending.number = self._last_number
             pending.since = self._last_index
-        pending.is_sent = True
-        now = time.monotonic()
-        # The node counts a wait for itself, and the deadline beyond it.
-        timeout_ms = round((pending.deadline - GRACE_SECONDS - max(now, pending.wait_until)) * 1000)
+            self._pending[pending.number] = pending
+        if new:
+            first = min(pending.deadline for pending in new)
+            if self._timer is None or self._timer_at > first:
+                self._arm(first)
+            self._send(new)
+
+    def _send(self, asked: list[Pending]) -> None:
+        if self._link is None:
+            self._needed.set()
+            return
+        for together in runs_of(asked):
+            self._send_run(together, self._link)
+
+    def _send_run(self, together: list[Pending], link: ClientLink) -> None:
+        first = together[0]
         try:
-            link.send(encode_ask(pending.number, max(1, timeout_ms), self._request_of(pending, now)))
-        except QueueError as error:
-            self._fail(pending, error)
+            request = first.request or bundled(together, client_id=self._client_id)
+        except MalformedMessage as error:  # too much together, or one of them that cannot be said
+            if len(together) == 1:
+                self._fail(first, error)
+                return
+            middle = len(together) // 2
+            self._send_run(together[:middle], link)
+            self._send_run(together[middle:], link)
+            return
+        for pending in together:
+            pending.is_sent = True
+        # The node counts a wait for itself, and the deadline beyond it.
+        now = time.monotonic()
+        seconds = max(pending.deadline - max(now, pending.wait_until) for pending in together)
+        timeout_ms = max(1, round((seconds - GRACE_SECONDS) * 1000))
+        link.send(encode_ask(first.number, timeout_ms, request))
 
-    def _request_of(self, pending: _Pending, now: float) -> Request:
-        if pending.request is not None:
-            return pending.request
-        slot, sequence = pending.slot, pending.sequence
-        entry = encode_envelope(
-            Envelope(QUEUE_DOMAIN, pending.command, self._client_id, slot, sequence, pending.since)
-        )
-        if not pending.is_reserve:
-            return Submit(entry)
-        return ReserveJobs(entry, round(max(0.0, pending.wait_until - now) * 1000), pending.is_repeated)
-
-    def _answered(self, number: int, applied_index: int, outcome: Outcome) -> None:
+    def _answered(self, number: int, applied_index: int, outcomes: list[Outcome]) -> None:
+        """Outcomes of our requests from `number` on."""
         if applied_index > self._last_index:
             self._last_index = applied_index
-        pending = self._pending.get(number)
-        if pending is None:
-            return
-        match outcome:
-            case bytes():
-                del self._pending[number]
-                if not pending.future.done():
-                    pending.future.set_result(outcome)
-            case SessionExpired() if outcome.surely_not_done and not pending.is_repeated:
+        for outcome in outcomes:
+            if outcome is not STILL_WAITS:
+                pending = self._pending.pop(number, None)
+                if pending is not None and not pending.future.done():
+                    if is_refusal(outcome):
+                        self._refused(pending, error_of(outcome))
+                    else:
+                        pending.future.set_result(outcome)
+            number += 1
+
+    def _refused(self, pending: Pending, error: QueueError) -> None:
+        match error:
+            case SessionExpired() if error.surely_not_done and not pending.is_repeated:
                 # Asked once by us and by the node, and refused: it may be asked anew under a later index.
                 self._fail(pending, _SessionRenewed())
             case NoQuorum() if pending.is_repeated:
                 self._fail(pending, OutcomeUnknown())
             case _:
-                self._fail(pending, outcome)
+                self._fail(pending, error)
 
-    def _fail(self, pending: _Pending, error: QueueError) -> None:
+    def _fail(self, pending: Pending, error: QueueError) -> None:
         self._pending.pop(pending.number, None)
         if not pending.future.done():
             pending.future.set_exception(error)
 
-    def _withdraw(self, pending: _Pending) -> None:
-        """Nobody waits for it any more."""
+    def _withdraw(self, pending: Pending) -> None:
+        """Nobody waits for it any more; what was not sent yet is not sent at all."""
         if self._pending.pop(pending.number, None) is not None and pending.is_sent and self._link is not None:
             self._link.send(encode_ask(pending.number, 0, Withdraw()))
 
@@ -277,8 +255,7 @@ class QueueClient(QueueOperations):
             pause_seconds = FIRST_ROUND_SECONDS
             self._needed.clear()
             self._link = link
-            for pending in list(self._pending.values()):
-                self._send(pending, link)
+            self._send(list(self._pending.values()))
             await asyncio.wait([link.lost])
             self._link = None
             self._link_lost()
@@ -333,7 +310,7 @@ class QueueClient(QueueOperations):
         if open_deadlines:
             self._arm(min(open_deadlines))
 
-    def _give_up(self, pending: _Pending) -> None:
+    def _give_up(self, pending: Pending) -> None:
         if pending.is_sent or pending.is_repeated:
             self._fail(pending, OutcomeUnknown())
         else:

@@ -17,7 +17,7 @@ ALPN: Final = "pinode-queue/1"
 DEFAULT_PORT: Final = 7300
 CONNECT_SECONDS: Final = 5.0  # name, TCP, TLS and welcome together
 SILENT_SECONDS: Final = 5  # until unanswered packets count as a lost connection
-Answered = Callable[[int, int, Outcome], None]  # number, applied index of the node, outcome
+Answered = Callable[[int, int, list[Outcome]], None]  # number, applied index of the node, outcomes
 
 
 @dataclass(frozen=True, slots=True)

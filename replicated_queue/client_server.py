@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, cast
 
@@ -18,19 +18,20 @@ from replicated_queue.errors import (
     UnknownVersion,
 )
 from replicated_queue.frames import FrameReader, FrameWriter
-from replicated_queue.queue.codec import decode_command
-from replicated_queue.queue.commands import ExpireLease, PutMany, Reserve, ReserveJob
+from replicated_queue.queue.codec import command_of
+from replicated_queue.queue.commands import Command, ExpireLease, PutMany
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import (
     MAX_FRAME_BYTES,
+    STILL_WAITS,
     Outcome,
     decode_ask,
-    decode_envelope,
     decode_hello,
     encode_response,
     encode_welcome,
+    submit,
 )
-from replicated_queue.requests import ExtendLease, ForgetWaiter, Request, ReserveJobs, Submit, Withdraw
+from replicated_queue.requests import ExtendLease, ForgetWaiter, Request, Submit, Withdraw
 
 HELLO_SECONDS: Final = 10.0
 STRANGER_FRAME_BYTES: Final = 16 * 1024  # of who has not shown a token yet: room for one
@@ -74,7 +75,8 @@ class ClientConnection(asyncio.Protocol):
         self._client_id = b""
         self._is_welcome = False
         self._early: list[bytes] = []  # frames that came with the hello
-        self._under_way: dict[int, Parcel] = {}
+        self._under_way: dict[int, Parcel] = {}  # by the number of their first request
+        self._open = 0  # requests of all of them
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -146,66 +148,117 @@ class ClientConnection(asyncio.Protocol):
             on_judged()
 
     def _ask(self, frame: bytes) -> None:
-        """Take one request; its answer is written when it is there."""
+        """Take what is asked; answers are written when they are there."""
         ask = decode_ask(frame)
-        if isinstance(ask.request, Withdraw):
-            withdrawn = self._under_way.pop(ask.number, None)
-            if withdrawn is not None:
-                self._broker.withdraw(withdrawn)
+        number, request = ask.number, ask.request
+        if isinstance(request, Withdraw):
+            self._withdraw(number)
             return
+        size = request.bundle.size if isinstance(request, Submit) else 1
         try:
             timeout_seconds = min(max(ask.timeout_ms / 1000, 0.0), MAX_TIMEOUT_SECONDS)
-            self._take(ask.number, ask.request, timeout_seconds)
+            if number in self._under_way:
+                raise InvalidRequest(f"request {number} is under way already.")
+            if self._open + size > MAX_UNDER_WAY:
+                raise Busy()
+            self._take(number, request, timeout_seconds)
         except QueueError as error:
-            self._answer(ask.number, error)
+            self._answer(number, [error] * size)
 
     def _take(self, number: int, request: Request, timeout_seconds: float) -> None:
         match request:
-            case Submit() | ReserveJobs():
-                self._check_entry(request)
+            case Submit():
+                self._submit(number, request, timeout_seconds)
             case ExtendLease():
                 self._check_platform(request.platform)
+                self._send(number, request, timeout_seconds)
             case ForgetWaiter() | Withdraw():
                 raise InvalidRequest("a client withdraws its own requests only, by their number.")
             case _:
                 self._check_platform(request.platform)
-                self._answer(number, self._broker.read(request))
-                return
-        if len(self._under_way) >= MAX_UNDER_WAY:
-            raise Busy()
-        if number in self._under_way:
-            raise InvalidRequest(f"request {number} is under way already.")
-        parcel = self._broker.begin(
-            request, timeout_seconds=timeout_seconds, done=partial(self._done, number)
-        )
-        if not parcel.is_done:
-            self._under_way[number] = parcel
+                self._answer(number, [self._broker.read(request)])
 
-    def _check_entry(self, request: Submit | ReserveJobs) -> None:
+    def _submit(self, number: int, request: Submit, timeout_seconds: float) -> None:
         """A client writes its own entries, so nothing in them is believed."""
-        envelope = decode_envelope(request.envelope)
-        if envelope.client_id != self._client_id or envelope.single_shot or envelope.domain != QUEUE_DOMAIN:
+        bundle = request.bundle
+        if bundle.client_id != self._client_id or bundle.single_shot or bundle.domain != QUEUE_DOMAIN:
             raise InvalidRequest("an entry of another session or domain than the client's own.")
-        command = decode_command(envelope.command)
-        if isinstance(command, ExpireLease) or isinstance(command, Reserve | ReserveJob) != isinstance(
-            request, ReserveJobs
-        ):
-            raise InvalidRequest(
-                f"{type(command).__name__} is no command of a client's {type(request).__name__}."
-            )
+        commands: list[Command] = []
+        refused: dict[int, QueueError] = {}
+        for place, values in enumerate(bundle.requests[2::3]):
+            try:
+                commands.append(self._permitted(command_of(values)))
+            except QueueError as error:
+                refused[place] = error
+        if not refused:
+            checked = request._replace(bundle=bundle._replace(commands=commands))
+            self._send(number, checked, timeout_seconds)
+            return
+        # A program of a newer version may ask for one thing that is unknown here among others that are not.
+        for place, refusal in refused.items():
+            self._answer(number + place, [refusal])
+        for place, command in zip(_without(bundle.size, refused), commands, strict=True):
+            alone = bundle.only((place,))._replace(commands=[command])
+            waits = (request.waits[place],) if request.waits else ()
+            self._send(number + place, submit(alone, waits=waits, repeated=request.repeated), timeout_seconds)
+
+    def _permitted(self, command: Command) -> Command:
+        if isinstance(command, ExpireLease):
+            raise InvalidRequest("a lease is not for its client to end.")
         if isinstance(command, PutMany):
             self._check_platform(any(put.platform for put in command.puts))
         else:
             self._check_platform(command.platform)
+        return command
 
     def _check_platform(self, asked: bool) -> None:
         if asked and not self._platform:
             raise ReservedTopic(topic="pinode.")
 
-    def _done(self, number: int, outcome: Outcome) -> None:
-        self._under_way.pop(number, None)  # not there when the answer came at once
-        self._answer(number, outcome)
+    def _send(self, number: int, request: Submit | ExtendLease, timeout_seconds: float) -> None:
+        parcel = self._broker.begin(
+            request, timeout_seconds=timeout_seconds, done=partial(self._done, number)
+        )
+        if not parcel.is_done:
+            self._hold(number, parcel)
 
-    def _answer(self, number: int, outcome: Outcome) -> None:
+    def _hold(self, number: int, parcel: Parcel) -> None:
+        self._under_way[number] = parcel
+        self._open += parcel.size
+
+    def _let_go(self, number: int) -> Parcel | None:
+        parcel = self._under_way.pop(number, None)
+        if parcel is not None:
+            self._open -= parcel.size
+        return parcel
+
+    def _withdraw(self, number: int) -> None:
+        parcel = self._under_way.get(number)
+        if parcel is not None and parcel.size == 1:
+            self._let_go(number)
+            self._broker.withdraw(parcel)
+            return
+        for first, bundled in self._under_way.items():
+            if first <= number < first + bundled.size:
+                self._broker.withdraw(bundled, number - first)
+
+    def _done(self, first: int, place: int, outcomes: "Sequence[Outcome | Parcel]") -> None:
+        """Answers to a bundle that began with number `first`, from `place` on."""
+        number = first + place
+        self._let_go(number)  # not there when the answers came at once
+        answers: list[Outcome] = []
+        for at, outcome in enumerate(outcomes, number):
+            if isinstance(outcome, Parcel):
+                self._hold(at, outcome)
+                outcome = STILL_WAITS
+            answers.append(outcome)
+        if answers != [STILL_WAITS]:
+            self._answer(number, answers)
+
+    def _answer(self, number: int, outcomes: Sequence[Outcome]) -> None:
         assert self._writer is not None
-        self._writer.write(encode_response(number, self._broker.applied_index, outcome))
+        self._writer.write(encode_response(number, self._broker.applied_index, outcomes))
+
+
+def _without(count: int, left_out: Mapping[int, object]) -> list[int]:
+    return [place for place in range(count) if place not in left_out]

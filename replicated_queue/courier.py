@@ -2,12 +2,13 @@
 come.
 
 A request is always asked again as the same bytes, so the log does it once. Requests of one turn of the loop
-go to another node in one frame.
+go to another node in one frame. Those of a bundle are answered together, but for reserves that found nothing
+and may wait: each of these goes on by itself.
 """
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -21,9 +22,10 @@ from replicated_queue.errors import (
     SessionExpired,
 )
 from replicated_queue.interfaces import PeerId
-from replicated_queue.leader_desk import NOTHING_READY, LeaderDesk, ReplicatedLog
-from replicated_queue.request_codec import Outcome, decode_envelope, decode_outcomes, encode_requests
-from replicated_queue.requests import ForgetWaiter, LeaderRequest, ReserveJobs, Submit
+from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog, found_nothing
+from replicated_queue.request_codec import Outcome, Outcomes, decode_answers, encode_requests, submit
+from replicated_queue.requests import ForgetWaiter, LeaderRequest, Submit
+from replicated_queue.sessions import EXPIRED, Answer
 
 CALL_SECONDS: Final = 3.0  # for an answer of the leader, beyond what a reserve waits there
 FIRST_RETRY_SECONDS: Final = 0.02
@@ -38,7 +40,11 @@ Call = Callable[..., Awaitable[bytes]]  # Transport.call
 
 
 class Parcel:
-    """One request under way; `done` is called once with its outcome, unless it is withdrawn before."""
+    """Requests under way together; `done` is called once with their outcomes, unless they are withdrawn.
+
+    It is told their place among the requests of the bundle they came in. In the place of an outcome may be
+    another parcel: that request waits for its answer by itself now.
+    """
 
     __slots__ = (
         "call",
@@ -49,24 +55,30 @@ class Parcel:
         "last_busy",
         "leader",
         "maybe_done",
+        "place",
         "request",
         "retry_at",
         "retry_seconds",
         "sent_at",
+        "size",
+        "timeout_seconds",
         "under_way",
         "wait_until",
+        "withdrawn",
     )
 
     def __init__(
-        self, request: LeaderRequest, done: Callable[[Outcome], None], now: float, timeout_seconds: float
+        self, request: LeaderRequest, done: "Done", now: float, timeout_seconds: float, *, place: int = 0
     ) -> None:
-        wait = request.wait_ms / 1000 if isinstance(request, ReserveJobs) else 0.0
         self.request = request
         self.done = done
+        self.place = place
+        self.size = request.bundle.size if isinstance(request, Submit) else 1
         self.is_done = False
         self.sent_at = now
-        self.wait_until = now + min(wait, MAX_WAIT_SECONDS)
-        self.deadline = self.wait_until + timeout_seconds
+        self.timeout_seconds = timeout_seconds
+        self.wait_until = 0.0  # of a reserve that waits by itself
+        self.deadline = now + timeout_seconds
         self.maybe_done = False  # an earlier attempt may have reached the log
         self.under_way = False
         self.has_asked = False  # found nothing at once, now waits at the leader
@@ -75,10 +87,14 @@ class Parcel:
         self.last_busy: Busy | None = None
         self.leader: PeerId | None = None  # whom `call` asks
         self.call: asyncio.Task[None] | None = None
+        self.withdrawn: set[int] = set()  # places nobody waits for any more
+
+
+Done = Callable[[int, Sequence["Outcome | Parcel"]], None]
 
 
 class Courier:
-    """Keeps every request until its future is done. Needs `run` only to ask other nodes."""
+    """Keeps every request until it is done. Needs `run` only to ask other nodes."""
 
     def __init__(
         self, *, log: ReplicatedLog, desk: LeaderDesk, call: Call, clock: Callable[[], float]
@@ -117,36 +133,45 @@ class Courier:
         else:
             self._tasks.create_task(work)
 
-    def send(
-        self, request: LeaderRequest, *, timeout_seconds: float, done: Callable[[Outcome], None]
-    ) -> Parcel:
-        """Call `done` with the leader's answer, perhaps before this returns. See `withdraw`.
+    def send(self, request: LeaderRequest, *, timeout_seconds: float, done: Done) -> Parcel:
+        """Call `done` with the leader's answers, perhaps before this returns. See `withdraw`.
 
-        The outcome is the leader's refusal, `NoQuorum` or `Busy` if nothing was done by the deadline, or
-        `OutcomeUnknown` if it may have been.
+        An outcome is an answer, the leader's refusal, `NoQuorum` or `Busy` if nothing was done by the
+        deadline, or `OutcomeUnknown` if it may have been.
         """
         parcel = Parcel(request, done, self._clock(), timeout_seconds)
-        self._parcels[parcel] = None
-        self._arm(parcel.deadline)
-        self._dispatch(parcel)
+        self._start(parcel)
         return parcel
 
-    def withdraw(self, parcel: Parcel) -> None:
-        """Nobody waits for the answer any more: of a reserve that waits, no job should go to nobody."""
+    def withdraw(self, parcel: Parcel, place: int | None = None) -> None:
+        """Nobody waits for the answers any more, or for that of one place of several.
+
+        Of a reserve that waits, no job should go to nobody.
+        """
         if parcel.is_done:
+            return
+        if place is not None and parcel.size > 1:
+            parcel.withdrawn.add(place)
             return
         parcel.is_done = True
         del self._parcels[parcel]
         call, parcel.call = parcel.call, None
-        if not isinstance(parcel.request, ReserveJobs):
+        if not parcel.has_asked or not isinstance(parcel.request, Submit):
             return
-        envelope = decode_envelope(parcel.request.envelope)
-        self._desk.forget((envelope.client_id, envelope.slot, envelope.sequence))
-        if call is not None and parcel.has_asked:
+        bundle = parcel.request.bundle
+        slot, sequence, _ = next(iter(bundle.each()))
+        self._desk.forget((bundle.client_id, slot, sequence))
+        if call is not None:
             call.cancel()
-            if parcel.leader is not None and envelope.client_id is not None:
-                request = ForgetWaiter(envelope.client_id, envelope.slot, envelope.sequence)
+            if parcel.leader is not None and bundle.client_id is not None:
+                request = ForgetWaiter(bundle.client_id, slot, sequence)
                 self.spawn(self._forget_at(parcel.leader, request))
+
+    def _start(self, parcel: Parcel) -> None:
+        self._parcels[parcel] = None
+        if self._timer is None or self._timer_at > parcel.deadline:
+            self._arm(parcel.deadline)
+        self._dispatch(parcel)
 
     def _dispatch(self, parcel: Parcel) -> None:
         parcel.retry_at = None
@@ -161,13 +186,15 @@ class Courier:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._outbox.append(parcel)
 
-    def _request(self, parcel: Parcel, *, may_wait: bool = True) -> LeaderRequest:
+    def _request(self, parcel: Parcel) -> LeaderRequest:
         """The request as it is asked now: with the rest of its wait, and whether it is a repetition."""
         request = parcel.request
-        if not isinstance(request, ReserveJobs):
+        if not isinstance(request, Submit):
             return request
-        rest = round(max(0.0, parcel.wait_until - self._clock()) * 1000) if may_wait else 0
-        return request._replace(wait_ms=rest, repeated=request.repeated or parcel.maybe_done)
+        waits: Sequence[int] = ()
+        if parcel.has_asked:
+            waits = (round(max(0.0, parcel.wait_until - self._clock()) * 1000),)
+        return request._replace(waits=waits, repeated=request.repeated or parcel.maybe_done)
 
     def _flush(self) -> None:
         parcels = [parcel for parcel in self._outbox if not parcel.is_done]
@@ -181,33 +208,34 @@ class Courier:
         size_bytes = 0
         for parcel in parcels:
             if parcel.has_asked:
-                self._begin_call(leader, [parcel], may_wait=True)  # its answer must not hold up others
+                self._begin_call(leader, [parcel])  # its answer must not hold up others
                 continue
             more_bytes = _size_bytes(parcel.request)
             if batch and (len(batch) == MAX_BATCH or size_bytes + more_bytes > MAX_BATCH_BYTES):
-                self._begin_call(leader, batch, may_wait=False)
+                self._begin_call(leader, batch)
                 batch, size_bytes = [], 0
             batch.append(parcel)
             size_bytes += more_bytes
         if batch:
-            self._begin_call(leader, batch, may_wait=False)
+            self._begin_call(leader, batch)
 
-    def _begin_call(self, leader: PeerId, parcels: list[Parcel], *, may_wait: bool) -> None:
+    def _begin_call(self, leader: PeerId, parcels: list[Parcel]) -> None:
         assert self._tasks is not None
-        requests = [self._request(parcel, may_wait=may_wait) for parcel in parcels]
+        requests = [self._request(parcel) for parcel in parcels]
         task = self._tasks.create_task(self._ask(leader, parcels, requests))
         for parcel in parcels:
             parcel.leader = leader
             parcel.call = task
 
     async def _ask(self, leader: PeerId, parcels: list[Parcel], requests: list[LeaderRequest]) -> None:
-        wait_ms = max(request.wait_ms if isinstance(request, ReserveJobs) else 0 for request in requests)
+        first = requests[0]  # who waits at the leader is asked for alone
+        wait_ms = first.waits[0] if isinstance(first, Submit) and first.waits else 0
         timeout_seconds = wait_ms / 1000 + CALL_SECONDS
-        outcomes: list[Outcome]
+        outcomes: list[Outcomes]
         try:
             async with asyncio.timeout(timeout_seconds):
                 frame = await self._call(leader, encode_requests(requests), timeout_seconds=timeout_seconds)
-            index, outcomes = decode_outcomes(frame, count=len(requests))
+            index, outcomes = decode_answers(frame, sizes=[parcel.size for parcel in parcels])
             self.known_index = max(self.known_index, index)
         except TimeoutError:
             outcomes = [OutcomeUnknown()] * len(requests)
@@ -221,14 +249,15 @@ class Courier:
             if parcel.call is asyncio.current_task():
                 self._answered(parcel, outcome)
 
-    def _answered(self, parcel: Parcel, outcome: Outcome) -> None:
+    def _answered(self, parcel: Parcel, outcome: Outcomes) -> None:
         parcel.under_way = False
         parcel.call = None
         if parcel.is_done:
             return
+        if not isinstance(outcome, QueueError):
+            self._deliver(parcel, outcome)
+            return
         match outcome:
-            case bytes():
-                self._deliver(parcel, outcome)
             case OutcomeUnknown():
                 parcel.maybe_done = True
                 self._retry(parcel)
@@ -237,19 +266,39 @@ class Courier:
             case Busy():
                 parcel.last_busy = outcome
                 self._retry(parcel, after_seconds=outcome.retry_after_seconds)
-            case SessionExpired():
-                is_repeated = isinstance(parcel.request, ReserveJobs) and parcel.request.repeated
-                surely_not_done = not parcel.maybe_done and not is_repeated
-                self._finish(parcel, SessionExpired(surely_not_done=surely_not_done))
             case _:
                 self._finish(parcel, outcome)
 
-    def _deliver(self, parcel: Parcel, answer: bytes) -> None:
-        if answer != NOTHING_READY or parcel.has_asked or self._clock() >= parcel.wait_until:
-            self._finish(parcel, answer)
-            return
-        parcel.has_asked = True  # found nothing at once: now ask to wait
-        self._dispatch(parcel)
+    def _deliver(self, parcel: Parcel, answers: Sequence[Answer]) -> None:
+        request = parcel.request
+        found: list[Outcome | Parcel] = list(answers)
+        if EXPIRED in found:
+            was_repeated = parcel.maybe_done or (isinstance(request, Submit) and request.repeated)
+            expired = SessionExpired(surely_not_done=not was_repeated)
+            found = [expired if answer is EXPIRED else answer for answer in found]
+        waiting: list[Parcel] = []
+        if isinstance(request, Submit) and request.waits and not parcel.has_asked:
+            waiting = self._let_wait(parcel, request, found)
+        self._conclude(parcel, found)
+        for single in waiting:
+            if not single.is_done:
+                self._start(single)
+
+    def _let_wait(self, parcel: Parcel, request: Submit, found: list["Outcome | Parcel"]) -> list[Parcel]:
+        """Reserves that found nothing at once: each asks again by itself, and waits at the leader."""
+        now, waiting = self._clock(), []
+        for place, wait_ms in enumerate(request.waits):
+            until = parcel.sent_at + min(wait_ms / 1000, MAX_WAIT_SECONDS)
+            if now >= until or place in parcel.withdrawn or not found_nothing(found[place]):
+                continue
+            alone = request if parcel.size == 1 else submit(request.bundle.only((place,)))
+            single = Parcel(alone, parcel.done, now, parcel.timeout_seconds, place=parcel.place + place)
+            single.has_asked = True
+            single.wait_until = until
+            single.deadline = until + parcel.timeout_seconds
+            found[place] = single
+            waiting.append(single)
+        return waiting
 
     def _retry(self, parcel: Parcel, *, after_seconds: float | None = None) -> None:
         parcel.under_way = False
@@ -265,11 +314,14 @@ class Courier:
             for parcel in [parcel for parcel in self._parcels if parcel.retry_at is not None]:
                 self._dispatch(parcel)
 
-    def _finish(self, parcel: Parcel, outcome: Outcome) -> None:
+    def _finish(self, parcel: Parcel, error: QueueError) -> None:
+        self._conclude(parcel, [error] * parcel.size)
+
+    def _conclude(self, parcel: Parcel, outcomes: "Sequence[Outcome | Parcel]") -> None:
         parcel.is_done = True
         del self._parcels[parcel]
         parcel.call = None
-        parcel.done(outcome)
+        parcel.done(parcel.place, outcomes)
 
     async def _forget_at(self, leader: PeerId, request: ForgetWaiter) -> None:
         with suppress(OSError, TimeoutError):  # then the reserve gives up at its own deadline
@@ -320,4 +372,4 @@ class Courier:
 
 
 def _size_bytes(request: LeaderRequest) -> int:
-    return len(request.envelope) if isinstance(request, Submit | ReserveJobs) else 32
+    return len(request.data) if isinstance(request, Submit) else 32

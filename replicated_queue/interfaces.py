@@ -1,7 +1,7 @@
 """What the replicated queue asks of its program: a state machine to apply to, and a way to its peers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from typing import Final, Literal, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, Protocol
 
 PeerId = int  # 64 bits; pinode writes the same number as 16 hexadecimal digits
 Lane = Literal["votes", "appends"]  # votes and heartbeats never queue behind appends
@@ -12,11 +12,13 @@ CUT: Final = b""  # in the chunks of a snapshot: the state is that of now
 class StateMachine(Protocol):
     """What the log is about. Every replica gives it the same commands in the same order."""
 
-    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
-        """Run one committed command and return its encoded result (an encoded refusal is a result too).
+    def apply(self, command: bytes, *, index: int, now: int, parts: Sequence[Any] = ()) -> Sequence[Any]:
+        """Run one committed command, and return what came of each request in it (a refusal is a result too).
 
-        `index` is the entry's place in the log, `now` cluster time in milliseconds. Pure and deterministic:
-        it never raises for a command that was refused; an exception is a bug and stops the node.
+        `index` is the entry's place in the log, `now` cluster time in milliseconds. A command is what one or
+        several proposers said, one behind the other; `parts` are what they handed in beside their bytes,
+        where all of them did so on this replica. Pure and deterministic: it never raises for a request that
+        was refused; an exception is a bug and stops the node.
         """
         ...
 

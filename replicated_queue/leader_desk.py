@@ -5,32 +5,25 @@ lease one full term. With nothing to do there is no timer and no entry.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, assert_never
 
-from replicated_queue.errors import (
-    Busy,
-    LeaseLost,
-    MalformedMessage,
-    NotLeader,
-    QueueError,
-    Refusal,
-)
+from replicated_queue.errors import Busy, LeaseLost, NotLeader, QueueError
 from replicated_queue.leases import LeaseTable
-from replicated_queue.queue.codec import DONE, decode_command, decode_result, encode_command
-from replicated_queue.queue.commands import ExpireLease, Reserve, Reserved, ReserveJob
+from replicated_queue.queue.codec import DONE, JOBS, command_of, command_values, is_refusal
+from replicated_queue.queue.commands import ExpireLease, Reserve, ReserveJob
 from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, check_number
 from replicated_queue.queue.priority_queue import NOTHING, PriorityQueue
 from replicated_queue.queue_state import QUEUE_DOMAIN
-from replicated_queue.request_codec import Outcome, decode_envelope, encode_envelope, encode_jobs
-from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, ReserveJobs, Submit
-from replicated_queue.sessions import Envelope, open_answer
+from replicated_queue.request_codec import Outcome, Outcomes, encode_bundle, jobs_values
+from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, Submit
+from replicated_queue.sessions import EXPIRED, Answer, Bundle, single
 from replicated_queue.waiting_line import Key, Waiter, WaitingLine
 
-Reply = Callable[[Outcome], None]
-NOTHING_READY: Final = encode_jobs((), is_logged=False)
+Reply = Callable[[Outcomes], None]
+NOTHING_READY: Final = jobs_values((), is_logged=False)
 SHORTEST_TIMER_SECONDS: Final = 0.001
 
 
@@ -52,7 +45,14 @@ class ReplicatedLog(Protocol):
     @property
     def now_ms(self) -> int: ...
 
-    def propose(self, data: bytes, done: Callable[[Outcome], None]) -> None: ...
+    def propose(
+        self,
+        data: bytes,
+        done: Callable[[Sequence[Answer] | QueueError], None],
+        *,
+        part: Bundle | None = None,
+        is_alone: bool = False,
+    ) -> None: ...
 
     def on_leadership(self, callback: Callable[[bool, int], None]) -> None: ...
 
@@ -62,15 +62,30 @@ class ReplicatedLog(Protocol):
 
 
 class _Reservation:
-    """A reserve on its way into the log."""
+    """A reserve on its way into the log; `place` is its own among the requests of its bundle."""
 
-    __slots__ = ("count", "envelope", "has", "reply", "topics")
+    __slots__ = ("count", "has", "place", "topics")
 
-    def __init__(self, envelope: bytes, command: Reserve | ReserveJob, reply: Reply) -> None:
-        self.envelope = envelope
-        self.topics = tuple(dict.fromkeys(command.topics)) if isinstance(command, Reserve) else ()
-        self.has = frozenset(command.has) if isinstance(command, Reserve) else NOTHING
-        self.count = command.count if isinstance(command, Reserve) else 1
+    def __init__(self, command: Reserve | ReserveJob, place: int) -> None:
+        self.place = place
+        self.topics: tuple[str, ...] = ()
+        self.has = NOTHING
+        self.count = 1
+        if isinstance(command, Reserve):
+            topics = command.topics
+            self.topics = topics if len(topics) == 1 else tuple(dict.fromkeys(topics))
+            self.has = frozenset(command.has) if command.has else NOTHING
+            self.count = command.count
+
+
+class _Waiting:
+    """A reserve that waits, with all that is needed to go on with it."""
+
+    __slots__ = ("reply", "request", "reservation")
+
+    def __init__(self, request: Submit, reservation: _Reservation, reply: Reply) -> None:
+        self.request = request
+        self.reservation = reservation
         self.reply = reply
 
 
@@ -83,7 +98,7 @@ class LeaderDesk:
         self._clock = clock
         self._is_open = False
         self._leases = LeaseTable()
-        self._waiting: WaitingLine[_Reservation] = WaitingLine()
+        self._waiting: WaitingLine[_Waiting] = WaitingLine()
         self._taking: dict[str, int] = {}  # topic → jobs that reserves on their way into the log may take
         self._woken: dict[str, None] = {}  # topics to look at in the next turn of the loop
         self._timer: asyncio.TimerHandle | None = None
@@ -104,15 +119,13 @@ class LeaderDesk:
         try:
             match request:
                 case Submit():
-                    self._log.propose(request.envelope, partial(_answered, reply))
-                case ReserveJobs():
-                    self._reserve(request, reply)
+                    self._submit(request, reply)
                 case ExtendLease():
                     self._extend(request)
-                    reply(DONE)
+                    reply((DONE,))
                 case ForgetWaiter():
                     self.forget((request.client_id, request.slot, request.sequence))
-                    reply(DONE)
+                    reply((DONE,))
                 case _:
                     assert_never(request)
         except QueueError as error:
@@ -161,25 +174,74 @@ class LeaderDesk:
         for waiter in self._waiting.take_all():
             waiter.ticket.reply(NotLeader(self._log.leader_id))
 
-    def _reserve(self, request: ReserveJobs, reply: Reply) -> None:
-        envelope = decode_envelope(request.envelope)
-        command = decode_command(envelope.command)
-        if not isinstance(command, Reserve | ReserveJob):
-            raise MalformedMessage("a command that reserves nothing")
-        reservation = _Reservation(request.envelope, command, reply)
-        is_asked_by_id = isinstance(command, ReserveJob)
-        if request.repeated or is_asked_by_id or self._finds_free(reservation):
-            self._propose(reservation)
-        elif request.wait_ms > 0:
-            key = (envelope.client_id, envelope.slot, envelope.sequence)
-            deadline = self._clock() + request.wait_ms / 1000
-            waiter = Waiter(key, reservation.topics, reservation.has, deadline, reservation)
-            replaced = self._waiting.add(waiter)
-            if replaced is not None:  # the same request came by another way: nobody reads the old answer
-                replaced.ticket.reply(NotLeader(self._log.leader_id))
-            self._arm()
+    def _submit(self, request: Submit, reply: Reply) -> None:
+        """Into the log with it, but for reserves that would find nothing there."""
+        bundle = request.bundle
+        if bundle.domain != QUEUE_DOMAIN:
+            self._log.propose(request.data, reply, part=bundle, is_alone=True)
+            return
+        reservations: list[_Reservation] = []
+        idle: list[int] = []  # places of reserves that find nothing
+        for place, command in enumerate(bundle.commands):
+            if type(command) is not Reserve and type(command) is not ReserveJob:
+                continue
+            reservation = _Reservation(command, place)
+            is_asked_by_id = type(command) is ReserveJob
+            if request.repeated or is_asked_by_id or self._finds_free(reservation):
+                self._take(reservation)
+                reservations.append(reservation)
+            else:
+                idle.append(place)
+        if not idle:
+            self._propose(request, reservations, reply)
+        elif bundle.size == 1:
+            self._wait(request, _Reservation(bundle.commands[0], 0), reply)
         else:
-            reply(NOTHING_READY)  # nothing enters the log while nothing is ready
+            self._propose_others(request, reservations, idle, reply)
+
+    def _propose_others(
+        self, request: Submit, reservations: list[_Reservation], idle: list[int], reply: Reply
+    ) -> None:
+        """All of a bundle but its idle reserves, which are answered with it."""
+        bundle = request.bundle
+        left_out = set(idle)
+        places = [place for place in range(bundle.size) if place not in left_out]
+        if not places:
+            reply([NOTHING_READY] * bundle.size)  # nothing enters the log while nothing is ready
+            return
+
+        def answered(answers: Outcomes) -> None:
+            if isinstance(answers, QueueError):
+                reply(answers)
+                return
+            whole: list[Outcome] = [NOTHING_READY] * bundle.size
+            for place, answer in zip(places, answers, strict=True):
+                whole[place] = answer
+            reply(whole)
+
+        for reservation in reservations:
+            reservation.place = places.index(reservation.place)
+        rest = bundle.only(places)
+        self._propose(Submit(encode_bundle(rest), rest), reservations, answered)
+
+    def _wait(self, request: Submit, reservation: _Reservation, reply: Reply) -> None:
+        wait_ms = request.waits[0] if request.waits else 0
+        if wait_ms <= 0:
+            reply((NOTHING_READY,))
+            return
+        bundle = request.bundle
+        slot, sequence, _ = next(iter(bundle.each()))
+        waiter = Waiter(
+            (bundle.client_id, slot, sequence),
+            reservation.topics,
+            reservation.has,
+            self._clock() + wait_ms / 1000,
+            _Waiting(request, reservation, reply),
+        )
+        replaced = self._waiting.add(waiter)
+        if replaced is not None:  # the same request came by another way: nobody reads the old answer
+            replaced.ticket.reply(NotLeader(self._log.leader_id))
+        self._arm()
 
     def _finds_free(self, newcomer: _Reservation) -> bool:
         """Whether a newcomer may take a job: there is one, and nobody waited for it before."""
@@ -188,7 +250,7 @@ class LeaderDesk:
             for topic in newcomer.topics
         )
 
-    def _next_in_line(self, topic: str) -> Waiter[_Reservation] | None:
+    def _next_in_line(self, topic: str) -> Waiter[_Waiting] | None:
         """Who has waited longest of those for whom there is a job."""
         for waiter in self._waiting.firsts(topic):
             if self._free(topic, waiter.has) > 0:
@@ -198,12 +260,14 @@ class LeaderDesk:
     def _free(self, topic: str, has: frozenset[str]) -> int:
         return self._queue.available(topic, has, now=self._log.now_ms) - self._taking.get(topic, 0)
 
-    def _propose(self, reservation: _Reservation) -> None:
-        self._take(reservation)
+    def _propose(self, request: Submit, reservations: list[_Reservation], reply: Reply) -> None:
+        """Propose a bundle whose reserves are counted as taking already."""
+        done = partial(self._reserved, reservations, reply) if reservations else reply
         try:
-            self._log.propose(reservation.envelope, partial(self._reserved, reservation))
+            self._log.propose(request.data, done, part=request.bundle)
         except QueueError:
-            self._untake(reservation)
+            for reservation in reservations:
+                self._untake(reservation)
             raise
 
     def _take(self, reservation: _Reservation) -> None:
@@ -218,24 +282,25 @@ class LeaderDesk:
             if self._waiting.anybody(topic):
                 self._wake(topic)
 
-    def _reserved(self, reservation: _Reservation, answer: Outcome) -> None:
-        self._untake(reservation)
-        outcome = _opened(answer)
-        if isinstance(outcome, bytes):
-            try:
-                result = decode_result(outcome)
-                assert isinstance(result, Reserved)
-                outcome = encode_jobs(self._jobs(result))
-            except QueueError as error:
-                outcome = error
-        reservation.reply(outcome)
+    def _reserved(self, reservations: list[_Reservation], reply: Reply, outcomes: Outcomes) -> None:
+        """Put the jobs themselves into the answers."""
+        for reservation in reservations:
+            self._untake(reservation)
+        if not isinstance(outcomes, QueueError):
+            outcomes = list(outcomes)
+            for reservation in reservations:
+                answer = outcomes[reservation.place]
+                if answer is not EXPIRED and not is_refusal(answer):
+                    outcomes[reservation.place] = jobs_values(self._jobs(answer))
+        reply(outcomes)
 
-    def _jobs(self, reserved: Reserved) -> list[Job]:
+    def _jobs(self, reserved: Answer) -> list[Job]:
         """The jobs with their data; of a repeated request only those whose lease still holds."""
         jobs = []
-        for job_id in reserved.job_ids:
+        token = reserved[1]
+        for job_id in reserved[2] if len(reserved) > 2 else ():
             job = self._queue.jobs.get(job_id)
-            if job is not None and job.state == LEASED and job.token == reserved.token:
+            if job is not None and job.state == LEASED and job.token == token:
                 lease_seconds = job.granted_ms / 1000
                 jobs.append(
                     Job(job.id, job.topic, job.data, job.priority, job.attempts, job.token, lease_seconds)
@@ -270,10 +335,12 @@ class LeaderDesk:
         """Give the topic's free jobs to those who waited longest."""
         while self._is_open and (waiter := self._next_in_line(topic)) is not None:
             self._waiting.remove(waiter.key)
+            waiting = waiter.ticket
+            self._take(waiting.reservation)
             try:
-                self._propose(waiter.ticket)
+                self._propose(waiting.request, [waiting.reservation], waiting.reply)
             except (NotLeader, Busy) as error:
-                waiter.ticket.reply(error)
+                waiting.reply(error)
 
     def _arm(self) -> None:
         """See to it that the timer fires when the next thing is due, if anything is."""
@@ -310,25 +377,21 @@ class LeaderDesk:
         for topic in self._waiting.topics():
             self._serve(topic)
         for waiter in self._waiting.take_overdue(self._clock()):
-            waiter.ticket.reply(NOTHING_READY)
+            waiter.ticket.reply((NOTHING_READY,))
         self._arm()
 
     def _expire(self, job_id: int, token: int) -> None:
-        command = encode_command(ExpireLease(job_id, token))
-        entry = encode_envelope(Envelope(QUEUE_DOMAIN, command))
+        command = ExpireLease(job_id, token)
+        bundle = single(QUEUE_DOMAIN, command_values(command))._replace(commands=(command,))
         with suppress(NotLeader, Busy):  # asked again in a second, if this node still leads
-            self._log.propose(entry, lambda _: None)
+            self._log.propose(encode_bundle(bundle), lambda _: None, part=bundle)
 
 
-def _answered(reply: Reply, answer: Outcome) -> None:
-    reply(_opened(answer))
+def read_commands(bundle: Bundle) -> Bundle:
+    """The same, its commands read. Raises `MalformedMessage` or `UnknownVersion`."""
+    return bundle._replace(commands=list(map(command_of, bundle.requests[2::3])))
 
 
-def _opened(answer: Outcome) -> Outcome:
-    """What the state machine answered inside what its sessions did, or the error in its place."""
-    if isinstance(answer, QueueError):
-        return answer
-    try:
-        return open_answer(answer)
-    except (Refusal, MalformedMessage) as refusal:
-        return refusal
+def found_nothing(answer: Answer) -> bool:
+    """Whether a reserve is answered that no job was ready, and did not enter the log."""
+    return type(answer) in (tuple, list) and len(answer) == 2 and answer[0] == JOBS and answer[1] is False

@@ -4,18 +4,20 @@ A program with more to agree on composes its own from the same parts: it hands `
 knows its other domains too.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from replicated_queue.errors import UnknownVersion
 from replicated_queue.parts import Part, restoring, snapshot_of
-from replicated_queue.queue.codec import apply_encoded
+from replicated_queue.queue.codec import Values, apply_values
 from replicated_queue.queue.priority_queue import PriorityQueue
-from replicated_queue.request_codec import decode_envelope
-from replicated_queue.sessions import Sessions
+from replicated_queue.request_codec import decode_entry
+from replicated_queue.sessions import Answer, Bundle, Sessions
 
 QUEUE_DOMAIN: Final = "queue"
+PLACE_BITS: Final = 16  # an entry has far fewer requests, for each takes some bytes of it
 
 
 class QueueStateMachine:
@@ -25,15 +27,17 @@ class QueueStateMachine:
         self.queue = queue if queue is not None else PriorityQueue()
         self.sessions = sessions if sessions is not None else Sessions()
 
-    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
-        """Run one committed command; `sessions.open_answer` opens the answer."""
-
-        def run(domain: str, encoded: bytes) -> bytes:
-            if domain != QUEUE_DOMAIN:
-                raise UnknownVersion(domain)
-            return apply_encoded(self.queue, encoded, index=index, now=now)
-
-        return self.sessions.apply(decode_envelope(command), index=index, now=now, run=run)
+    def apply(
+        self, command: bytes, *, index: int, now: int, parts: Sequence[Bundle] = ()
+    ) -> Sequence[Answer]:
+        """Run one committed command; `sessions.open_answer` opens the answer of a single request."""
+        answers: list[Answer] = []
+        run = partial(run_on_queue, self.queue, index, now)
+        for bundle in parts or decode_entry(command):
+            if bundle.domain != QUEUE_DOMAIN:
+                raise UnknownVersion(bundle.domain)
+            answers += self.sessions.apply(bundle, index=index, now=now, run=run, first=len(answers))
+        return answers
 
     def digest(self) -> bytes:
         return blake2b(self.sessions.digest() + self.queue.digest(), digest_size=16).digest()
@@ -46,3 +50,13 @@ class QueueStateMachine:
 
     def _parts(self) -> dict[str, Part]:
         return {QUEUE_DOMAIN: self.queue, "sessions": self.sessions}
+
+
+def run_on_queue(queue: PriorityQueue, index: int, now: int, command: Any, place: int) -> Values:
+    """One request of the entry at `index`."""
+    return apply_values(queue, command, index=number_of(index, place), now=now)
+
+
+def number_of(index: int, place: int) -> int:
+    """The number of a request in the log, and so the token of a lease: higher than those of all before it."""
+    return index << PLACE_BITS | place

@@ -3,8 +3,8 @@
 The shell (`service.py`) hands in frames, commands, and the monotonic time in seconds.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from .codec import Frame, decode_command, encode_command, stamp_of
 from .interfaces import StateMachine
@@ -30,7 +30,7 @@ class Applied(NamedTuple):
     """One command that the state machine has run."""
 
     index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs
-    result: bytes
+    results: Sequence[Any]
 
 
 class ClusterTime:
@@ -158,8 +158,16 @@ class Replica:
         """Cluster time of the newest applied entry."""
         return self._time.floor
 
-    def apply(self, committed: Iterable[Entry]) -> list[Applied]:
-        """Run committed entries. What the state machine raises is a bug of it, and must end the process."""
+    def apply(
+        self,
+        committed: Iterable[Entry],
+        *,
+        parts_of: Callable[[int, int], Sequence[Any]] = lambda index, term: (),
+    ) -> list[Applied]:
+        """Run committed entries. What the state machine raises is a bug of it, and must end the process.
+
+        `parts_of` an index and a term: see `StateMachine.apply`.
+        """
         applied = []
         for entry in committed:
             assert entry.index == self.applied_index + 1, f"{entry.index} applied after {self.applied_index}"
@@ -171,8 +179,9 @@ class Replica:
                 continue
             stamp, command = decode_command(entry.data)
             self._time.at_least(stamp)
-            result = self._state_machine.apply(command, index=entry.index, now=stamp)
-            applied.append(Applied(entry.index, result))
+            parts = parts_of(entry.index, entry.term)
+            results = self._state_machine.apply(command, index=entry.index, now=stamp, parts=parts)
+            applied.append(Applied(entry.index, results))
         return applied
 
     @property

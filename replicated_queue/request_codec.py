@@ -1,6 +1,6 @@
-"""Envelopes, and the frames between clients, brokers and the leader, to msgpack and back.
+"""Bundles, and the frames between clients, brokers and the leader, to msgpack and back.
 
-Every envelope and every frame but the client's requests begins with a version; a frame of a newer one is
+Every bundle and every frame but the client's requests begins with a version; a frame of a newer one is
 refused, and fields appended by a newer program are skipped.
 """
 
@@ -11,11 +11,17 @@ from typing import Any, Final, cast
 
 from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
 from replicated_queue.queue.codec import (
+    JOBS,
+    Values,
     error_fields,
     error_from_fields,
+    error_of,
+    is_refusal,
     job_fields,
     pack,
+    refusal_values,
     unpack,
+    unpack_all,
 )
 from replicated_queue.queue.job import Job, JobView, TopicStats
 from replicated_queue.queue.message_shape import MessageShape
@@ -30,21 +36,18 @@ from replicated_queue.requests import (
     ReadJobs,
     ReadStats,
     Request,
-    ReserveJobs,
     Submit,
     Withdraw,
 )
-from replicated_queue.sessions import CLIENT_ID_BYTES, MAX_SLOTS, Envelope
+from replicated_queue.sessions import CLIENT_ID_BYTES, MAX_SLOTS, Answer, Bundle
 
 VERSION: Final = 1
 MAX_FRAME_BYTES: Final = 2 * 1024 * 1024
-MAX_ENVELOPE_BYTES: Final = 256 * 1024
+MAX_BUNDLE_BYTES: Final = 256 * 1024
 LENGTH: Final = struct.Struct(">I")  # before every frame of a client and to it
 _OPTIONAL_NUMBER: Final = (int, type(None))
 _OPTIONAL_TEXT: Final = (str, type(None))
 _SHAPES: Final[dict[int, MessageShape]] = {
-    1: MessageShape(Submit, ((bytes,),)),
-    2: MessageShape(ReserveJobs, ((bytes,), (int,), (bool,))),
     3: MessageShape(ExtendLease, ((int,), (int,), _OPTIONAL_NUMBER, (bool,))),
     4: MessageShape(ForgetWaiter, ((bytes,), (int,), (int,))),
     5: MessageShape(ReadStats, (_OPTIONAL_TEXT, (bool,))),
@@ -55,33 +58,39 @@ _SHAPES: Final[dict[int, MessageShape]] = {
 }
 _VIEW: Final = [field.name for field in fields(JobView)]
 _LISTS: Final = (_VIEW.index("reasons"), _VIEW.index("needs"))
-_JOB_SIZE: Final = len(fields(Job))
+_JOB_SIZE: Final = len(Job._fields)
 _STATS_SIZE: Final = len(fields(TopicStats))
 _KINDS: Final = {shape.kind: number for number, shape in _SHAPES.items()}
-_ENVELOPE: Final = MessageShape(
-    Envelope, ((str,), (bytes,), (bytes, type(None)), (int,), (int,), (int,), (bool,))
-)
+_SUBMIT: Final = 1
+_BUNDLE: Final = ((str,), (bytes, type(None)), (int,), (bool,), (list,))
+STILL_WAITS: Final = False  # in the place of an outcome: it comes later, under its own number
 _HELLO: Final = MessageShape(Hello, ((bytes,), (bytes,)))
-Outcome = bytes | QueueError
+Outcome = Answer | QueueError  # of one request: what was answered, or why nothing was
+Outcomes = Sequence[Outcome] | QueueError  # of all requests of a bundle, or why there are none
 
 
-def encode_envelope(envelope: Envelope) -> bytes:
-    """The bytes of a log entry."""
-    data = pack((VERSION, *envelope))
-    if len(data) > MAX_ENVELOPE_BYTES:
-        raise MalformedMessage(f"an entry of {len(data)} bytes, more than {MAX_ENVELOPE_BYTES}")
+def encode_bundle(bundle: Bundle) -> bytes:
+    """Its bytes: those that enter the log. Raises `MalformedMessage` for what no entry has room for."""
+    domain, requests, client_id, since, single_shot, _ = bundle
+    data = pack((VERSION, domain, client_id, since, single_shot, requests))
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise MalformedMessage(f"an entry of {len(data)} bytes, more than {MAX_BUNDLE_BYTES}")
     return data
 
 
-def decode_envelope(data: bytes) -> Envelope:
-    """Raises `MalformedMessage`, or `UnknownVersion` for an entry that a newer program wrote."""
-    envelope = cast(Envelope, _ENVELOPE.build(_versioned(data)))
-    client_id = envelope.client_id
-    if client_id is not None and len(client_id) != CLIENT_ID_BYTES:
-        raise MalformedMessage(f"a client id of {len(client_id)} bytes")
-    if not 0 <= envelope.slot < MAX_SLOTS:
-        raise MalformedMessage(f"slot {envelope.slot}")
-    return envelope
+def decode_bundle(data: bytes) -> Bundle:
+    """One bundle. Raises `MalformedMessage`, or `UnknownVersion` for one that a newer program wrote."""
+    return _bundle(unpack(data))
+
+
+def decode_entry(data: bytes) -> list[Bundle]:
+    """The bundles of an entry of the log, one behind the other. Raises as `decode_bundle` does."""
+    return [_bundle(values) for values in unpack_all(data)]
+
+
+def submit(bundle: Bundle, *, waits: Sequence[int] = (), repeated: bool = False) -> Submit:
+    """Bundle and bytes. Raises `MalformedMessage` for what no entry has room for."""
+    return Submit(encode_bundle(bundle), bundle, waits, repeated)
 
 
 def encode_requests(requests: Iterable[LeaderRequest]) -> bytes:
@@ -97,17 +106,20 @@ def decode_requests(frame: bytes) -> list[LeaderRequest]:
     return cast(list[LeaderRequest], requests)
 
 
-def encode_outcomes(applied_index: int, outcomes: Iterable[Outcome]) -> bytes:
-    """The answer to such a frame: how far the leader is, then one outcome for each request, in its order."""
-    return pack([VERSION, applied_index, *map(_outcome_fields, outcomes)])
+def encode_answers(applied_index: int, answers: Iterable[Outcomes]) -> bytes:
+    """The answer to such a frame: how far the leader is, then what came of each request, in its order."""
+    return pack([VERSION, applied_index, *map(_outcomes_fields, answers)])
 
 
-def decode_outcomes(frame: bytes, *, count: int) -> tuple[int, list[Outcome]]:
-    """The leader's applied index and as many outcomes as requests were sent, or `MalformedMessage`."""
+def decode_answers(frame: bytes, *, sizes: Sequence[int]) -> tuple[int, list[Outcomes]]:
+    """The leader's applied index and for each request as many outcomes as `sizes` says, or one error.
+
+    Raises `MalformedMessage`.
+    """
     values = _versioned(frame)
-    if len(values) != count + 1 or type(values[0]) is not int:
-        raise MalformedMessage(f"{len(values) - 1} outcomes for {count} requests")
-    return values[0], [_outcome(row) for row in values[1:]]
+    if len(values) != len(sizes) + 1 or type(values[0]) is not int:
+        raise MalformedMessage(f"{len(values) - 1} answers to {len(sizes)} requests")
+    return values[0], [_outcomes(row, size) for row, size in zip(values[1:], sizes, strict=True)]
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -125,7 +137,7 @@ def decode_hello(frame: bytes) -> Hello:
 def encode_welcome(applied_index: int | QueueError) -> bytes:
     """The answer to a hello: how far this node is, or why the client may not come in."""
     if isinstance(applied_index, QueueError):
-        return pack([VERSION, *_outcome_fields(applied_index)])
+        return pack([VERSION, *error_fields(applied_index)])
     return pack([VERSION, 0, applied_index])
 
 
@@ -149,25 +161,32 @@ def decode_ask(frame: bytes) -> Ask:
     return Ask(values[0], values[1], _request(values[2]))
 
 
-def encode_response(number: int, applied_index: int, outcome: Outcome) -> bytes:
-    return pack([number, applied_index, *_outcome_fields(outcome)])
+def encode_response(number: int, applied_index: int, outcomes: Iterable[Outcome]) -> bytes:
+    """Outcomes of the client's requests from `number` on; an error stands as a refusal does."""
+    plain = [refusal_values(found) if isinstance(found, QueueError) else found for found in outcomes]
+    return pack([number, applied_index, *plain])
 
 
-def decode_response(frame: bytes) -> tuple[int, int, Outcome]:
-    """(number of the request, applied index of the node, outcome)."""
+def decode_response(frame: bytes) -> tuple[int, int, list[Outcome]]:
+    """(number of the first request, applied index of the node, outcomes)."""
     values = unpack(frame)
     if len(values) < 3 or type(values[0]) is not int or type(values[1]) is not int:
         raise MalformedMessage("no response")
-    return values[0], values[1], _outcome(values[2:])
+    return values[0], values[1], values[2:]
 
 
-def encode_jobs(jobs: Iterable[Job], *, is_logged: bool = True) -> bytes:
+def jobs_values(jobs: Iterable[Job], *, is_logged: bool = True) -> Values:
     """What a reserve delivers; one that did not enter the log may be asked again under its number."""
-    return pack([0 if is_logged else 1, *map(job_fields, jobs)])
+    return (JOBS, is_logged, *jobs)
 
 
-def decode_jobs(data: bytes) -> list[Job]:
-    return [Job(*row[:_JOB_SIZE]) for row in unpack(data)[1:]]
+def jobs_of(values: Any) -> list[Job]:
+    """The jobs, or raises the refusal that stands in their place."""
+    if is_refusal(values):
+        raise error_of(values)
+    if type(values) not in (list, tuple) or len(values) < 2 or values[0] != JOBS:
+        raise MalformedMessage("no jobs")
+    return [Job(*row[:_JOB_SIZE]) for row in values[2:]]
 
 
 def encode_views(views: Sequence[JobView]) -> bytes:
@@ -198,10 +217,29 @@ def _versioned(data: bytes) -> list[Any]:
     return values
 
 
+def _bundle(values: list[Any]) -> Bundle:
+    if values[0] != VERSION:
+        raise UnknownVersion(values[0])
+    fields = values[1:6]
+    if len(fields) < len(_BUNDLE) or not all(
+        type(value) in allowed for value, allowed in zip(fields, _BUNDLE, strict=True)
+    ):
+        raise MalformedMessage("a bundle with wrong fields")
+    domain, client_id, since, single_shot, requests = fields
+    if client_id is not None and len(client_id) != CLIENT_ID_BYTES:
+        raise MalformedMessage(f"a client id of {len(client_id)} bytes")
+    slots, sequences = requests[::3], requests[1::3]
+    if not requests or len(requests) % 3 or {*map(type, slots), *map(type, sequences)} != {int}:
+        raise MalformedMessage("a bundle without requests, or that are none")
+    if min(slots) < 0 or max(slots) >= MAX_SLOTS:
+        raise MalformedMessage(f"slots from {min(slots)} to {max(slots)}")
+    return Bundle(domain, requests, client_id, since, single_shot)
+
+
 def _request_fields(request: Request) -> tuple[Any, ...]:
+    if isinstance(request, Submit):
+        return (_SUBMIT, request.data, request.waits, request.repeated)
     number = _KINDS[type(request)]
-    if isinstance(request, tuple):
-        return (number, *request)
     return (number, *_SHAPES[number].values_of(request))
 
 
@@ -209,21 +247,33 @@ def _request(values: Any) -> Request:
     if type(values) is not list or not values:
         raise MalformedMessage("no request")
     number = values.pop(0)
+    if number == _SUBMIT:
+        return _submit(values)
     shape = _SHAPES.get(number) if type(number) is int else None
     if shape is None:
         raise MalformedMessage("a request of no known kind")
     return cast(Request, shape.build(values))
 
 
-def _outcome_fields(outcome: Outcome) -> list[Any]:
-    return error_fields(outcome) if isinstance(outcome, QueueError) else [0, outcome]
+def _submit(values: list[Any]) -> Submit:
+    if [type(value) for value in values[:3]] != [bytes, list, bool]:
+        raise MalformedMessage("a bundle that is none")
+    data, waits, repeated = values[:3]
+    bundle = decode_bundle(data)
+    if waits and (len(waits) != bundle.size or {*map(type, waits)} != {int}):
+        raise MalformedMessage(f"{len(waits)} waits for {bundle.size} requests")
+    return Submit(data, bundle, waits, repeated)
 
 
-def _outcome(values: Any) -> Outcome:
+def _outcomes_fields(outcomes: Outcomes) -> list[Any]:
+    return error_fields(outcomes) if isinstance(outcomes, QueueError) else [0, *outcomes]
+
+
+def _outcomes(values: Any, size: int) -> Outcomes:
     if type(values) is not list or not values:
         raise MalformedMessage("no outcome")
     if values[0] != 0:
         return error_from_fields(values)
-    if len(values) < 2 or type(values[1]) is not bytes:
-        raise MalformedMessage("an outcome without bytes")
-    return values[1]
+    if len(values) != size + 1:
+        raise MalformedMessage(f"{len(values) - 1} outcomes for {size} requests")
+    return values[1:]

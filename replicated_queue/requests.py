@@ -1,25 +1,27 @@
 """What clients, brokers and the leader ask of each other, beside the log.
 
-Requests that change something carry their whole log entry, encoded once by whoever asked first: a repetition
-is the same bytes, and so the same request.
+Requests that change something travel in bundles, encoded once by whoever asked first: a repetition is the
+same bytes, and so the same requests.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from replicated_queue.sessions import Bundle
+
 
 class Submit(NamedTuple):
-    """Put this entry into the log and answer what the state machine answered."""
+    """Put these requests into the log, and answer what the state machine answered to each.
 
-    envelope: bytes
+    A reserve enters it only if it would find a job; else it is answered none. One that is alone in its bundle
+    may wait for a job first.
+    """
 
-
-class ReserveJobs(NamedTuple):
-    """Put this reserve into the log as soon as it would find a job; answer none after `wait_ms`."""
-
-    envelope: bytes
-    wait_ms: int = 0
-    repeated: bool = False  # may have been done: then only the log knows the answer
+    data: bytes  # the bundle, as it enters the log
+    bundle: Bundle  # what `data` says
+    waits: Sequence[int] = ()  # milliseconds that each of them may wait; empty for none
+    repeated: bool = False  # may have been done: then only the log knows the answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Withdraw:
     """The client no longer waits for its request of this number (sent under that number)."""
 
 
-LeaderRequest = Submit | ReserveJobs | ExtendLease | ForgetWaiter
+LeaderRequest = Submit | ExtendLease | ForgetWaiter
 Question = ReadStats | ReadJob | ReadFirst | ReadJobs
 Request = LeaderRequest | Question | Withdraw
 
@@ -96,7 +98,10 @@ class Hello:
 
 
 class Ask(NamedTuple):
-    """One request of a client; answers come in any order, under the same number."""
+    """What a client asks; answers come in any order, under the same number.
+
+    The requests of a bundle have numbers of their own, from this one on.
+    """
 
     number: int
     timeout_ms: int

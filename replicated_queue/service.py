@@ -15,7 +15,7 @@ from .group import Group, MembershipCallback
 from .interfaces import StateMachine, Transport
 from .leadership import Leadership, LeadershipCallback
 from .promises import Promises
-from .proposals import Done, Proposals
+from .proposals import Done, Part, Proposal, Proposals
 from .raft.membership import Change, Membership
 from .raft.messages import InstallSnapshot, Ready, Role
 from .raft.progress import Follower
@@ -134,12 +134,12 @@ class ReplicaService:
             self._replica.raft.peer_unreachable(peer)
             self._turns.soon()
 
-    def propose(self, data: bytes, done: Done) -> None:
-        """Propose one command; `done` is called with its result once it is committed and applied here.
+    def propose(self, data: bytes, done: Done, *, part: Part | None = None, is_alone: bool = False) -> None:
+        """Propose one command; `done` is called with its results once it is committed and applied here.
 
-        Raises `NotLeader`, `Busy` or `DiskFull` at once, with nothing done. `done` is called with one of
-        these when it was refused later, with `OutcomeUnknown` when leadership is lost before the command was
-        committed.
+        With its `part` it may share an entry with others of this turn, unless it is to be alone. Raises
+        `NotLeader`, `Busy` or `DiskFull` at once, with nothing done. `done` is called with one of these when
+        it was refused later, with `OutcomeUnknown` when leadership is lost before it was committed.
         """
         settings, replica = self._settings, self._replica
         if replica is None or replica.raft.role is not Role.LEADER:
@@ -154,7 +154,8 @@ class ReplicaService:
             len(self._proposals) >= settings.max_uncommitted_proposals
         ):
             raise Busy
-        self._proposals.add(data, done, size_bytes=size)
+        proposal = Proposal(data, done, part, is_alone or part is None)
+        self._proposals.add(proposal, size_bytes=size)
         self._turns.soon()
 
     @property
@@ -352,14 +353,17 @@ class ReplicaService:
         self._turns.by(min(replica.next_deadline(), self._second_copy.next_deadline()), now=now)
 
     def _propose_all(self, replica: Replica, now: float) -> None:
-        proposed = self._proposals.take_new()
+        room = self._settings.max_entry_bytes - STAMP.size
+        entries = self._proposals.take_new(max_bytes=room)
         try:
-            first = replica.propose([data for data, _ in proposed], now=now)
+            commands = [b"".join([proposal.data for proposal in proposals]) for proposals in entries]
+            first = replica.propose(commands, now=now)
         except (NotLeader, Busy) as error:
-            for _, done in proposed:
-                done(error)
+            for proposals in entries:
+                for proposal in proposals:
+                    proposal.done(error)
             return
-        self._proposals.appended(first, proposed)
+        self._proposals.appended(first, entries, term=replica.raft.term)
 
     def _perform(self, replica: Replica, ready: Ready, now: float) -> None:
         self._promises.carry_out(ready, now=now)
@@ -372,11 +376,11 @@ class ReplicaService:
         elif not ready.committed:
             return
         waits = waits_for_learner(replica)
-        for index, result in replica.apply(ready.committed):
+        for index, results in replica.apply(ready.committed, parts_of=self._proposals.parts_of):
             if waits:
-                self._second_copy.hold(index, result, now=now)
+                self._second_copy.hold(index, results, now=now)
             else:
-                self._proposals.applied(index, result)
+                self._proposals.applied(index, results)
         for callback in self._applied_callbacks:
             callback(replica.applied_index)
 

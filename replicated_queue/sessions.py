@@ -2,9 +2,12 @@
 
 A client has a session (16 random bytes) with numbered *slots*. One slot carries one request at a time,
 numbered by `sequence`; the next request in a slot says that the one before was answered or given up. So a
-session keeps at most one result a slot, however long one of its requests waits, and a request that was given
+session keeps at most one answer a slot, however long one of its requests waits, and a request that was given
 up can never be done late. A *single shot* is one request under a key of its own (the hash of an idempotency
 key).
+
+What a client asks in one turn of its loop travels as one *bundle*: its session is named once, and looked up
+once on every replica.
 
 Sessions are bounded; the one that was silent for longest is forgotten first. `since` decides what follows: a
 request carries a log index from before it was first sent, and an unknown session is taken for a new one only
@@ -13,43 +16,78 @@ if nothing that was forgotten is younger than that. Everything else might have b
 it is a new request.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from replicated_queue.errors import MalformedMessage, SessionExpired, UnknownVersion
+import msgpack
+
+from replicated_queue.errors import SessionExpired, UnknownVersion
 from replicated_queue.parts import Row, numbers_of, set_numbers
 
 MAX_SESSIONS: Final = 1_024
 MAX_SLOTS: Final = 1_024
 MAX_SINGLE_SHOTS: Final = 10_000
-MAX_REMEMBERED_BYTES: Final = 4 * 1024 * 1024  # results of sessions, and as much again of single shots
+MAX_REMEMBERED_BYTES: Final = 4 * 1024 * 1024  # answers of sessions, and as much again of single shots
 SINGLE_SHOT_MS: Final = 24 * 3600 * 1000
-SLOT_BYTES: Final = 128  # what a slot costs beside its result
+SLOT_BYTES: Final = 128  # what a slot costs beside what is long in its answer
+NUMBER_BYTES: Final = 9  # of a list of numbers in an answer, each
 CLIENT_ID_BYTES: Final = 16
-_EXPIRED: Final = b"\x01"
-_DONE: Final = b"\x00"
+EXPIRED: Final = None  # stands where an answer would
 
-Run = Callable[[str, bytes], bytes]  # (domain, command) → encoded result
+# What a domain answers, made of plain values, so that it can be remembered, compared and sent as it is: a
+# tuple (the queue), bytes (others), or `EXPIRED`.
+Answer = Any
+Run = Callable[[Any, int], Answer]  # (command, its place in the entry) → answer of its domain
 
 
-class Envelope(NamedTuple):
-    """One command on its way into the log, with what is needed to do it once."""
+class Bundle(NamedTuple):
+    """Requests of one client on their way into the log, done in their order."""
 
-    domain: str  # which state machine it is for: "queue", or one of the program around it
-    command: bytes
+    domain: str  # which state machine they are for: "queue", or one of the program around it
+    requests: Sequence[Any]  # slot, sequence, command, slot, sequence, command, …
     client_id: bytes | None = None  # None: may be done twice (an expiry, which checks its token)
-    slot: int = 0
-    sequence: int = 0
-    since: int = 0  # log index the asker knew before it first asked
+    since: int = 0  # log index the asker knew before it first asked any of them
     single_shot: bool = False
+    commands: Sequence[Any] = ()  # as their domain reads them; never sent, empty where nobody has read them
+
+    @property
+    def size(self) -> int:
+        """How many requests it has."""
+        return len(self.requests) // 3
+
+    def each(self) -> Iterable[tuple[int, int, Any]]:
+        """(slot, sequence, command) of each request."""
+        requests = self.requests
+        return zip(requests[::3], requests[1::3], self.commands or requests[2::3], strict=True)
+
+    def only(self, places: Iterable[int]) -> "Bundle":
+        """These of its requests."""
+        places = list(places)
+        requests = [part for place in places for part in self.requests[3 * place : 3 * place + 3]]
+        commands = [self.commands[place] for place in places] if self.commands else ()
+        return self._replace(requests=requests, commands=commands)
+
+
+def single(
+    domain: str,
+    command: Any,
+    client_id: bytes | None = None,
+    *,
+    slot: int = 0,
+    sequence: int = 0,
+    since: int = 0,
+    single_shot: bool = False,
+) -> Bundle:
+    """A bundle of one request."""
+    return Bundle(domain, (slot, sequence, command), client_id, since, single_shot)
 
 
 class _Session:
     __slots__ = ("last_index", "remembered_bytes", "slots")
 
     def __init__(self) -> None:
-        self.slots: dict[int, tuple[int, bytes]] = {}  # slot → (sequence, result)
+        self.slots: dict[int, tuple[int, Answer, int]] = {}  # slot → (sequence, answer, what it counts)
         self.last_index = 0
         self.remembered_bytes = 0
 
@@ -63,37 +101,54 @@ class Sessions:
         self._sessions: dict[bytes, _Session] = {}  # the one silent for longest first
         self._session_bytes = 0
         self._forgotten_upto = 0  # log index of the youngest use of any session that was forgotten
-        self._single_shots: dict[tuple[bytes, int], tuple[int, bytes]] = {}  # oldest first: (time, result)
+        self._single_shots: dict[tuple[bytes, int], tuple[int, Answer]] = {}  # oldest first: (time, answer)
         self._single_shot_bytes = 0
 
-    def apply(self, envelope: Envelope, *, index: int, now: int, run: Run) -> bytes:
-        """Run the command unless it was run before; return its first answer, to be read by `open_answer`."""
-        if envelope.client_id is None:
-            return _DONE + run(envelope.domain, envelope.command)
-        if envelope.single_shot:
-            return self._apply_single(envelope, envelope.client_id, now=now, run=run)
-        session = self._session(envelope.client_id, since=envelope.since)
+    def apply(self, bundle: Bundle, *, index: int, now: int, run: Run, first: int = 0) -> list[Answer]:
+        """Run each command unless it was run before; return each one's first answer, or `EXPIRED`.
+
+        `index` is that of the entry, `first` the bundle's first place in it.
+        """
+        client_id = bundle.client_id
+        if client_id is None:
+            return [run(command, place) for place, (_, _, command) in enumerate(bundle.each(), first)]
+        if bundle.single_shot:
+            return [
+                self._apply_single((client_id, sequence), command, place, now=now, run=run)
+                for place, (_, sequence, command) in enumerate(bundle.each(), first)
+            ]
+        session = self._session(client_id, since=bundle.since)
         if session is None:
-            return _EXPIRED
+            return [EXPIRED] * bundle.size
         session.last_index = index
-        known = session.slots.get(envelope.slot)
-        if known is not None and envelope.sequence <= known[0]:
-            # Below the remembered one: its asker has given it up, nobody waits for the answer.
-            return known[1] if envelope.sequence == known[0] else _EXPIRED
-        result = _DONE + run(envelope.domain, envelope.command)
-        session.slots[envelope.slot] = (envelope.sequence, result)
-        self._account(session, len(result) - len(known[1]) if known is not None else len(result) + SLOT_BYTES)
-        return result
+        slots = session.slots
+        answers: list[Answer] = []
+        more_bytes = 0
+        for place, (slot, sequence, command) in enumerate(bundle.each(), first):
+            known = slots.get(slot)
+            if known is not None:
+                if sequence <= known[0]:
+                    # Below the remembered one: its asker has given it up, nobody waits for the answer.
+                    answers.append(known[1] if sequence == known[0] else EXPIRED)
+                    continue
+                more_bytes -= known[2]
+            answer = run(command, place)
+            counts = SLOT_BYTES + _long_bytes(answer)
+            slots[slot] = (sequence, answer, counts)
+            more_bytes += counts
+            answers.append(answer)
+        self._account(session, more_bytes)
+        return answers
 
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""
         digest = blake2b(digest_size=16)
-        digest.update(ascii((self._forgotten_upto, self._session_bytes, self._single_shot_bytes)).encode())
+        pack = msgpack.Packer().pack
+        digest.update(pack((self._forgotten_upto, self._session_bytes, self._single_shot_bytes)))
         for client_id, session in self._sessions.items():
-            row = (client_id, session.last_index, sorted(session.slots.items()))
-            digest.update(ascii(row).encode())
-        for key, shot in self._single_shots.items():
-            digest.update(ascii((key, shot)).encode())
+            digest.update(pack((client_id, session.last_index, sorted(session.slots.items()))))
+        for shot in self._single_shots.items():
+            digest.update(pack(shot))
         return digest.digest()
 
     def early_rows(self) -> Iterator[Row]:
@@ -144,20 +199,21 @@ class Sessions:
         self._session_bytes -= oldest.remembered_bytes
         self._forgotten_upto = max(self._forgotten_upto, oldest.last_index)
 
-    def _apply_single(self, envelope: Envelope, client_id: bytes, *, now: int, run: Run) -> bytes:
-        key = (client_id, envelope.sequence)
+    def _apply_single(
+        self, key: tuple[bytes, int], command: Any, place: int, *, now: int, run: Run
+    ) -> Answer:
         known = self._single_shots.get(key)
         if known is not None and now - known[0] < SINGLE_SHOT_MS:
             return known[1]
-        result = _DONE + run(envelope.domain, envelope.command)
+        answer = run(command, place)
         self._forget_single_shots(now)
-        self._single_shots[key] = (now, result)
-        self._single_shot_bytes += len(result)
-        return result
+        self._single_shots[key] = (now, answer)
+        self._single_shot_bytes += _long_bytes(answer)
+        return answer
 
     def _forget_single_shots(self, now: int) -> None:
         while self._single_shots:
-            key, (done_ms, result) = next(iter(self._single_shots.items()))
+            key, (done_ms, answer) = next(iter(self._single_shots.items()))
             if (
                 now - done_ms < SINGLE_SHOT_MS
                 and len(self._single_shots) < self._max_single_shots
@@ -165,7 +221,7 @@ class Sessions:
             ):
                 break
             del self._single_shots[key]
-            self._single_shot_bytes -= len(result)
+            self._single_shot_bytes -= _long_bytes(answer)
 
 
 class SessionsRebuild:
@@ -182,10 +238,12 @@ class SessionsRebuild:
             case ["session", client_id, last_index, remembered_bytes, slots]:
                 session = _Session()
                 session.last_index, session.remembered_bytes = last_index, remembered_bytes
-                session.slots = {slot: (sequence, result) for slot, (sequence, result) in slots}
+                session.slots = {
+                    slot: (sequence, _tuples(answer), counts) for slot, (sequence, answer, counts) in slots
+                }
                 self._new._sessions[client_id] = session
-            case ["shot", client_id, sequence, done_ms, result]:
-                self._new._single_shots[client_id, sequence] = (done_ms, result)
+            case ["shot", client_id, sequence, done_ms, answer]:
+                self._new._single_shots[client_id, sequence] = (done_ms, _tuples(answer))
             case _:
                 raise UnknownVersion(row[:1])
 
@@ -198,10 +256,22 @@ class SessionsRebuild:
                 setattr(self._living, name, value)
 
 
-def open_answer(answer: bytes) -> bytes:
-    """What `run` answered, from what `Sessions.apply` answered. Raises `SessionExpired`."""
-    if answer[:1] == _EXPIRED:
+def open_answer(answers: Sequence[Answer]) -> Answer:
+    """What the domain answered to the one request of a bundle. Raises `SessionExpired`."""
+    (answer,) = answers
+    if answer is EXPIRED:
         raise SessionExpired()
-    if answer[:1] != _DONE:
-        raise MalformedMessage("not an answer of a session")
-    return answer[1:]
+    return answer
+
+
+def _long_bytes(answer: Answer) -> int:
+    """What of an answer has no fixed size: bytes, or the list or text at the end of a tuple."""
+    if type(answer) is bytes:
+        return len(answer)
+    last = answer[-1]
+    return NUMBER_BYTES * len(last) if type(last) is tuple or type(last) is str else 0
+
+
+def _tuples(value: Any) -> Any:
+    """Arrays as they were before msgpack made lists of them."""
+    return tuple(map(_tuples, value)) if type(value) is list else value

@@ -16,6 +16,7 @@ FLOORS: dict[str, float] = {
     "pinode.node": 6,
     "pinode.node_parts": 5.5,
     "pinode.node_agreement": 5,
+    "pinode.machine_watch": 5.7,
     "pinode.node_process": 6.5,
     "pinode.cli": 7,
     "pinode.web": 5,

@@ -172,7 +172,7 @@ class HoldSlug:
 class Place:
     """The plan's decision; its number is the entry's index.
 
-    `replaces` is the placement number it takes over from.
+    `replaces` is the placement number it takes over from; with `is_beside` that one serves until this is up.
     """
 
     app: str
@@ -181,6 +181,7 @@ class Place:
     ordinal: int
     node_id: str
     replaces: int | None = None
+    is_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DynoState = Literal["fetching", "starting", "up", "stopping", "crashed", "exited", "failed"]
+# cordoned: takes nothing new; drained: its dynos move away too; leaving: the log's group goes on without it.
+Availability = Literal["active", "cordoned", "drained", "leaving"]
 NodeState = Literal["alive", "suspect", "dead", "left"]
 CountsAs = Literal["voter", "learner", "none"]  # none: registered, not yet or no longer in the log's group
 
@@ -64,6 +66,7 @@ class NodeView:
     router_port: int  # router to router
     state: NodeState
     incarnation: int
+    availability: Availability = "active"  # as agreed
     counts_as: CountsAs = "voter"  # in the log, by what is agreed and applied here
     version: str = ""
     arch: str = ""
@@ -75,3 +78,17 @@ class NodeView:
     dynos: int = 0
     builds: int = 0
     warnings: tuple[str, ...] = ()  # what the node says of itself, e.g. "dynos run without a sandbox"
+
+    @property
+    def is_in_reach(self) -> bool:
+        """Whether it lives, as far as can be told."""
+        return self.state in ("alive", "suspect")
+
+    def takes(self, role: str) -> bool:
+        """Whether it is there for more builds ("build") or dynos ("deploy")."""
+        return self.state == "alive" and role in self.roles and self.availability == "active"
+
+    @property
+    def is_to_be_emptied(self) -> bool:
+        """Whether its dynos are to run elsewhere."""
+        return self.availability in ("drained", "leaving")

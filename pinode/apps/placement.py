@@ -17,6 +17,7 @@ class Placement:
     ordinal: int  # 1-based within app and process type: the dyno is called `web.1`
     node_id: str
     is_to_restart: bool = False  # somebody asked for it: the plan replaces it by another one
+    is_moving: bool = False  # another one has its place; it serves until that one is up
 
     @property
     def dyno(self) -> str:

@@ -44,7 +44,9 @@ def place(tables: Tables, command: Place, *, index: int) -> int:
         raise PlacementNotFound(number=command.replaces)
     if present is not None and command.replaces is None:
         raise AlreadyPlaced(app=command.app, dyno=present.dyno, number=present.number)
-    if present is not None:
+    if present is not None and command.is_beside:
+        tables.placements.put(present.number, replace(present, is_moving=True))
+    elif present is not None:
         tables.placements.drop(present.number)
     placement = Placement(
         number=index,
@@ -135,6 +137,7 @@ def _release_of(tables: Tables, number: int) -> Release:
 def _placement_for(tables: Tables, command: Place) -> Placement | None:
     wanted = (command.version, command.process_type, command.ordinal)
     for placement in tables.placements_of(command.app):
-        if (placement.version, placement.process_type, placement.ordinal) == wanted:
+        found = (placement.version, placement.process_type, placement.ordinal)
+        if found == wanted and not placement.is_moving:
             return placement
     return None

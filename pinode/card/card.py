@@ -8,7 +8,7 @@ from pinode.card.board import HardwareRecord, read_hardware
 from pinode.card.hardware import Hardware, Sameness
 from pinode.card.log_folder import LOG, finish_recovery, read_log
 from pinode.card.old_state import OldState, Reason, may_begin_anew, question
-from pinode.card.set_aside import SetAside
+from pinode.card.set_aside import FOLDER, SetAside
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import node_id_in
@@ -62,6 +62,17 @@ class Card:
         if not may_begin_anew(old.reason, is_only_voter=is_only_voter):
             raise question(old, cluster_name=record.name, data_dir=self._data_dir)
         self._set_aside(old, cluster_id=record.cluster_id, addresses=others)
+
+    def leave_behind(self, key_file: Path) -> None:
+        """After this node has left its cluster: the next start knows nothing of it, not even its key."""
+        record = self._store.record()
+        what = f"left the cluster {record.name!r}" if record is not None else "left its cluster"
+        self._set_aside(OldState(Reason.LEFT, what), cluster_id=b"", addresses=())
+        (self._data_dir / "known_members").unlink(missing_ok=True)
+        kept_key = key_file.with_name(f"{key_file.name}.left")
+        key_file.replace(kept_key)
+        logger.info("this node has left its cluster; what it held is in %s", self._data_dir / FOLDER)
+        logger.info("the next start begins anew; the cluster's key is kept as %s", kept_key)
 
     def _set_aside(self, old: OldState, *, cluster_id: bytes, addresses: Iterable[Address]) -> None:
         old_id = node_id_in(self._data_dir) or ""

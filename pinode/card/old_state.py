@@ -16,6 +16,7 @@ class Reason(StrEnum):
     SET_BACK = "set-back"  # others know that it was further: an old copy was put back, or two copies run
     DAMAGED_LOG = "damaged-log"  # what was safe on the disk cannot be read
     LOST_LOG = "lost-log"  # what was safe on the disk is not there
+    LEFT = "left"  # it left its cluster for good
     OLD_EPOCH = "old-epoch"  # the cluster was recovered without it
     RECOVERED = "recovered"  # the cluster was recovered here: the log as it was before
 

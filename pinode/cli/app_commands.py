@@ -3,6 +3,7 @@
 import click
 
 from pinode.cli.api_client import ApiClient
+from pinode.cli.confirmation import confirm_name
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import ago, printable, say, show_json, table
 from pinode.cli.target import app_option, app_path, chosen_app
@@ -79,13 +80,7 @@ def apps_info(invocation: Invocation, name: str | None, app: str | None) -> int:
 def apps_destroy(invocation: Invocation, name: str | None, app: str | None, confirm: str | None) -> int:
     """Remove an app, its releases and its dynos, for good."""
     chosen = chosen_app(invocation, _one_of(name, app))
-    if confirm is None and invocation.may_ask:
-        confirm = click.prompt(f"This ends {chosen} for good. Type its name to go on", err=True)
-    if confirm != chosen:
-        said = "" if confirm is None else f": {printable(confirm)!r} is not its name"
-        raise Failure(
-            f"{chosen} is not destroyed{said}", hint=f"to do it: --confirm {chosen}", code=ExitCode.USAGE
-        )
+    confirm_name(invocation, chosen, confirm, what=f"ends {chosen}", undone=f"{chosen} is not destroyed")
     ApiClient(invocation).request("DELETE", app_path(chosen))
     say(f"destroyed {chosen}")
     return ExitCode.OK

@@ -51,10 +51,18 @@ class DemoNode:
         """A command line that names this node."""
         return Invocation(config=self.folder / "cluster.toml", environment={})
 
-    def start(self) -> None:
+    def start(self, *flags: str) -> None:
         """Start its process; what it says goes to `node.log` in its folder."""
         log = (self.folder / "node.log").open("ab")
-        command = [sys.executable, "-m", "pinode", "start", "--config", str(self.folder / "cluster.toml")]
+        command = [
+            sys.executable,
+            "-m",
+            "pinode",
+            "start",
+            "--config",
+            str(self.folder / "cluster.toml"),
+            *flags,
+        ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PINODE_")}
         with log:
             self.process = subprocess.Popen(

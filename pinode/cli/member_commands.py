@@ -1,13 +1,19 @@
 """Commands about who is in the cluster."""
 
+import time
+import urllib.parse
+
 import click
 
 from pinode.cli.api_client import ApiClient
-from pinode.cli.invocation import ExitCode, Invocation
-from pinode.cli.output import ago, say, show_json
+from pinode.cli.confirmation import confirm_name
+from pinode.cli.invocation import ExitCode, Failure, Invocation
+from pinode.cli.node_commands import is_running
+from pinode.cli.output import ago, printable, say, show_json
 from pinode.cli.span import span
 
 TOKENS = "/api/v1/join-tokens"
+POLL_SECONDS = 0.5
 
 
 @click.command("join-token")
@@ -33,3 +39,80 @@ def join_token(invocation: Invocation, seconds: int, revoke: bool) -> int:
     say("(or put the token into a file there: pinode start --join @FILE)")
     click.echo(document["token"])
     return ExitCode.OK
+
+
+@click.command()
+@click.pass_obj
+def leave(invocation: Invocation) -> int:
+    """Take this node out of its cluster for good: its dynos move first."""
+    client = ApiClient(invocation)
+    progress = client.post("/api/v1/local/leave", {})
+    said = ""
+    while True:
+        if progress["failure"] is not None:
+            failure = progress["failure"]
+            raise Failure(failure["message"], hint=failure["hint"], code=ExitCode.CONFLICT)
+        if progress["waiting_for"] not in ("", said):
+            said = progress["waiting_for"]
+            say(f"waiting for {said}")
+        time.sleep(POLL_SECONDS)
+        if not is_running(int(progress["pid"])):
+            break
+        try:
+            progress = client.get("/api/v1/local/leave")
+        except Failure:
+            if is_running(int(progress["pid"])):
+                continue  # it is ending
+            break
+    say("this node has left; the next `pinode start` begins anew")
+    return ExitCode.OK
+
+
+@click.command("node:remove")
+@click.argument("node")
+@click.option("--confirm", metavar="NODE", help="its name once more")
+@click.option("--force", is_flag=True, help="also when it is alive: its dynos stop without a successor")
+@click.pass_obj
+def node_remove(invocation: Invocation, node: str, confirm: str | None, force: bool) -> int:
+    """Remove a node that is gone for good; its id never comes back."""
+    confirm_name(invocation, node, confirm, what=f"removes {node}", undone=f"{node} is not removed")
+    ApiClient(invocation).request("DELETE", _node(node) + ("?force=1" if force else ""))
+    say(f"removed {printable(node)}")
+    return ExitCode.OK
+
+
+@click.command("node:cordon")
+@click.argument("node")
+@click.pass_obj
+def node_cordon(invocation: Invocation, node: str) -> int:
+    """Give a node no new dynos and builds."""
+    return _set(invocation, node, "cordon", "takes nothing new")
+
+
+@click.command("node:drain")
+@click.argument("node")
+@click.pass_obj
+def node_drain(invocation: Invocation, node: str) -> int:
+    """Move a node's dynos elsewhere, one after the other, and give it no new ones."""
+    return _set(invocation, node, "drain", "is being emptied; `pinode nodes` shows how far it is")
+
+
+@click.command("node:uncordon")
+@click.argument("node")
+@click.pass_obj
+def node_uncordon(invocation: Invocation, node: str) -> int:
+    """Let a node take dynos and builds again."""
+    return _set(invocation, node, "uncordon", "takes dynos and builds again")
+
+
+def _set(invocation: Invocation, node: str, verb: str, outcome: str) -> int:
+    document = ApiClient(invocation).post(f"{_node(node)}/{verb}", {})
+    if invocation.json:
+        show_json(document)
+    else:
+        say(f"{printable(document['name'])} {outcome}")
+    return ExitCode.OK
+
+
+def _node(name: str) -> str:
+    return f"/api/v1/nodes/{urllib.parse.quote(name, safe='')}"

@@ -104,7 +104,7 @@ def stop(invocation: Invocation, everything: bool, wait_seconds: float) -> int:
     """Hand over leadership, end this node's dynos, then the node."""
     pid = ApiClient(invocation).request("POST", "/api/v1/local/stop", body={"all": everything})["pid"]
     deadline = time.monotonic() + wait_seconds
-    while _is_running(int(pid)):
+    while is_running(int(pid)):
         if time.monotonic() > deadline:
             raise Failure(
                 f"the node (pid {pid}) is still stopping after {wait_seconds:g} s",
@@ -116,7 +116,7 @@ def stop(invocation: Invocation, everything: bool, wait_seconds: float) -> int:
     return ExitCode.OK
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether there is such a process, other than one that ended and waits for its parent to notice."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

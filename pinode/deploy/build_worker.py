@@ -120,6 +120,9 @@ class BuildWorker:
         await asyncio.sleep(turn * TURN_SECONDS)
 
     def _waiting_build(self) -> Build | None:
+        here = self._cluster.state.nodes.get(self._cluster.node_id)
+        if here is not None and here.availability != "active":
+            return None  # for another node
         waiting = self._cluster.state.registry.unfinished_builds()
         return next((build for build in waiting if build.state == "queued" and build.job_id), None)
 
@@ -135,8 +138,7 @@ class BuildWorker:
             return True
         return not any(
             node.node_id != self._cluster.node_id
-            and node.state == "alive"
-            and "build" in node.roles
+            and node.takes("build")
             and node.stats.disk_free_bytes >= floor
             for node in self._cluster.nodes()
         )

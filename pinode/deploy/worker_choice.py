@@ -24,7 +24,7 @@ def turn_of(
     """
     cpus = Counter(node.arch for node in nodes if node.state == "alive" and "deploy" in node.roles)
     last = next((build.node_id for build in builds_of_app if build.state == "succeeded"), None)
-    able = [node for node in nodes if node.state == "alive" and "build" in node.roles]
+    able = [node for node in nodes if node.takes("build")]
     order = sorted(able, key=lambda node: _cost(node, cpus, last, floor_bytes))
     return next((place for place, node in enumerate(order) if node.node_id == node_id), len(order))
 

@@ -291,9 +291,7 @@ def _node_for(cluster: Cluster, app: str) -> str:
         raise NothingToRun(app)
     slug = cluster.state.registry.slug(release.slug_digest)
     able = [
-        node
-        for node in cluster.nodes()
-        if node.state == "alive" and "deploy" in node.roles and slug and slug.arch in (node.arch, "any")
+        node for node in cluster.nodes() if node.takes("deploy") and slug and slug.arch in (node.arch, "any")
     ]
     if not able:
         raise Conflict(f"no node can run {app!r} now.", hint="`pinode nodes` shows how they are.")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pinode.apps.observed import Availability
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddNode:
@@ -29,6 +31,15 @@ class RemoveNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetAvailability:
+    """What a node is to do from now on. Refused: `NodeUnknown`; `LastNode` when all would be leaving."""
+
+    node_id: str
+    availability: Availability
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateJoinToken:
     """Lets nodes join until cluster time reaches now + lifetime. Refused: `TooManyJoinTokens`."""
 
@@ -44,4 +55,4 @@ class RevokeJoinTokens:
     by: str
 
 
-NodeCommand = AddNode | RemoveNode | CreateJoinToken | RevokeJoinTokens
+NodeCommand = AddNode | RemoveNode | SetAvailability | CreateJoinToken | RevokeJoinTokens

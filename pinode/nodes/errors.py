@@ -17,7 +17,7 @@ class NodeNameTaken(NodeError, Conflict):
         super().__init__(
             f"the name {name!r} is taken by node {other} at {where}.",
             hint=f'Give this node another: [node] name = "{name}-2". If it is meant to replace that one, '
-            "remove that one first.",
+            f"remove that one first: `pinode node:remove {name} --confirm {name}`.",
             name=name,
             other=other,
             where=where,
@@ -70,7 +70,7 @@ class TooManyNodes(NodeError, Conflict):
     def __init__(self, *, bound: int) -> None:
         super().__init__(
             f"the cluster has {bound} nodes, as many as it may have.",
-            hint="Remove one that is gone.",
+            hint="Remove one that is gone: `pinode node:remove`.",
             bound=bound,
         )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pinode.apps.observed import Availability
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredNode:
@@ -12,6 +14,7 @@ class RegisteredNode:
     host: str
     peer_port: int
     joined_at_ms: int = 0  # cluster time; 0: it founded the cluster
+    availability: Availability = "active"
 
     @property
     def where(self) -> str:

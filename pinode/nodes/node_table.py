@@ -3,11 +3,19 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, assert_never, get_args, get_type_hints
 
 from pinode.apps.carried import Reread, rows_of
 from pinode.apps.records import pack, to_plain
-from pinode.nodes.commands import AddNode, CreateJoinToken, NodeCommand, RemoveNode, RevokeJoinTokens
+from pinode.nodes.commands import (
+    AddNode,
+    CreateJoinToken,
+    NodeCommand,
+    RemoveNode,
+    RevokeJoinTokens,
+    SetAvailability,
+)
 from pinode.nodes.errors import (
     InvalidNode,
     JoinTokenRefused,
@@ -50,6 +58,8 @@ class NodeTable:
                 self._add(command, now=now)
             case RemoveNode():
                 self._remove(command, now=now)
+            case SetAvailability():
+                self._set_availability(command)
             case CreateJoinToken():
                 self._create_token(command, now=now)
             case RevokeJoinTokens():
@@ -66,9 +76,18 @@ class NodeTable:
         """The node of this id, if it is registered."""
         return self._nodes.get(node_id)
 
+    def staying(self) -> tuple[RegisteredNode, ...]:
+        """Those that are not leaving, by id."""
+        return tuple(node for node in self.all() if node.availability != "leaving")
+
     def removed(self, node_id: str) -> RemovedNode | None:
         """What is remembered of a node that was removed."""
         return self._removed.get(node_id)
+
+    @property
+    def removals(self) -> int:
+        """How many removed nodes are remembered."""
+        return len(self._removed)
 
     def named(self, name: str) -> RegisteredNode | None:
         """The node of this name."""
@@ -133,6 +152,7 @@ class NodeTable:
             host=command.host,
             peer_port=command.peer_port,
             joined_at_ms=before.joined_at_ms if before else now,
+            availability=before.availability if before else "active",
         )
 
     def _remove(self, command: RemoveNode, *, now: int) -> None:
@@ -142,6 +162,15 @@ class NodeTable:
         if len(self._nodes) == 1:
             raise LastNode(name=node.name)
         self._forget(node, by=command.by, now=now)
+
+    def _set_availability(self, command: SetAvailability) -> None:
+        node = self._nodes.get(command.node_id)
+        if node is None:
+            raise NodeUnknown(node_id=command.node_id)
+        others = [one for one in self.staying() if one.node_id != node.node_id]
+        if command.availability == "leaving" and not others:
+            raise LastNode(name=node.name)
+        self._nodes[node.node_id] = replace(node, availability=command.availability)
 
     def _forget(self, node: RegisteredNode, *, by: str, now: int) -> None:
         del self._nodes[node.node_id]

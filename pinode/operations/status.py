@@ -53,7 +53,8 @@ def node_document(cluster: Cluster, node: NodeView, *, wall_clock: float) -> dic
         "python": node.python,
         "uptime_seconds": None if uptime is None else round(max(uptime, 0.0), 1),
         "roles": list(node.roles),
-        "cordoned": False,
+        "cordoned": node.availability != "active",
+        "availability": node.availability,
         "dynos": node.dynos,
         "builds": node.builds,
         "stats": {

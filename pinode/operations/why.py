@@ -41,6 +41,8 @@ def _of_a_row(cluster: Cluster, app: App, row: DynoView) -> Iterator[str]:
         yield "It is the release command: it runs once, before the release goes live."
     if placement.is_to_restart:
         yield "Somebody asked for its restart; its turn comes when no other dyno of its type is starting."
+    if placement.is_moving:
+        yield "Its node is to be emptied: another one starts elsewhere, and this one ends when that is up."
     if report is not None and report.restarts:
         status = f"; its last exit status was {report.exit_code}" if report.exit_code is not None else ""
         yield f"It was started again {report.restarts} times{status}."

@@ -72,6 +72,7 @@ class PeerLinks:
         self._calls: dict[str, CallLink] = {}
         self._incoming: Counter[str] = Counter()
         self._connections: set[FrameConnection] = set()
+        self._callers: dict[FrameConnection, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -130,6 +131,14 @@ class PeerLinks:
             door.welcome(connection, self._tasks, on_judged)
 
         self._listener.on_joiner(welcome)
+
+    def cut_off_removed(self) -> None:
+        """Tell nodes that were removed so, on what they still hold open, and close it."""
+        for connection, peer in list(self._callers.items()):
+            if (removed := self._standing.why_removed(peer)) is not None:
+                logger.info("peer cut off peer=%s reason=%s", peer, removed.message)
+                connection.write(removed)
+                connection.close()
 
     def serve(self, method: str, handler: CallHandler, *, open_to_holders: bool = False) -> None:
         """Answer `method` by `handler(peer, payload)`.
@@ -238,7 +247,8 @@ class PeerLinks:
             self._standing.take(peer, hello)
         self._track(connection)
         self._incoming[peer] += 1
-        connection.on_closed(lambda was_reset: self._left(peer, hello.lane, was_reset))
+        self._callers[connection] = peer
+        connection.on_closed(lambda was_reset: self._left(connection, hello.lane, was_reset))
         if hello.lane in LANES:
             connection.receive_with(lambda frame: self._received(peer, frame))
             self._heard(peer)
@@ -269,7 +279,8 @@ class PeerLinks:
         if self._frame_handler is not None:
             self._frame_handler(peer, frame)
 
-    def _left(self, peer: str, lane: str, was_reset: bool) -> None:
+    def _left(self, connection: FrameConnection, lane: str, was_reset: bool) -> None:
+        peer = self._callers.pop(connection)
         self._incoming[peer] -= 1
         if was_reset and lane in LASTING:
             self._was_reset(peer)

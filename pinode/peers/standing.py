@@ -16,8 +16,9 @@ from pinode.peers.frames import VERSION, Hello, Refusal
 MARK_BYTES = 8
 EPOCH_STEP = 1 << 32  # between two recoveries; what is between is drawn, so that no two are the same
 MAX_KNOWN = 256  # nodes whose generation is remembered
-Outdated = Literal["old_epoch", "set_back"]  # codes of refusals that say so of the node that is refused
-OUTDATED: tuple[Outdated, ...] = ("old_epoch", "set_back")
+# Codes of refusals that say so of the node that is refused.
+Outdated = Literal["old_epoch", "set_back", "removed"]
+OUTDATED: tuple[Outdated, ...] = ("old_epoch", "set_back", "removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Standing:
         generation: Callable[[], DiskGeneration],
         generations: Generations,
         allowed: Callable[[str], bool],
+        was_removed: Callable[[str], bool] = lambda peer: False,
         on_news: Callable[[], None] = lambda: None,
         on_outdated: Callable[[Outdated, str], None] = lambda code, message: None,
     ) -> None:
@@ -100,6 +102,7 @@ class Standing:
         self._generation = generation
         self._generations = generations
         self._allowed = allowed
+        self._was_removed = was_removed
         self._on_news = on_news
         self._on_outdated = on_outdated
 
@@ -117,6 +120,8 @@ class Standing:
         if not self._is_of_our_cluster(hello):
             return None
         own = self._cluster()
+        if (removed := self.why_removed(peer)) is not None:
+            return removed
         if hello.cluster_epoch < own.epoch:
             return Refusal("old_epoch", _recovered_without(peer, hello.cluster_epoch, own.epoch))
         if hello.cluster_epoch > own.epoch:
@@ -132,6 +137,12 @@ class Standing:
                 "an older copy of its disk was put back, or two copies of it run",
             )
         return None
+
+    def why_removed(self, peer: str) -> Refusal | None:
+        """What to say to a node that was removed from this cluster."""
+        if not self._was_removed(peer):
+            return None
+        return Refusal("removed", f"node {peer} was removed from this cluster")
 
     def why_not_member(self, peer: str, hello: Hello) -> Refusal:
         """What to say to who is no member."""

@@ -17,7 +17,7 @@ class NodeChoice:
     """Alive nodes that run dynos, with what they run; whoever is chosen counts for the next choice."""
 
     def __init__(self, nodes: Sequence[NodeView], placements: Sequence[Placement]) -> None:
-        self._nodes = [node for node in nodes if node.state == "alive" and "deploy" in node.roles]
+        self._nodes = [node for node in nodes if node.takes("deploy")]
         self._dynos = Counter(placement.node_id for placement in placements)
         self._dynos_of = Counter((one.app, one.version, one.node_id) for one in placements)
 

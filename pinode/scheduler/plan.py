@@ -94,8 +94,8 @@ class _Planning:
         elif pending is not None:
             commands += self._fill(app, pending)
         elif live is not None and not commands:
-            commands += self._restart(live)
-        return commands + self._retire(app, live)
+            commands += self._move(live) or self._restart(live)
+        return commands + self._end_moved(app) + self._retire(app, live)
 
     def _verdict(self, app: App, release: Release) -> RegistryCommand | None:
         """Live or failed, as soon as that is known."""
@@ -226,7 +226,9 @@ class _Planning:
     def _slots_up(self, release: Release) -> set[Slot]:
         return {(one.process_type, one.ordinal) for one in self._placements(release) if self._is_up(one)}
 
-    def _place(self, release: Release, slot: Slot, *, replaces: Placement | None) -> list[RegistryCommand]:
+    def _place(
+        self, release: Release, slot: Slot, *, replaces: Placement | None, is_beside: bool = False
+    ) -> list[RegistryCommand]:
         node_id = self._choice.choose(release, self._registry.slug(release.slug_digest))
         if node_id is None:
             return []  # no node can run it now: wait for one
@@ -238,8 +240,43 @@ class _Planning:
                 ordinal=slot[1],
                 node_id=node_id,
                 replaces=replaces.number if replaces is not None else None,
+                is_beside=is_beside,
             )
         ]
+
+    def _move(self, release: Release) -> list[RegistryCommand]:
+        """Off nodes that are to be emptied: of each process type one dyno, when no other is starting.
+
+        One with traffic serves on until the other is up. Of the rest there must never be one too many.
+        """
+        commands: list[RegistryCommand] = []
+        for process_type in sorted(release.process_types):
+            dynos = [one for one in self._placements(release) if one.process_type == process_type]
+            leaving = [one for one in dynos if self._is_to_be_emptied(one.node_id)]
+            if leaving and not any(self._is_starting(one) for one in dynos if one not in leaving):
+                slot, is_web = (process_type, leaving[0].ordinal), process_type == "web"
+                commands += self._place(release, slot, replaces=leaving[0], is_beside=is_web)
+        return commands
+
+    def _end_moved(self, app: App) -> list[RegistryCommand]:
+        """Unplace what gave its place to another dyno, once the routes know that one."""
+        moved = [one for one in self._registry.placements_of(app.name) if one.is_moving]
+        return [Unplace(number=one.number) for one in moved if self._is_moved(one)]
+
+    def _is_moved(self, placement: Placement) -> bool:
+        slot = (placement.version, placement.process_type, placement.ordinal)
+        found = self._registry.placements_of(placement.app)
+        kept = [one for one in found if not one.is_moving]
+        successor = next((one for one in kept if (one.version, one.process_type, one.ordinal) == slot), None)
+        if successor is None or self._is_gone(placement.node_id):
+            return True
+        report = self._report(successor)
+        if report is None or not self._is_up(successor):
+            return False
+        due_ms = report.since_ms + DRAIN_GRACE_MS
+        if self._now_ms < due_ms:
+            self._plan_again_at(due_ms)
+        return self._now_ms >= due_ms
 
     def _restart(self, release: Release) -> list[RegistryCommand]:
         """Replace what is to restart: of each process type one dyno, when none of the others is starting."""
@@ -277,7 +314,7 @@ class _Planning:
 
     def _placements(self, release: Release) -> list[Placement]:
         placements = self._registry.placements_of(release.app)
-        return [placement for placement in placements if placement.version == release.version]
+        return [one for one in placements if one.version == release.version and not one.is_moving]
 
     def _report(self, placement: Placement) -> DynoReport | None:
         return self._reports.get((placement.number, placement.node_id))
@@ -285,6 +322,10 @@ class _Planning:
     def _is_in_reach(self, node_id: str) -> bool:
         node = self._nodes.get(node_id)
         return node is not None and node.state in ("alive", "suspect")
+
+    def _is_to_be_emptied(self, node_id: str) -> bool:
+        node = self._nodes.get(node_id)
+        return node is not None and node.is_to_be_emptied
 
     def _is_gone(self, node_id: str) -> bool:
         """Whether its dynos are to move. A suspect keeps them; one not seen yet gets time to come back."""

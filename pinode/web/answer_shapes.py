@@ -5,7 +5,7 @@ from typing import get_args
 
 from pinode.apps.app import APP_NAME, PROCESS_TYPE
 from pinode.apps.build import BuildState
-from pinode.apps.observed import DynoState, NodeState, NodeStats
+from pinode.apps.observed import Availability, DynoState, NodeState, NodeStats
 from pinode.apps.release import CommandState, ReleaseState
 from pinode.apps.source import Origin
 from pinode.operations.app_view import AppState
@@ -123,6 +123,7 @@ NODE = Record(
         "uptime_seconds": maybe(SECONDS),
         "roles": list_of(TEXT),
         "cordoned": FLAG,
+        "availability": one_of(*get_args(Availability)),
         "dynos": COUNT,
         "builds": COUNT,
         "stats": Record({**STATS.fields, "throttled": maybe(FLAG)}),

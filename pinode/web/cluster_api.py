@@ -5,13 +5,12 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from pinode.apps.observed import NodeView
 from pinode.errors import InvalidInput, NotFound
 from pinode.metrics.rings import series
 from pinode.operations.status import node_document, status
 from pinode.web.answer_shapes import HISTORY, NODE, STATUS
 from pinode.web.caller import caller_of
-from pinode.web.messages import answer, is_gone, json_body, list_answer, query_number, shown
+from pinode.web.messages import answer, is_gone, json_body, list_answer, node_in_path, query_number, shown
 from pinode.web.operation import OPENAPI, Content, operation
 from pinode.web.shapes import ANYTHING, COUNT, FLAG, TEXT, Record, by_name, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
@@ -82,7 +81,7 @@ async def list_nodes(request: web.Request) -> web.StreamResponse:
 async def show_node(request: web.Request) -> web.StreamResponse:
     """GET /nodes/{n}, by name or id"""
     site = site_of(request)
-    return answer(node_document(site.cluster, _node(request), wall_clock=site.wall_clock()))
+    return answer(node_document(site.cluster, node_in_path(request), wall_clock=site.wall_clock()))
 
 
 @operation(
@@ -92,7 +91,7 @@ async def show_node(request: web.Request) -> web.StreamResponse:
 )
 async def show_history(request: web.Request) -> web.StreamResponse:
     """GET /nodes/{n}/history?span=hour|day: its statistics in even steps, the oldest first."""
-    site, node = site_of(request), _node(request)
+    site, node = site_of(request), node_in_path(request)
     span = request.query.get("span", "hour")
     if span not in ("hour", "day"):
         raise InvalidInput(f"span is {shown(span)}.", hint="It may be hour or day.")
@@ -107,17 +106,6 @@ async def show_history(request: web.Request) -> web.StreamResponse:
             "newest_age_seconds": round(stretch.newest_age_seconds, 1),
             "series": series(stretch),
         }
-    )
-
-
-def _node(request: web.Request) -> NodeView:
-    """The node in the path. Raises `NotFound`."""
-    wanted = request.match_info["node"]
-    for node in site_of(request).cluster.nodes():
-        if wanted in (node.name, node.node_id):
-            return node
-    raise NotFound(
-        f"there is no node {shown(wanted)}.", hint="`pinode nodes` lists them.", code="node_not_found"
     )
 
 

@@ -4,16 +4,25 @@ import secrets
 
 from aiohttp import web
 
-from pinode.errors import InvalidInput
+from pinode.apps.observed import Availability
+from pinode.errors import InvalidInput, NotFound
 from pinode.operations.join_tokens import make_join_token, revoke_join_tokens
+from pinode.operations.membership import remove_node, set_availability
+from pinode.operations.status import node_document
 from pinode.peers.join_token import SECRET_BYTES
-from pinode.web.messages import answer, json_body, number_of
+from pinode.web.answer_shapes import NODE
+from pinode.web.messages import answer, json_body, node_in_path, nothing, number_of
 from pinode.web.operation import operation
-from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, maybe, whole
-from pinode.web.site import caller, site_of
+from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, maybe, one_of, whole
+from pinode.web.site import NodeControl, caller, site_of
 
 HOUR_SECONDS = 3600
 LONGEST_SECONDS = 30 * 24 * HOUR_SECONDS
+NOTHING = Record({})
+LEAVING = Record(
+    {"pid": COUNT, "waiting_for": TEXT, "failure": maybe(Record({"message": TEXT, "hint": TEXT}))},
+    name="Leaving",
+)
 
 
 @operation(
@@ -41,3 +50,63 @@ async def create_join_token(request: web.Request) -> web.StreamResponse:
 async def revoke_tokens(request: web.Request) -> web.StreamResponse:
     """DELETE /join-tokens → {revoked}"""
     return answer({"revoked": await revoke_join_tokens(site_of(request).cluster, by=caller(request).name)})
+
+
+@operation("Remove a node for good", query={"force": one_of("0", "1")}, answers={204: None})
+async def remove(request: web.Request) -> web.StreamResponse:
+    """DELETE /nodes/{n}?force=1: a node that is gone for good; with force also one that lives."""
+    force = request.query.get("force") == "1"
+    await remove_node(site_of(request).cluster, node_in_path(request), by=caller(request).name, force=force)
+    return nothing()
+
+
+@operation("Give a node no new dynos and builds", body=NOTHING, needs_body=False, answers={200: NODE})
+async def cordon(request: web.Request) -> web.StreamResponse:
+    """POST /nodes/{n}/cordon: no new dynos and builds"""
+    return await _set(request, "cordoned")
+
+
+@operation("Move a node's dynos elsewhere", body=NOTHING, needs_body=False, answers={200: NODE})
+async def drain(request: web.Request) -> web.StreamResponse:
+    """POST /nodes/{n}/drain: its dynos move elsewhere"""
+    return await _set(request, "drained")
+
+
+@operation("Let a node take dynos and builds again", body=NOTHING, needs_body=False, answers={200: NODE})
+async def uncordon(request: web.Request) -> web.StreamResponse:
+    """POST /nodes/{n}/uncordon: it takes dynos and builds again"""
+    return await _set(request, "active")
+
+
+async def _set(request: web.Request, availability: Availability) -> web.StreamResponse:
+    await json_body(request)
+    site, node = site_of(request), node_in_path(request)
+    await set_availability(site.cluster, node, availability, by=caller(request).name)
+    return answer(node_document(site.cluster, node_in_path(request), wall_clock=site.wall_clock()))
+
+
+@operation(
+    "On the node's own socket: leave the cluster for good",
+    body=NOTHING,
+    needs_body=False,
+    answers={202: LEAVING},
+)
+async def leave(request: web.Request) -> web.StreamResponse:
+    """POST /local/leave: this node begins to leave the cluster for good, its dynos first; how far it is."""
+    await json_body(request)
+    control = _control(request)
+    control.leave(by=caller(request).name)
+    return answer(control.leaving(), status=202)
+
+
+@operation("On the node's own socket: how far its leaving is", answers={200: LEAVING})
+async def show_leaving(request: web.Request) -> web.StreamResponse:
+    """GET /local/leave: how far it is: {pid, waiting_for, failure}"""
+    return answer(_control(request).leaving())
+
+
+def _control(request: web.Request) -> NodeControl:
+    control = site_of(request).control
+    if control is None:
+        raise NotFound("this node cannot leave from here.")
+    return control

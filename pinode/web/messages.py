@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from pinode.errors import InvalidInput
+from pinode.apps.observed import NodeView
+from pinode.errors import InvalidInput, NotFound
 from pinode.web.operation import OPERATION
 from pinode.web.problems import REFUSALS
 from pinode.web.shapes import Record
@@ -226,3 +227,14 @@ def is_gone(request: web.Request) -> bool:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def node_in_path(request: web.Request) -> NodeView:
+    """The node in the path. Raises `NotFound`."""
+    wanted = request.match_info["node"]
+    for node in site_of(request).cluster.nodes():
+        if wanted in (node.name, node.node_id):
+            return node
+    raise NotFound(
+        f"there is no node {shown(wanted)}.", hint="`pinode nodes` lists them.", code="node_not_found"
+    )

@@ -1,4 +1,4 @@
-"""What all pages share, and the two that only show: the cluster and the queue."""
+"""What all pages share, and the one that only shows: the queue."""
 
 import secrets
 from typing import Any
@@ -7,12 +7,11 @@ from aiohttp import web
 
 from pinode import __version__
 from pinode.errors import NotFound
-from pinode.operations.status import SICK_FIRST, status
+from pinode.operations.status import status
 from pinode.web.caller import CSRF_FIELD, FORM_COOKIE, csrf_token
-from pinode.web.charts import lines
 from pinode.web.problems import Problem
 from pinode.web.rendering import CONTENT_TYPES
-from pinode.web.site import Site, caller, site_of, visitor
+from pinode.web.site import caller, site_of, visitor
 
 YEAR_SECONDS = 365 * 24 * 3600
 HEADINGS = {
@@ -29,6 +28,10 @@ NOTES = {
     "stop": "The dynos are stopped. A restart, or a deploy, starts them again.",
     "maintenance-on": "Visitors now see a page that says the app is being worked on.",
     "maintenance-off": "Visitors see the app again.",
+    "cordon": "The node takes nothing new.",
+    "drain": "The node is being emptied: its dynos move, one after another.",
+    "uncordon": "The node takes dynos and builds again.",
+    "remove": "The node is removed for good.",
     "scaled": "Scaled. The dynos follow.",
     "configured": "The config vars are changed.",
     "cancelled": "The build is cancelled.",
@@ -77,36 +80,6 @@ def problem_page(request: web.Request, problem: Problem) -> web.Response:
     response = show(request, "problem", code=problem.status, error=problem, heading=heading)
     response.headers.update(problem.headers())
     return response
-
-
-async def show_cluster(request: web.Request) -> web.StreamResponse:
-    """GET /cluster: the nodes and how they are, the sick ones first."""
-    site = site_of(request)
-    document = status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin)
-    nodes = sorted(document["nodes"], key=lambda node: (SICK_FIRST[node["state"]], node["name"]))
-    alive = sum(node["state"] == "alive" for node in nodes)
-    # That there is no quorum stands at the top of every page already.
-    warnings = [text for text in document["warnings"] if not text.startswith("no quorum")]
-    return show(
-        request,
-        "cluster",
-        section="Cluster",
-        status=document,
-        nodes=nodes,
-        alive=alive,
-        warnings=warnings,
-        charts=_charts(site),
-    )
-
-
-def _charts(site: Site) -> dict[str, list[str]]:
-    """By node id, the processor's last hour."""
-    if site.past is None:
-        return {}
-    return {
-        node.node_id: lines(site.past.fine(node.node_id), "cpu_percent", top=100.0)
-        for node in site.cluster.nodes()
-    }
 
 
 async def show_queue(request: web.Request) -> web.StreamResponse:

@@ -28,7 +28,7 @@ from pinode.web.operation import operation
 from pinode.web.shapes import COUNT, SECONDS, SWITCH, TEXT, Record, list_of, maybe, one_of, whole
 from pinode.web.site import caller, site_of
 from pinode.web.topic_api import jobs_to_see
-from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.codec import result_of
 from replicated_queue.queue.commands import Created, Put
 from replicated_queue.queue.job import LOWEST_PRIORITY, PRIORITIES, Job
 from replicated_queue.queue.limits import check_command
@@ -67,10 +67,8 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     given = {name: value for name, value in wishes.items() if value is not None}
     put = Put(request.match_info["topic"], _data(body, "data") or b"", **given)
     check_command(put)
-    result = await site_of(request).cluster.queue.submit(
-        QUEUE, encode_command(put), client_id=idempotency_key(request)
-    )
-    created = decode_result(result)
+    result = await site_of(request).cluster.queue.submit(QUEUE, put, client_id=idempotency_key(request))
+    created = result_of(result)
     assert isinstance(created, Created), created
     return answer({"id": created.job_ids[0]}, status=201)
 

@@ -38,6 +38,14 @@ class NodeControl(Protocol):
         """Begin to end this node (its dynos handed over, or with `everything` at once); its process id."""
         ...
 
+    def leave(self, *, by: str) -> None:
+        """Begin to leave the cluster for good. Raises `Conflict` where the others could not go on without."""
+        ...
+
+    def leaving(self) -> dict[str, Any]:
+        """How far that is: `pid`, `waiting_for`, `failure`."""
+        ...
+
 
 class Past(Protocol):
     """How the nodes were; see `pinode.metrics.history`."""

@@ -25,7 +25,7 @@ from pinode.web.operation import operation
 from pinode.web.shapes import COUNT, FLAG, SECONDS, TEXT, Record, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
 from replicated_queue.operations import QueueOperations
-from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.codec import result_of
 from replicated_queue.queue.commands import Command, Done, Kick, Kicked, Pause, Purge, Purged, SetTopic
 from replicated_queue.queue.job import BURIED, CANCELLED, DELAYED, LEASED, READY, SUCCEEDED
 from replicated_queue.queue.limits import check_command
@@ -154,8 +154,8 @@ async def purge_topic(request: web.Request) -> web.StreamResponse:
 async def _do(request: web.Request, command: Command, kind: type[Answered]) -> Answered:
     """Have it done once, under the caller's idempotency key if there is one."""
     check_command(command)
-    encoded, key = encode_command(command), idempotency_key(request)
-    result = decode_result(await site_of(request).cluster.queue.submit(QUEUE, encoded, client_id=key))
+    key = idempotency_key(request)
+    result = result_of(await site_of(request).cluster.queue.submit(QUEUE, command, client_id=key))
     assert isinstance(result, kind), result
     return result
 

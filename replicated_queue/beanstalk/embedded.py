@@ -12,9 +12,9 @@ from replicated_queue.beanstalk.door import BeanstalkDoor
 from replicated_queue.beanstalk.hall import Hall
 from replicated_queue.broker import Broker
 from replicated_queue.interfaces import Lane, StateMachine
+from replicated_queue.proposals import Done, Part
 from replicated_queue.queue.job import LEASED, Job
 from replicated_queue.queue_state import QueueStateMachine
-from replicated_queue.request_codec import Outcome
 
 if TYPE_CHECKING:
     from replicated_queue.service import ReplicaService
@@ -53,11 +53,12 @@ class MemoryLog:
     def applied_index(self) -> int:
         return self._index
 
-    def propose(self, data: bytes, done: Callable[[Outcome], None]) -> None:
+    def propose(self, data: bytes, done: Done, *, part: Part | None = None, is_alone: bool = False) -> None:
         self._index += 1
-        result = self._machine.apply(data, index=self._index, now=self.now_ms)
+        parts = () if part is None else (part,)
+        results = self._machine.apply(data, index=self._index, now=self.now_ms, parts=parts)
         # Not before this returns: who proposes writes down what it proposed first.
-        asyncio.get_running_loop().call_soon(done, result)
+        asyncio.get_running_loop().call_soon(done, results)
         for callback in self._applied:
             callback(self._index)
 

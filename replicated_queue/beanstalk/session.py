@@ -1,7 +1,6 @@
 """One beanstalk client: the tube it uses, those it watches, the jobs it holds, and what it is answered."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -158,7 +157,7 @@ class Session:
 
     def _hold(self, job: Job) -> bytes:
         deadline = self._hall.clock() + job.lease_seconds
-        self._held[job.id] = (replace(job, data=b""), deadline)
+        self._held[job.id] = (job._replace(data=b""), deadline)
         self._hall.deadlines[job.id] = deadline
         return b"RESERVED %d %d\r\n%s\r\n" % (job.id, len(job.data), job.data)
 

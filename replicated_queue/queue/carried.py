@@ -26,7 +26,7 @@ DERIVED = {"_delayed", "_jobs", "buried", "counts", "needs", "ready", "urgent", 
 TOPIC_FIELDS = tuple(name for name in Topic.__slots__ if name not in DERIVED)
 # The tables of the book; each has rows below. Numbers are carried unasked.
 TABLES = {"jobs", "topics", "idle_topics", "finished", "keys", "buried"}
-NOT_CARRIED = {"limits", "watcher", "touched"}
+NOT_CARRIED = {"limits", "bounds", "watcher", "touched"}
 
 
 def early_rows(book: JobBook) -> Iterator[Row]:

@@ -1,7 +1,8 @@
-"""Commands, results, refusals and views to msgpack and back. The only place of the queue that knows bytes.
+"""Commands, results, refusals and views to plain values and back, as msgpack carries them.
 
-Every message is an array that begins with its kind. A newer program may append fields: an older one skips
-them, and missing ones have the defaults of their class. Kinds are never reused.
+Every message is an array that begins with its kind, and travels as a part of a larger message, packed with it
+in one go. A newer program may append fields: an older one skips them, and missing ones have the defaults of
+their class. Kinds are never reused.
 """
 
 from collections.abc import Sequence
@@ -39,10 +40,11 @@ from replicated_queue.queue.commands import (
     Result,
     SetTopic,
 )
-from replicated_queue.queue.job import Job, JobView, TopicStats
+from replicated_queue.queue.job import JobView, TopicStats
 from replicated_queue.queue.message_shape import OF_NUMBERS, OF_TEXTS, MessageShape, pairs_of, tuple_of
 from replicated_queue.queue.priority_queue import PriorityQueue
 
+Values = tuple[Any, ...]  # nothing but what msgpack knows, and nested tuples of it
 _PACK: Final = msgpack.Packer().pack  # made once: a new packer costs more than a small message
 _TEXT: Final = (str,)
 _BYTES: Final = (bytes,)
@@ -59,20 +61,20 @@ _PUT_FIELDS: Final = (
     (str, type(None)),
     _FLAG,
     _NUMBER,
-    (list,),
+    (list, tuple),
     _FLAG,
 )
 _REFUSED: Final = 0
 _TEXTS: Final = partial(tuple_of, wanted=OF_TEXTS)
 _NUMBERS: Final = partial(tuple_of, wanted=OF_NUMBERS)
-_LIST: Final = (list,)
+_LIST: Final = (list, tuple)  # as it comes from msgpack, or from this program itself
 _PUT: Final = MessageShape(Put, _PUT_FIELDS, lists=_TEXTS)
 
 
 def _puts_of(rows: list[Any]) -> tuple[Any, ...]:
-    if any(type(row) is not list for row in rows):
+    if not all(isinstance(row, list | tuple) for row in rows):
         raise MalformedMessage("PutMany: a put that is no array")
-    return tuple(map(_PUT.build, rows))
+    return tuple(_PUT.build(list(row)) for row in rows)
 
 
 _SHAPES: Final[dict[int, MessageShape]] = {
@@ -100,8 +102,11 @@ _SHAPES: Final[dict[int, MessageShape]] = {
     70: MessageShape(Purged, (_NUMBER,)),
 }
 _FIRST_RESULT: Final = 64
-DONE: Final[bytes] = _PACK([67])  # what most operations answer
-_KINDS: Final = {shape.kind: number for number, shape in _SHAPES.items()}
+JOBS: Final = 71  # the kind of what a reserve delivers (see `request_codec.py`)
+_KINDS: Final = {shape.kind: (number, shape) for number, shape in _SHAPES.items()}
+_COMMANDS: Final = {number: shape for number, shape in _SHAPES.items() if number <= _FIRST_RESULT}
+_RESULTS: Final = {number: shape for number, shape in _SHAPES.items() if number > _FIRST_RESULT}
+DONE: Final[Values] = (67,)  # what most operations answer
 # What travels of an error: its class by number, and the arguments it is made from. Never renumbered.
 _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     1: (errors.LeaseLost, ("job_id",)),
@@ -146,45 +151,77 @@ def unpack(data: bytes) -> list[Any]:
     return value
 
 
-def encode_command(command: Command) -> bytes:
-    """The bytes that enter the log, inside an envelope."""
-    return _encode(command)
+def unpack_all(data: bytes) -> list[list[Any]]:
+    """Arrays that stand one behind the other. Raises `MalformedMessage`."""
+    try:
+        return [unpack(data)]  # nearly always there is one
+    except MalformedMessage as error:
+        if not isinstance(error.__cause__, msgpack.ExtraData):
+            raise
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(data)
+    found: list[list[Any]] = []
+    try:
+        while unpacker.tell() < len(data):
+            found.append(unpacker.unpack())
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise MalformedMessage(f"no msgpack: {error}") from error
+    if not all(type(value) is list and value for value in found):
+        raise MalformedMessage("not arrays")
+    return found
 
 
-def decode_command(data: bytes) -> Command:
-    """Raises `MalformedMessage`, or `UnknownVersion` for a kind of a newer program."""
-    return cast(Command, _decode(unpack(data), results=False))
+def command_values(command: Command) -> tuple[Any, ...]:
+    """A command as plain values."""
+    return _values(command)
 
 
-def encode_result(result: Result | Refusal) -> bytes:
-    """What `apply` answers; a refusal is an answer too."""
-    if type(result) is Done:
-        return DONE
-    if isinstance(result, QueueError):
-        return pack([_REFUSED, *error_fields(result)])
-    return _encode(result)
+def command_of(values: Any) -> Command:
+    """The command that these values from outside say.
+
+    Raises `MalformedMessage`, or `UnknownVersion` for a kind of a newer program.
+    """
+    return cast(Command, _build(values, _COMMANDS))
 
 
-def decode_result(data: bytes) -> Result:
+def result_values(result: Result | Refusal) -> Values:
+    """What `apply` answered as plain values; a refusal is an answer too."""
+    return refusal_values(result) if isinstance(result, QueueError) else _values(result)
+
+
+def refusal_values(error: QueueError) -> Values:
+    """An error in the place of a result."""
+    return (_REFUSED, *error_fields(error))
+
+
+def result_of(values: Any) -> Result:
     """The result, or raises the refusal that stands in its place."""
-    values = unpack(data)
-    if values[0] == _REFUSED:
-        raise error_from_fields(values[1:])
-    return cast(Result, _decode(values, results=True))
+    if is_refusal(values):
+        raise error_of(values)
+    return cast(Result, _build(values, _RESULTS))
 
 
-def apply_encoded(queue: PriorityQueue, command: bytes, *, index: int, now: int) -> bytes:
-    """Run one encoded command on `queue` and encode what came of it: the rim of a state machine.
+def is_refusal(values: Any) -> bool:
+    """Whether an error stands there in the place of a result."""
+    return type(values) in _LIST and len(values) > 0 and values[0] == _REFUSED
 
-    A kind this program does not know stops the node (`UnknownVersion`): to skip it would let replicas
-    diverge.
+
+def error_of(values: Any) -> QueueError:
+    """The error that `refusal_values` put there."""
+    return error_from_fields(values[1:])
+
+
+def apply_values(queue: PriorityQueue, command: Any, *, index: int, now: int) -> Values:
+    """Run one command on `queue`, and say what came of it in plain values: the rim of a state machine.
+
+    `command` is a `Command`, or its values. A kind this program does not know stops the node
+    (`UnknownVersion`): to skip it would let replicas diverge.
     """
     try:
-        return encode_result(queue.apply(decode_command(command), index=index, now=now))
-    except Refusal as refusal:
-        return encode_result(refusal)
-    except MalformedMessage as malformed:
-        return pack([_REFUSED, *error_fields(malformed)])
+        read = command_of(command) if type(command) is list else command
+        return _values(queue.apply(read, index=index, now=now))
+    except (Refusal, MalformedMessage) as refusal:
+        return refusal_values(refusal)
 
 
 def error_fields(error: QueueError) -> list[Any]:
@@ -207,24 +244,23 @@ def error_from_fields(values: Sequence[Any]) -> QueueError:
         return MalformedMessage(f"{kind.__name__}: {error}")
 
 
-def job_fields(job: Job | JobView | TopicStats) -> list[Any]:
+def job_fields(job: JobView | TopicStats) -> list[Any]:
     """A view as plain values."""
     return [getattr(job, field.name) for field in fields(job)]
 
 
-def _encode(message: Any) -> bytes:
-    kind = type(message)
-    if issubclass(kind, tuple):
-        return pack((_KINDS[kind], *message))
-    number = _KINDS[kind]
-    return pack((number, *_SHAPES[number].values_of(message)))
+def _values(message: Any) -> Values:
+    number, shape = _KINDS[type(message)]
+    return (number, *shape.values_of(message))
 
 
-def _decode(values: list[Any], *, results: bool) -> object:
-    number = values.pop(0)
-    shape = _SHAPES.get(number) if type(number) is int else None
+def _build(values: Any, shapes: dict[int, MessageShape]) -> object:
+    if type(values) not in _LIST or not values:
+        raise MalformedMessage("not an array")
+    number = values[0]
+    shape = shapes.get(number) if type(number) is int else None
     if shape is None:
+        if type(number) is int and number in _SHAPES:
+            raise MalformedMessage(f"kind {number} in the wrong place")
         raise UnknownVersion(number)
-    if (number > _FIRST_RESULT) != results:
-        raise MalformedMessage(f"kind {number} in the wrong place")
-    return shape.build(values)
+    return shape.build(list(values[1:]))

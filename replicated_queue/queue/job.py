@@ -4,10 +4,10 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from replicated_queue.errors import InvalidRequest, InvalidTopic, JobTooLarge, ReservedTopic
 
@@ -58,8 +58,7 @@ PLATFORM_PREFIX: Final = "pinode."
 TOPIC_PATTERN: Final = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}")
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A job as its worker gets it. `token` is the lease's fencing token: higher for each later holder."""
 
     id: int
@@ -192,12 +191,13 @@ class JobRecord:
         self.kicks = 0
         self.delay_ms = 0
         self.due_ms = 0
-        self.token = 0  # log index of the reserve, 0 while nobody holds it
+        self.token = 0  # number of the reserve in the log, 0 while nobody holds it
         self.granted_ms = 0  # length of the lease that is held
         self.buried_token = 0  # of the lease whose holder buried it, 0 if nobody did
         self.worker = ""
         self.reasons: tuple[str, ...] = ()
-        self.size_bytes = self.weigh()  # counts towards the bounds on bytes
+        # What counts towards the bounds on bytes.
+        self.size_bytes = self.weigh() if dedupe_key is not None or needs else len(data)
 
     @property
     def rank(self) -> int:
@@ -252,9 +252,12 @@ def text_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def check_topic(topic: str, *, platform: bool) -> None:
-    """Refuse a name that is no topic (beanstalkd's rule), or that is not for the asker."""
-    if TOPIC_PATTERN.fullmatch(topic) is None:
+def check_topic(topic: str, *, platform: bool, known: Container[str] = ()) -> None:
+    """Refuse a name that is no topic (beanstalkd's rule), or that is not for the asker.
+
+    `known` are names that were looked at before.
+    """
+    if topic not in known and TOPIC_PATTERN.fullmatch(topic) is None:
         raise InvalidTopic(topic=topic)
     if not platform and topic.startswith(PLATFORM_PREFIX):
         raise ReservedTopic(topic=topic)

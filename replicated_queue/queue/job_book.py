@@ -43,6 +43,13 @@ class JobBook:
         self.now = 0  # cluster time of the command that runs
         self.watcher: QueueWatcher | None = None
         self.touched: set[int] | None = None  # jobs that changed while a snapshot is taken (`carried.py`)
+        # Most jobs and bytes, by whether a job is the platform's: its own have room left when the queue is
+        # full of others'.
+        share = 1.0 - limits.platform_share
+        self.bounds = {
+            True: (limits.max_jobs, limits.max_bytes),
+            False: (limits.max_jobs * share, limits.max_bytes * share),
+        }
 
     def add(self, job: JobRecord, *, delay_ms: int) -> None:
         """A job that was put."""
@@ -54,9 +61,22 @@ class JobBook:
         if job.needs:
             topic.needs[job.needs] = topic.needs.get(job.needs, 0) + 1
         topic.total_put += 1
-        self.keys.remember(job)
+        if job.dedupe_key is not None:
+            self.keys.remember(job)
         job.delay_ms = delay_ms
         self.make_available(job, "put", delay_ms=delay_ms)
+
+    def check_room_of_one(self, put: Put) -> None:
+        """As `check_room`, of one put without a key: nearly all are so."""
+        most_jobs, most_bytes = self.bounds[put.platform]
+        topic = self.topics.get(put.topic)
+        if (
+            len(self.jobs) + 1 > most_jobs
+            or self.used_bytes + len(put.data) > most_bytes
+            or put.needs
+            or (topic is not None and topic.settings is not UNSET)
+        ):
+            self.check_room((put,))
 
     def open_topic(self, name: str) -> Topic:
         """The topic, which has jobs or settings from now on."""
@@ -108,16 +128,10 @@ class JobBook:
 
     def check_room(self, puts: Sequence[Put]) -> None:
         """Refuse jobs for which the queue or their topic has no room, or takes none."""
-        limits = self.limits
-        share, more_bytes = 1.0, 0
-        for put in puts:
-            if not put.platform:
-                # The platform's own jobs have room left when the queue is full of others'.
-                share = 1.0 - limits.platform_share
-            more_bytes += put_bytes(put)
-        if len(self.jobs) + len(puts) > limits.max_jobs * share:
+        most_jobs, most_bytes = self.bounds[all(put.platform for put in puts)]
+        if len(self.jobs) + len(puts) > most_jobs:
             raise QueueFull(what=f"{len(self.jobs)} jobs")
-        if self.used_bytes + more_bytes > limits.max_bytes * share:
+        if self.used_bytes + sum(map(put_bytes, puts)) > most_bytes:
             raise QueueFull(what=f"{self.used_bytes} bytes of job data")
         if len(puts) == 1:
             self._check_topic_room(puts[0].topic, puts)
@@ -197,17 +211,19 @@ class JobBook:
         if event == "cancel":
             topic.total_cancelled += 1
         self.close_if_idle(topic)
-        done = FinishedJob(
-            job.id,
-            job.topic,
-            state,
-            job.priority,
-            job.attempts,
-            job.worker,
-            job.dedupe_key,
-            job.created_ms,
-            self.now,
-            result,
+        done = FinishedJob._make(
+            (
+                job.id,
+                job.topic,
+                state,
+                job.priority,
+                job.attempts,
+                job.worker,
+                job.dedupe_key,
+                job.created_ms,
+                self.now,
+                result,
+            )
         )
         if state == CANCELLED:
             self.keys.forget(done)  # a job that was called off may be put again

@@ -1,6 +1,7 @@
 """What the queue refuses before it looks at its state: names, sizes and numbers outside their bounds."""
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,10 @@ MAX_ABILITY_BYTES = 64
 ABILITY_PATTERN: Final = re.compile(r"[A-Za-z0-9+/;.$_()=:-]{1,64}")
 
 
+_PLAIN_PUT: Final = Put("any", b"")[2:]  # a put that asks for nothing in particular
+_PLAIN_RESERVE: Final = Reserve(("any",))[1:]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLimits:
     """Bounds of the whole queue. The same on all replicas: they decide results."""
@@ -61,13 +66,16 @@ class QueueLimits:
     platform_share: float = 0.1  # of jobs and bytes, kept free for the platform's own
 
 
-def check_command(command: Command) -> None:
-    """Raise the `Refusal` that fits what is wrong with `command`, whatever the state."""
+def check_command(command: Command, known: Container[str] = ()) -> None:
+    """Raise the `Refusal` that fits what is wrong with `command`, whatever the state.
+
+    `known` are topics that there are, whose names are good.
+    """
     match command:
         case Put():
-            _check_put(command)
+            _check_put(command, known)
         case Reserve():
-            _check_reserve(command)
+            _check_reserve(command, known)
         case Ack():
             check_bytes("the result", command.result)
         case PutMany():
@@ -104,8 +112,10 @@ def check_command(command: Command) -> None:
             pass  # the others name a job and nothing else
 
 
-def _check_put(put: Put) -> None:
-    check_topic(put.topic, platform=put.platform)
+def _check_put(put: Put, known: Container[str] = ()) -> None:
+    check_topic(put.topic, platform=put.platform, known=known)
+    if put[2:] == _PLAIN_PUT and len(put.data) <= MAX_DATA_BYTES:
+        return  # nearly all: every put is checked on every node
     if (
         len(put.data) <= MAX_DATA_BYTES
         and 0 <= put.priority <= LOWEST_PRIORITY
@@ -116,7 +126,7 @@ def _check_put(put: Put) -> None:
         and put.dedupe_key is None
         and not put.needs
     ):
-        return  # nearly all: every put is checked on every node
+        return
     check_bytes("the job's data", put.data)
     check_number("the priority", put.priority, low=0, high=LOWEST_PRIORITY)
     check_number("the delay in ms", put.delay_ms, low=0, high=MAX_LEASE_MS)
@@ -140,7 +150,10 @@ def _check_settings(command: SetTopic) -> None:
             check_number(what, value, low=0, high=high)
 
 
-def _check_reserve(command: Reserve) -> None:
+def _check_reserve(command: Reserve, known: Container[str]) -> None:
+    if command[1:] == _PLAIN_RESERVE and len(command.topics) == 1:
+        check_topic(command.topics[0], platform=False, known=known)
+        return
     if command.worker:
         check_text("the worker's name", command.worker)
     check_number("the number of jobs", command.count, low=1, high=MAX_JOBS_PER_COMMAND)
@@ -150,7 +163,7 @@ def _check_reserve(command: Reserve) -> None:
             f"a reserve names {len(command.topics)} topics, but must name 1 to {MAX_TOPICS_PER_RESERVE}."
         )
     for topic in command.topics:
-        check_topic(topic, platform=command.platform)
+        check_topic(topic, platform=command.platform, known=known)
     if command.has:
         _check_abilities("what a worker has", command.has, most=MAX_ABILITIES)
 

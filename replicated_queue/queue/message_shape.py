@@ -1,7 +1,7 @@
 """How one kind of message looks as plain values, and how values from outside become one."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import MISSING, fields
 from functools import partial
 from itertools import product
 from typing import Any, Final, cast
@@ -18,14 +18,20 @@ class MessageShape:
     """Builds messages of one kind from untrusted values, and takes them apart.
 
     `lists` says for the field that arrives as a list what becomes of it. Types are compared all at once, for
-    every operation is built several times on every node; which field is wrong is found out only then.
+    every operation is built several times on every node; which field is wrong is found out only then. Fields
+    at the end that all have their defaults do not travel.
     """
 
     def __init__(self, kind: type, types: Types, *, lists: MakeTuple | None = None) -> None:
         self.kind = kind
         self._types = types
-        self._exact = frozenset(product(*types))
         self._names = _names_of(kind)
+        self._defaults = _defaults_of(kind)[: len(types)]
+        needed = len(self._defaults) - len(_given(self._defaults))
+        self._exact = frozenset(
+            seen for count in range(needed, len(types) + 1) for seen in product(*types[:count])
+        )
+        self._needed = needed
         self._lists = lists
         self._list_places = tuple(place for place, allowed in enumerate(types) if list in allowed)
         is_whole = len(types) == len(self._names)
@@ -38,9 +44,11 @@ class MessageShape:
         if tuple(map(type, values)) not in self._exact:
             values = self._checked(values)
         elif self._make is not None:
+            count = len(values)
             for place in self._list_places:
-                values[place] = self._made(values[place])
-            return self._make(values)
+                if place < count:
+                    values[place] = self._made(values[place])
+            return self._make([*values, *self._defaults[count:]])
         for place in self._list_places:
             if place < len(values):
                 values[place] = self._made(values[place])
@@ -49,9 +57,15 @@ class MessageShape:
         except TypeError as error:
             raise MalformedMessage(f"{self.kind.__name__}: {error}") from error
 
-    def values_of(self, message: object) -> Iterator[Any]:
-        """Its fields in order."""
-        return (getattr(message, name) for name in self._names)
+    def values_of(self, message: object) -> tuple[Any, ...]:
+        """Its fields in order, but for defaults at the end."""
+        needed = self._needed
+        if isinstance(message, tuple):
+            if needed == len(message):
+                return message
+            return message[:needed] if message[needed:] == self._defaults[needed:] else message
+        values = tuple(getattr(message, name) for name in self._names)
+        return values[:needed] if values[needed:] == self._defaults[needed:] else values
 
     def _made(self, values: list[Any]) -> tuple[Any, ...]:
         assert self._lists is not None
@@ -76,9 +90,26 @@ def tuple_of(values: list[Any], *, wanted: tuple[type, ...]) -> tuple[Any, ...]:
 def pairs_of(values: list[Any]) -> tuple[tuple[int, int], ...]:
     """Pairs of numbers. Raises `MalformedMessage`."""
     for pair in values:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int:
+        if type(pair) not in (list, tuple) or [type(number) for number in pair] != [int, int]:
             raise MalformedMessage("not pairs of numbers")
     return tuple((first, second) for first, second in values)
+
+
+class _Needed:
+    """In the place of a default where there is none."""
+
+
+def _given(defaults: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(default for default in defaults if default is not _Needed)
+
+
+def _defaults_of(kind: type) -> tuple[Any, ...]:
+    """Of each field in order."""
+    if issubclass(kind, tuple):
+        known: dict[str, Any] = kind._field_defaults  # type: ignore[attr-defined]
+        return tuple(known.get(name, _Needed) for name in _names_of(kind))
+    found = fields(cast(Any, kind))
+    return tuple(_Needed if field.default is MISSING else field.default for field in found)
 
 
 def _names_of(kind: type) -> tuple[str, ...]:

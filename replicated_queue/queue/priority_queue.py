@@ -1,7 +1,6 @@
 """The queue as a state machine: jobs by priority and age, each held by one worker at a time."""
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Final, assert_never
 
 from replicated_queue.errors import (
@@ -50,7 +49,7 @@ from replicated_queue.queue.job import (
 )
 from replicated_queue.queue.job_book import JobBook
 from replicated_queue.queue.limits import QueueLimits, check_command
-from replicated_queue.queue.ready_lines import most_urgent
+from replicated_queue.queue.ready_lines import next_of
 from replicated_queue.queue.topic_settings import TopicSettings
 from replicated_queue.queue.watcher import QueueWatcher
 
@@ -93,8 +92,9 @@ class PriorityQueue:
         """
         assert now >= self._book.now, "cluster time never runs backwards along the log"
         self._book.now = now
-        check_command(command)
-        self._book.drop_old_buried()
+        check_command(command, self.topics)
+        if self._book.buried:
+            self._book.drop_old_buried()
         match command:
             case Put():
                 return Created((self._put_one(command),))
@@ -191,7 +191,7 @@ class PriorityQueue:
     def _put_one(self, put: Put) -> int:
         if put.dedupe_key is not None:
             return self._put_all((put,))[0]
-        self._book.check_room((put,))
+        self._book.check_room_of_one(put)
         return self._put(put)
 
     def _put_all(self, puts: tuple[Put, ...]) -> tuple[int, ...]:
@@ -228,10 +228,10 @@ class PriorityQueue:
         for topic in topics:
             self._book.wake_due(topic)
         taken: list[int] = []
-        has = frozenset(command.has)
+        has = frozenset(command.has) if command.has else NOTHING
         room_bytes = MAX_RESERVED_BYTES
         while len(taken) < command.count:
-            job = most_urgent(chain.from_iterable(topic.ready.heads(has) for topic in topics))
+            job = next_of([topic.ready for topic in topics], has)
             if job is None or (taken and len(job.data) > room_bytes):
                 break
             room_bytes -= len(job.data)

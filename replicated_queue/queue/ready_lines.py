@@ -4,8 +4,9 @@ Jobs with different needs stand in different heaps, so that an urgent job is nev
 asking worker cannot do. Jobs that age stand apart too, for their turn is counted in time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import chain
 
 from replicated_queue.queue.job import READY, JobRecord
 
@@ -53,6 +54,22 @@ class ReadyLines:
         """How many of them a worker with these abilities may get."""
         return sum(count for (needs, _), count in self._counts.items() if has.issuperset(needs))
 
+    def first(self, has: frozenset[str]) -> JobRecord | None:
+        """The job that such a worker gets next."""
+        if len(self._lines) != 1:
+            return most_urgent(self.heads(has))
+        ((needs, _),) = self._lines
+        if needs and not has.issuperset(needs):
+            return None
+        (line,) = self._lines.values()
+        jobs = self._jobs
+        while True:
+            rank, job_id = line[0]
+            job = jobs.get(job_id)
+            if job is not None and job.state == READY and job.rank == rank:
+                return job
+            heappop(line)
+
     def heads(self, has: frozenset[str] | None) -> Iterator[JobRecord]:
         """The first job of each heap that such a worker may get; None: of every heap."""
         for (needs, _), line in self._lines.items():
@@ -65,6 +82,13 @@ class ReadyLines:
     def _is_ready(self, entry: tuple[int, int]) -> bool:
         job = self._jobs.get(entry[1])
         return job is not None and job.state == READY and job.rank == entry[0]
+
+
+def next_of(lines: Sequence[ReadyLines], has: frozenset[str]) -> JobRecord | None:
+    """The job of several topics that such a worker gets next."""
+    if len(lines) == 1:
+        return lines[0].first(has)
+    return most_urgent(chain.from_iterable(topic.heads(has) for topic in lines))
 
 
 def most_urgent(jobs: Iterable[JobRecord]) -> JobRecord | None:

@@ -454,8 +454,8 @@ MUTANTS = (
         37,
         "a repeated request is done again",
         "replicated_queue/sessions.py",
-        "if known is not None and envelope.sequence <= known[0]:",
-        "if known is not None and envelope.sequence < known[0]:",
+        "if sequence <= known[0]:",
+        "if sequence < known[0]:",
         SESSIONS + "test_a_repeated_request_gets_its_first_answer_and_is_not_done_again",
     ),
     planted(

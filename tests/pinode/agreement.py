@@ -13,8 +13,8 @@ from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue import commands as queue_commands
 from replicated_queue.queue.limits import QueueLimits
 from replicated_queue.queue.priority_queue import PriorityQueue
-from replicated_queue.request_codec import encode_envelope
-from replicated_queue.sessions import Envelope, open_answer
+from replicated_queue.request_codec import encode_bundle
+from replicated_queue.sessions import Bundle, open_answer, single
 
 SETUP_CODE_HASH = b"setup"
 GIT_URL = "https://example.org/hello.git"
@@ -47,13 +47,13 @@ class Agreement:
     def do(self, command: AgreedCommand) -> Any:
         """Agree on a command and return its result, or raise its refusal."""
         domain, encoded = encode_command(command)
-        return decode_result(domain, self.propose(Envelope(domain, encoded)))
+        return decode_result(domain, self.propose(single(domain, encoded)))
 
     def do_on_queue(self, command: queue_commands.Command) -> Any:
-        return decode_result("queue", self.propose(Envelope("queue", queue_codec.encode_command(command))))
+        return decode_result("queue", self.propose(single("queue", queue_codec.command_values(command))))
 
-    def propose(self, envelope: Envelope) -> bytes:
-        entry = encode_envelope(envelope)
+    def propose(self, bundle: Bundle) -> Any:
+        entry = encode_bundle(bundle)
         self.log.append((entry, self.now))
         return open_answer(self.state.apply(entry, index=self.index, now=self.now))
 

@@ -50,6 +50,9 @@ class Control:
     code: str | None = "ABCD-EFGH"
     process: subprocess.Popen[bytes] | None = None
     stopped: list[bool] = field(default_factory=list)
+    left_by: str | None = None
+    steps: list[str] = field(default_factory=list)
+    failure: dict[str, str] | None = None
 
     def setup_code(self) -> str | None:
         return self.code
@@ -59,6 +62,17 @@ class Control:
         assert self.process
         self.process.terminate()
         return self.process.pid
+
+    def leave(self, *, by: str) -> None:
+        self.left_by = by
+
+    def leaving(self) -> dict[str, Any]:
+        """One step a look, and at the end its process is gone."""
+        assert self.process
+        waiting_for, *self.steps = self.steps or [""]
+        if not waiting_for:
+            self.process.terminate()
+        return {"pid": self.process.pid, "waiting_for": waiting_for, "failure": self.failure}
 
 
 class CliStage:

@@ -16,18 +16,19 @@ from pinode.apps.observed import DynoReport, NodeStats, NodeView
 from pinode.apps.placement import Placement
 from pinode.cluster_state import QUEUE, AgreedCommand, ClusterState, decode_result, encode_command
 from pinode.errors import Unreachable
+from pinode.nodes.node import RegisteredNode
 from pinode.people.commands import Register
 from pinode.people.setup_code import setup_code_hash
 from pinode.settings import Settings
 from replicated_queue.errors import NoQuorum
 from replicated_queue.operations import QueueOperations
-from replicated_queue.queue.codec import encode_command as encode_queue_command
+from replicated_queue.queue.codec import command_values
 from replicated_queue.queue.commands import Command, Put, Reserve, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, topic_stats
-from replicated_queue.request_codec import encode_envelope, encode_stats, encode_views
+from replicated_queue.request_codec import encode_bundle, encode_stats, encode_views
 from replicated_queue.requests import ExtendLease, ReadJob, ReadJobs, ReadStats
-from replicated_queue.sessions import CLIENT_ID_BYTES, Envelope, open_answer
+from replicated_queue.sessions import CLIENT_ID_BYTES, open_answer, single
 
 SETUP_CODE = "ABCD-EFGH"
 SLUG = "5" * 64
@@ -78,11 +79,12 @@ class FakeQueue(QueueOperations):
         if not platform:
             self.platform_queue = FakeQueue(cluster, platform=True)
 
-    async def submit(self, domain: str, command: bytes, *, client_id: bytes | None = None, **_: Any) -> bytes:
-        return self._cluster.apply_encoded(domain, command, key=client_id)
+    async def submit(self, domain: str, command: Any, *, client_id: bytes | None = None, **_: Any) -> Any:
+        values = command_values(command) if domain == QUEUE else command
+        return self._cluster.apply_encoded(domain, values, key=client_id)
 
     async def _command(self, command: Command) -> Result:
-        return decode_result(QUEUE, self._cluster.apply_encoded(QUEUE, encode_queue_command(command)))
+        return decode_result(QUEUE, self._cluster.apply_encoded(QUEUE, command_values(command)))
 
     async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
         reserved = await self._command(command)
@@ -133,7 +135,11 @@ class FakeCluster:
         self.node_name = nodes[0]
         self.cluster_name, self.cluster_id = "home", "c0ffee"
         self.peer_authority_hash = b"a" * 32
-        self.state = ClusterState(setup_code_hash=setup_code_hash(SETUP_CODE))
+        founders = [
+            RegisteredNode(node_id=view.node_id, name=view.name, host=view.host, peer_port=view.peer_port)
+            for view in self.views.values()
+        ]
+        self.state = ClusterState(founders=founders, setup_code_hash=setup_code_hash(SETUP_CODE))
         self.queue = FakeQueue(self)
         self.peers = FakePeers()
         self.rows: dict[int, DynoReport] = {}
@@ -160,12 +166,12 @@ class FakeCluster:
         domain, data = encode_command(command)
         return decode_result(domain, self.apply_encoded(domain, data))
 
-    def apply_encoded(self, domain: str, command: bytes, *, key: bytes | None = None) -> bytes:
+    def apply_encoded(self, domain: str, command: Any, *, key: bytes | None = None) -> Any:
         self.check_quorum()
         self.commit_index += 1
         self.now_ms += 1
         client_id = None if key is None else (key * CLIENT_ID_BYTES)[:CLIENT_ID_BYTES]
-        entry = encode_envelope(Envelope(domain, command, client_id, sequence=1, single_shot=key is not None))
+        entry = encode_bundle(single(domain, command, client_id, sequence=1, single_shot=key is not None))
         answer = self.state.apply(entry, index=self.commit_index, now=self.now_ms)
         self.note_change()
         return open_answer(answer)
@@ -197,10 +203,16 @@ class FakeCluster:
         return 0.0 if self.has_quorum else 12.5
 
     def nodes(self) -> Sequence[NodeView]:
-        return sorted(self.views.values(), key=lambda view: view.name)
+        table = self.state.nodes
+        views = [
+            replace(self.views[known.node_id], availability=known.availability)
+            for known in table.all()
+            if known.node_id in self.views
+        ]
+        return sorted(views, key=lambda view: view.name)
 
     def node(self, node_id: str) -> NodeView | None:
-        return self.views.get(node_id)
+        return next((view for view in self.nodes() if view.node_id == node_id), None)
 
     def reports(self) -> Sequence[DynoReport]:
         return list(self.rows.values())
@@ -242,7 +254,7 @@ class FakeCluster:
     def take_build(self, build_id: int, *, node: str = "pi1") -> None:
         """Have a node begin a build that waits."""
         command = Reserve(("pinode.builds",), node, None, 1, True)
-        reserved = decode_result(QUEUE, self.apply_encoded(QUEUE, encode_queue_command(command)))
+        reserved = decode_result(QUEUE, self.apply_encoded(QUEUE, command_values(command)))
         node_id = next(view.node_id for view in self.views.values() if view.name == node)
         self.apply(StartBuild(build_id=build_id, token=reserved.token, node_id=node_id))
 
@@ -293,11 +305,11 @@ class FakeCluster:
 
     def do_on_queue(self, command: Command) -> Any:
         """Run a command of a member on the queue, and return its result."""
-        return decode_result(QUEUE, self.apply_encoded(QUEUE, encode_queue_command(command)))
+        return decode_result(QUEUE, self.apply_encoded(QUEUE, command_values(command)))
 
     def put_job(self, topic: str, data: bytes = b"", *, platform: bool = False) -> int:
         """Put a job at once."""
-        encoded = encode_queue_command(Put(topic, data, platform=platform))
+        encoded = command_values(Put(topic, data, platform=platform))
         job_id: int = decode_result(QUEUE, self.apply_encoded(QUEUE, encoded)).job_ids[0]
         return job_id
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pinode.apps.commands import EndReleaseCommand, RegistryCommand, StartReleaseCommand
-from pinode.apps.observed import DynoReport, DynoState, NodeState, NodeStats, NodeView
+from pinode.apps.observed import Availability, DynoReport, DynoState, NodeState, NodeStats, NodeView
 from pinode.apps.placement import Placement
 from pinode.scheduler.plan import Plan, plan
 from pinode.scheduler.plan_memory import PlanMemory
@@ -66,10 +66,11 @@ class ObservedWorld:
             for command in made.commands:
                 self.agreed.do(command)
             self.report_all()
-            if not made.commands and not self.plan().commands:
-                if made.due_ms is None:
+            next_one = self.plan()
+            if not made.commands and not next_one.commands:
+                if next_one.due_ms is None:
                     return
-                self.agreed.now = max(self.agreed.now, made.due_ms)
+                self.agreed.now = max(self.agreed.now, next_one.due_ms)
         raise AssertionError(f"no end of planning: {self.plan()}")
 
     def report_all(self, state: DynoState = "up") -> None:
@@ -116,6 +117,9 @@ class ObservedWorld:
 
     def set_state(self, node_id: str, state: NodeState) -> None:
         self.nodes[node_id] = replace(self.nodes[node_id], state=state)
+
+    def set_availability(self, node_id: str, availability: Availability) -> None:
+        self.nodes[node_id] = replace(self.nodes[node_id], availability=availability)
 
     def change_leader(self) -> None:
         """A new leader has heard no reports yet, and remembers nothing."""

@@ -42,6 +42,7 @@ class PeerNode:
         self.generation = DiskGeneration(1, b"first   ")
         self.generations = Generations()
         self.outdated: list[str] = []
+        self.removed: set[str] = set()
         self.members = neighbours
         self.frames: list[tuple[str, bytes]] = []
         self.resets: list[str] = []
@@ -67,6 +68,7 @@ class PeerNode:
             generation=lambda: self.generation,
             generations=self.generations,
             allowed=lambda node_id: node_id in self.members,
+            was_removed=lambda node_id: node_id in self.removed,
             on_outdated=lambda code, message: self.outdated.append(code),
         )
 

@@ -86,7 +86,7 @@ async def test_a_follower_sees_the_wait_the_lines_as_they_come_and_the_end(
 async def test_a_build_that_moves_to_another_node_is_followed_there(
     cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    from replicated_queue.queue.codec import encode_command
+    from replicated_queue.queue.codec import command_values
     from replicated_queue.queue.commands import ExpireLease
 
     build_id = cluster.start_build("blog", node="pi2")
@@ -96,7 +96,7 @@ async def test_a_build_that_moves_to_another_node_is_followed_there(
     await eventually(lambda: reader.text == "on pi2\n")
 
     (tmp_path / f"{build_id}.log").write_text("on pi3\n")
-    cluster.apply_encoded("queue", encode_command(ExpireLease(first.job_id, first.token)))
+    cluster.apply_encoded("queue", command_values(ExpireLease(first.job_id, first.token)))
     cluster.take_build(build_id, node="pi3")
     await eventually(lambda: reader.text == "on pi2\non pi3\n")
     cluster.complete_build(build_id)

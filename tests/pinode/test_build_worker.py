@@ -18,10 +18,10 @@ from pinode.errors import NotFound
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Settings
 from pinode.slugs.slug_store import SlugStore
-from replicated_queue.queue.codec import encode_command
+from replicated_queue.queue.codec import command_values
 from replicated_queue.queue.commands import ExpireLease, Reserve
 from replicated_queue.queue.job import Job
-from replicated_queue.request_codec import MAX_ENVELOPE_BYTES
+from replicated_queue.request_codec import MAX_BUNDLE_BYTES
 from tests.builders.repositories import hostile_project, make_repository
 from tests.pinode.fake_cluster import FakeCluster, FakeQueue
 from tests.waiting import eventually
@@ -192,7 +192,7 @@ async def test_the_cache_of_a_destroyed_app_is_not_for_the_next_one_of_its_name(
 
 
 async def test_an_outcome_that_strangers_wrote_always_fits_an_entry_of_the_log() -> None:
-    assert OUTCOME_BYTES <= MAX_ENVELOPE_BYTES // 2
+    assert OUTCOME_BYTES <= MAX_BUNDLE_BYTES // 2
 
 
 async def test_a_build_that_fails_says_why_and_the_next_one_is_done(tmp_path: Path, stage: Stage) -> None:
@@ -266,7 +266,7 @@ async def test_a_build_whose_lease_went_to_another_node_is_ended_and_its_result_
     before = stage.build(build_id)
     assert before.job_id is not None
 
-    expire = encode_command(ExpireLease(before.job_id, before.token))
+    expire = command_values(ExpireLease(before.job_id, before.token))
     stage.cluster.apply_encoded("queue", expire)
     other = FakeQueue(stage.cluster, platform=True)
     taken = await other.reserve("pinode.builds", worker="other")

@@ -92,3 +92,53 @@ def test_a_token_on_the_command_line_is_not_in_the_process_list_of_a_running_nod
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("s" * 16) and "@/dev/fd/" in done.stdout
     assert WORD not in done.stdout
+
+
+def test_removing_wants_the_name_once_more(node: CliStage) -> None:
+    node.cluster.change_node("pi3", state="dead")
+
+    without = node.run("node:remove", "pi3")
+    wrong = node.run("node", "remove", "pi3", "--confirm", "pi2")
+    right = node.run("node:remove", "pi3", "--confirm", "pi3")
+
+    assert without.code == wrong.code == 2 and "--confirm pi3" in without.err
+    assert (right.code, right.err) == (0, "removed pi3\n")
+    assert node.cluster.state.nodes.removed(f"{3:016x}") is not None
+
+
+def test_removing_a_living_node_says_how_it_leaves(node: CliStage) -> None:
+    refused = node.run("node:remove", "pi3", "--confirm", "pi3")
+    forced = node.run("node:remove", "pi3", "--confirm", "pi3", "--force")
+
+    assert refused.code == 5 and "pi3 is alive" in refused.err and "pinode leave" in refused.err
+    assert forced.code == 0
+
+
+def test_cordon_drain_and_uncordon(node: CliStage) -> None:
+    for verb, availability in (("cordon", "cordoned"), ("drain", "drained"), ("uncordon", "active")):
+        assert node.run(f"node:{verb}", "pi2").code == 0
+        assert node.run(f"node:{verb}", "pi2", "--json").document["availability"] == availability
+    assert node.run("node:drain", "pi9").code == 3
+
+
+def test_leaving_says_what_it_waits_for_and_ends_with_the_node(node: CliStage) -> None:
+    with subprocess.Popen(["sleep", "60"]) as node.control.process:
+        node.control.steps = ["the cluster to agree", "web.1 of blog", "web.1 of blog"]
+        ran = node.run("leave")
+
+    assert ran.code == 0 and node.control.left_by == "ada"
+    assert ran.err.splitlines() == [
+        "waiting for the cluster to agree",
+        "waiting for web.1 of blog",
+        "this node has left; the next `pinode start` begins anew",
+    ]
+
+
+def test_a_node_that_cannot_leave_says_why(node: CliStage) -> None:
+    with subprocess.Popen(["sleep", "60"]) as node.control.process:
+        node.control.steps = ["x"]
+        node.control.failure = {"message": "this node still holds web.1 of blog", "hint": "scale it down"}
+        ran = node.run("leave")
+        node.control.process.terminate()
+
+    assert ran.code == 5 and "still holds web.1 of blog" in ran.err and "scale it down" in ran.err

@@ -30,6 +30,8 @@ CONTRACT = [
     "tokens:create",
     "tokens:revoke",
     "init",
+    "join-token",
+    "recover",
     "start",
     "stop",
     "status",

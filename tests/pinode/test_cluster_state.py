@@ -26,7 +26,7 @@ from pinode.people.commands import Register
 from pinode.people.errors import WrongSetupCode
 from replicated_queue.errors import LeaseLost, UnknownVersion
 from replicated_queue.queue.commands import Ack, Put
-from replicated_queue.sessions import Envelope
+from replicated_queue.sessions import single
 from tests.pinode.agreement import SETUP_CODE_HASH, Agreement, completion
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,10 +85,10 @@ def test_a_request_that_is_asked_again_is_done_once_and_gets_its_first_answer(ag
     domain, encoded = encode_command(
         RequestBuild(app="blog", git_url="https://h/r", ref=None, subdirectory=None, actor="ada")
     )
-    envelope = Envelope(domain, encoded, client_id=b"c" * 16, slot=1, sequence=1)
+    bundle = single(domain, encoded, b"c" * 16, slot=1, sequence=1)
 
-    first = agreed.propose(envelope)
-    again = agreed.propose(envelope)
+    first = agreed.propose(bundle)
+    again = agreed.propose(bundle)
 
     assert first == again
     assert len(agreed.registry.builds("blog")) == 1
@@ -127,7 +127,7 @@ def test_a_command_of_an_unknown_kind_or_version_stops_the_node(agreed: Agreemen
     for domain in ("registry", "people", "moon"):
         for plain in ([1, "Sing", {}], [2, "CreateApp", {"name": "a", "owner": "b"}]):
             with pytest.raises(UnknownVersion):
-                agreed.propose(Envelope(domain, msgpack.packb(plain)))
+                agreed.propose(single(domain, msgpack.packb(plain)))
 
 
 def test_an_unknown_field_is_skipped_and_a_missing_one_has_its_default() -> None:
@@ -158,7 +158,7 @@ def test_broken_bytes_are_refused_and_change_nothing(agreed: Agreement, encoded:
     before = agreed.registry.digest()
 
     with pytest.raises(MalformedCommand):
-        decode_result("registry", agreed.propose(Envelope("registry", encoded)))
+        decode_result("registry", agreed.propose(single("registry", encoded)))
 
     assert agreed.registry.digest() == before
 

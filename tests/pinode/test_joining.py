@@ -59,7 +59,7 @@ class Member:
 
     def __init__(self, key: ClusterKey = CLUSTER_KEY) -> None:
         self.node = PeerNode("127.0.0.1", {}, key=key)
-        self.cluster = FakeCluster()
+        self.cluster = FakeCluster(nodes=("host",))
         self.record = a_record()
         self.gone: set[str] = set()
         self.is_caught_up = True
@@ -90,7 +90,7 @@ class Member:
 
     @property
     def names(self) -> list[str]:
-        return sorted(node.name for node in self.cluster.state.nodes.all())
+        return sorted(node.name for node in self.cluster.state.nodes.all() if node.name != "host")
 
     async def _look(self, _: str, payload: bytes) -> bytes:
         assert isinstance(decode(payload), Look)

@@ -7,8 +7,16 @@ from random import Random
 import pytest
 
 from pinode.apps.errors import Refused
+from pinode.apps.observed import Availability
 from pinode.cluster_state import ClusterState
-from pinode.nodes.commands import AddNode, CreateJoinToken, NodeCommand, RemoveNode, RevokeJoinTokens
+from pinode.nodes.commands import (
+    AddNode,
+    CreateJoinToken,
+    NodeCommand,
+    RemoveNode,
+    RevokeJoinTokens,
+    SetAvailability,
+)
 from pinode.nodes.errors import (
     InvalidNode,
     JoinTokenRefused,
@@ -170,6 +178,35 @@ def test_a_successor_that_is_refused_leaves_its_predecessor_in_place(table: Node
     assert names(table) == ["pi1", "pi2"]
 
 
+def availability(table: NodeTable, number: int) -> str:
+    node = table.get(f"{number:016x}")
+    assert node is not None
+    return node.availability
+
+
+def setting(number: int, wanted: Availability) -> SetAvailability:
+    return SetAvailability(node_id=f"{number:016x}", availability=wanted, by="ada")
+
+
+def test_a_node_can_be_told_what_to_do_and_joining_again_does_not_change_that(table: NodeTable) -> None:
+    table.apply(setting(2, "drained"), now=2_000)
+    table.apply(joining(2, name="pi-new"), now=2_000)
+
+    assert [availability(table, number) for number in (1, 2)] == ["active", "drained"]
+    assert len(table.staying()) == 2
+
+
+def test_not_all_nodes_can_leave(table: NodeTable) -> None:
+    table.apply(setting(2, "leaving"), now=2_000)
+
+    with pytest.raises(LastNode):
+        table.apply(setting(1, "leaving"), now=2_000)
+
+    assert [node.name for node in table.staying()] == ["pi1"]
+    with pytest.raises(NodeUnknown):
+        table.apply(setting(7, "drained"), now=2_000)
+
+
 def test_nodes_are_bounded() -> None:
     table = NodeTable(founder(number) for number in range(1, NODES + 1))
 
@@ -211,6 +248,7 @@ def random_command(random: Random) -> NodeCommand:
             removing(number),
             CreateJoinToken(token_hash=token, lifetime_ms=random.randint(1, 50), by="ada"),
             RevokeJoinTokens(by="ada"),
+            setting(number, random.choice(["active", "cordoned", "drained", "leaving"])),
         ]
     )
 

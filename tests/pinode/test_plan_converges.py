@@ -7,7 +7,7 @@ import pytest
 
 from pinode.apps.commands import RestartDynos, SetConfig, SetFormation, StartReleaseCommand, StopDynos
 from pinode.apps.errors import Refused
-from pinode.apps.observed import NodeStats
+from pinode.apps.observed import Availability, NodeStats
 from pinode.apps.placement import Placement
 from pinode.scheduler.plan import RETURN_GRACE_MS
 from tests.pinode.observed_world import ObservedWorld, node
@@ -18,7 +18,7 @@ TYPES = {"web": "x", "worker": "y", "release": "z"}
 def stir(world: ObservedWorld, random: Random) -> None:
     """Something happens: somebody deploys, scales or configures, a node dies, a dyno fails, the leader changes."""
     app = random.choice(["blog", "shop"])
-    match random.randrange(12):
+    match random.randrange(13):
         case 0 | 1:
             kinds = random.choice([("web",), ("worker",), ("web", "worker"), ("release", "web")])
             types = {name: TYPES[name] for name in kinds}
@@ -46,6 +46,9 @@ def stir(world: ObservedWorld, random: Random) -> None:
             world.nodes = {name: replace(node, stats=memory) for name, node in world.nodes.items()}
         case 9:
             world.agreed.do(StopDynos(app=app, actor="ada"))
+        case 10:
+            availability: Availability = random.choice(["active", "active", "cordoned", "drained", "leaving"])
+            world.set_availability(random.choice("abc"), availability)
         case _:
             world.agreed.now += random.choice([0, 100, 5_000, 100_000])
             world.execute_plan()
@@ -77,6 +80,7 @@ def test_the_plan_converges_to_the_formation_and_then_is_empty(seed: int) -> Non
             assert refused.code in ("too_many_dynos", "process_type_not_found", "dyno_not_found"), refused
 
     world.set_state("a", "alive")
+    world.set_availability("a", "active")
     world.agreed.now += RETURN_GRACE_MS
     world.settle()
 
@@ -105,7 +109,8 @@ def assert_as_agreed(world: ObservedWorld, name: str) -> None:
     assert set(placed) == wanted and len(placed) == len(wanted)
     for placement in registry.placements_of(name):
         assert placement.version == live.version
-        assert not placement.is_to_restart
+        assert not placement.is_to_restart and not placement.is_moving
+        assert not world.nodes[placement.node_id].is_to_be_emptied
         assert world.nodes[placement.node_id].state in ("alive", "suspect")
         assert world.nodes[placement.node_id].arch == "aarch64"
 

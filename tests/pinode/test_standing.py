@@ -27,7 +27,8 @@ async def echo(peer: str, payload: bytes) -> bytes:
 
 
 async def refusal_of(asking: PeerNode, asked: PeerNode) -> str:
-    asked.links.serve("echo", echo)
+    if "echo" not in asked.links._answers._calls:
+        asked.links.serve("echo", echo)
     with pytest.raises(PeerRefused) as refused:
         await asking.links.call(asked.node_id, "echo", b"", timeout_seconds=5)
     return refused.value.code
@@ -175,3 +176,40 @@ def test_a_damaged_file_of_generations_accuses_nobody(tmp_path: Path) -> None:
         (tmp_path / PEERS_FILE).write_bytes(damaged)
 
         assert KeptGenerations(tmp_path).all.known == {}
+
+
+async def test_a_removed_node_is_told_so_on_every_lane_and_to_founding_too() -> None:
+    """Checklist 1.24."""
+    removed, member = cluster_of(2)
+    member.removed.add(removed.node_id)
+    member.links.serve("founding", echo, open_to_holders=True)
+    async with running(removed, member):
+        removed.links.send(member.node_id, "votes", b"vote for me")
+        code = await refusal_of(removed, member)
+        bound = member.links.bound
+        assert bound
+        with pytest.raises(PeerRefused, match="was removed from this cluster"):
+            await removed.links.exchange(bound.host, bound.port, "founding", b"", timeout_seconds=5)
+        await eventually(lambda: len(removed.outdated) >= 3)
+
+    assert code == "removed" and set(removed.outdated) == {"removed"}
+    assert member.frames == []
+
+
+async def test_who_is_removed_while_its_links_are_open_is_told_and_cut_off() -> None:
+    removed, member = cluster_of(2)
+    member.links.serve("echo", echo)
+    async with running(removed, member):
+        removed.links.send(member.node_id, "votes", b"hello")
+        assert await removed.links.call(member.node_id, "echo", b"x", timeout_seconds=5) == b"x"
+        await eventually(lambda: member.frames)
+        member.links.cut_off_removed()
+        assert removed.outdated == []
+
+        member.removed.add(removed.node_id)
+        member.links.cut_off_removed()
+
+        await eventually(lambda: len(removed.outdated) >= 2)
+        assert set(removed.outdated) == {"removed"}
+        await refusal_of(removed, member)
+        assert len(member.frames) == 1

@@ -22,7 +22,7 @@ def test_the_document_has_the_agreed_names() -> None:
     }  # fmt: skip
     assert set(document["nodes"][0]) == {
         "name", "id", "address", "web", "state", "role", "incarnation", "version", "arch", "python", "uptime_seconds",
-        "roles", "cordoned", "dynos", "builds", "stats",
+        "roles", "cordoned", "availability", "dynos", "builds", "stats",
     }  # fmt: skip
     assert set(document["nodes"][0]["stats"]) == {
         "cpu_percent", "load_1m", "memory_percent", "memory_bytes", "disk_percent", "disk_free_bytes",

@@ -61,7 +61,12 @@ def test_every_route_says_whom_it_is_for() -> None:
         "GET /openapi.json", "GET /static/{name}", "POST /api/v1/users",
         "POST /api/v1/sessions", "POST /api/v1/apps/{app}/hooks/{hook}", "GET /login", "POST /login", "GET /register", "POST /register",
     }  # fmt: skip
-    assert local == {"GET /api/v1/local/setup-code", "POST /api/v1/local/stop"}
+    assert local == {
+        "GET /api/v1/local/setup-code",
+        "POST /api/v1/local/stop",
+        "POST /api/v1/local/leave",
+        "GET /api/v1/local/leave",
+    }
     open_to_callers = {
         name_of(route) for route in ROUTES if "{app}" in route.path and route.access == "public"
     }

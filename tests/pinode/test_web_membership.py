@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pinode.nodes.commands import SetAvailability
 from pinode.nodes.node_table import JOIN_TOKENS
 from pinode.peers.join_token import decode_join_token
 from pinode.settings import Address
@@ -54,3 +55,97 @@ async def test_tokens_are_bounded_and_can_be_revoked_together(web: Stage) -> Non
     assert (refused.status, refused.code) == (409, "too_many_join_tokens")
     assert revoked.json() == {"revoked": JOIN_TOKENS}
     assert (await web.api("POST", "/api/v1/join-tokens", by="ada")).status == 201
+
+
+async def test_a_dead_node_is_removed_for_good(web: Stage) -> None:
+    web.cluster.change_node("pi3", state="dead")
+
+    answer = await web.api("DELETE", "/api/v1/nodes/pi3", by="ada")
+
+    removed = web.cluster.state.nodes.removed(f"{3:016x}")
+    assert answer.status == 204 and removed is not None and removed.by == "ada"
+    assert [node["name"] for node in (await web.api("GET", "/api/v1/nodes")).json()["items"]] == [
+        "pi1",
+        "pi2",
+    ]
+    again = await web.api("DELETE", "/api/v1/nodes/pi3", by="ada")
+    assert (again.status, again.code) == (404, "node_not_found")
+
+
+async def test_a_living_node_is_removed_only_by_force(web: Stage) -> None:
+    refused = await web.api("DELETE", "/api/v1/nodes/pi3", by="ada")
+    forced = await web.api("DELETE", "/api/v1/nodes/pi3?force=1", by="ada")
+
+    assert (refused.status, refused.code) == (409, "node_is_alive")
+    assert forced.status == 204
+
+
+async def test_no_node_is_removed_that_the_others_need_to_decide(web: Stage) -> None:
+    web.cluster.change_node("pi3", state="dead")
+
+    answer = await web.api("DELETE", "/api/v1/nodes/pi2?force=1", by="ada")
+
+    assert (answer.status, answer.code) == (409, "would_lose_quorum")
+    assert web.cluster.state.nodes.get(f"{2:016x}") is not None
+
+
+async def test_a_node_is_cordoned_drained_and_given_back(web: Stage) -> None:
+    seen = []
+    for verb in ("cordon", "drain", "uncordon"):
+        answer = await web.api("POST", f"/api/v1/nodes/pi2/{verb}", by="ada")
+        seen.append((answer.json()["cordoned"], answer.json()["availability"]))
+
+    assert seen == [(True, "cordoned"), (True, "drained"), (False, "active")]
+
+
+async def test_a_node_that_is_leaving_is_not_called_back_from_outside(web: Stage) -> None:
+    web.cluster.apply(SetAvailability(node_id=f"{2:016x}", availability="leaving", by="ada"))
+
+    answer = await web.api("POST", "/api/v1/nodes/pi2/uncordon", by="ada")
+
+    assert answer.status == 409
+
+
+async def test_the_cluster_page_lets_administrators_alone_change_who_is_in_it(web: Stage) -> None:
+    web.cluster.change_node("pi3", state="dead")
+
+    admin, member = await web.browse("/cluster", by="ada"), await web.browse("/cluster", by="bob")
+
+    assert 'action="/cluster/join-token"' in admin.text and "manage-pi3" in admin.text
+    assert "join-token" not in member.text and "manage" not in member.text
+    assert "pill plain" in member.text and "leader" in member.text and "voter" in member.text
+
+
+async def test_a_token_made_in_the_browser_stands_on_the_page_that_answers(web: Stage) -> None:
+    answer = await web.browse("/cluster/join-token", {}, by="ada")
+
+    word = answer.text.partition("pinode start --join ")[2].partition("<")[0]
+    token = decode_join_token(word)
+    assert answer.status == 200 and web.cluster.state.nodes.is_good(token.secret_hash, web.cluster.now_ms)
+    assert word not in (await web.browse("/cluster", by="ada")).text
+    forged = await web.browse("/cluster/join-token", {}, by="ada", csrf="wrong")
+    assert forged.status == 403 and "pinode start --join" not in forged.text
+
+
+async def test_a_dead_node_is_removed_in_the_browser_by_typing_its_name(web: Stage) -> None:
+    web.cluster.change_node("pi3", state="dead")
+
+    wrong = await web.browse("/cluster/nodes/pi3", {"do": "remove", "confirm": "pi2"}, by="ada")
+    assert wrong.status == 400 and web.cluster.state.nodes.named("pi3") is not None
+    right = await web.browse("/cluster/nodes/pi3", {"do": "remove", "confirm": "pi3"}, by="ada")
+
+    assert right.status == 303 and web.cluster.state.nodes.named("pi3") is None
+
+
+async def test_a_node_is_drained_and_given_back_in_the_browser(web: Stage) -> None:
+    drained = await web.browse("/cluster/nodes/pi2", {"do": "drain"}, by="ada")
+    assert drained.status == 303
+    page = (await web.browse("/cluster", by="ada")).text
+    assert "drained" in page and 'value="uncordon"' in page
+
+    await web.browse("/cluster/nodes/pi2", {"do": "uncordon"}, by="ada")
+    nonsense = await web.browse("/cluster/nodes/pi2", {"do": "explode"}, by="ada")
+
+    assert nonsense.status == 400
+    node = web.cluster.state.nodes.named("pi2")
+    assert node is not None and node.availability == "active"

@@ -113,7 +113,7 @@ FORMS = [route for route in ROUTES if route.is_page and route.method == "POST"]
 @pytest.mark.parametrize("route", FORMS, ids=lambda route: route.path)
 async def test_a_form_without_its_token_or_from_another_site_changes_nothing(web: Stage, route) -> None:
     web.add_app("blog", git_url=URL)
-    path = route.path.format(app="blog", id=web.cluster.start_build("blog"))
+    path = route.path.format(app="blog", id=web.cluster.start_build("blog"), node="pi2")
     before = web.cluster.state.digest()
     form = {"name": "new", "git_url": URL, "confirm": "blog", "scale.web": "5", "value": "x"}
 

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from replicated_queue.broker import Broker
-from replicated_queue.errors import Busy, NotLeader, OutcomeUnknown, QueueError
+from replicated_queue.errors import Busy, NotLeader, OutcomeUnknown
+from replicated_queue.proposals import Done, Part
 from replicated_queue.queue_state import QueueStateMachine
 
 LeadershipCallback = Callable[[bool, int], None]
 AppliedCallback = Callable[[int], None]
-Done = Callable[[bytes | QueueError], None]
 
 
 class FakeLog:
@@ -37,7 +38,7 @@ class FakeLog:
     def now_ms(self) -> int:
         return self._group.now_ms
 
-    def propose(self, data: bytes, done: Done) -> None:
+    def propose(self, data: bytes, done: Done, *, part: Part | None = None, is_alone: bool = False) -> None:
         if not self.is_leader:
             raise NotLeader(self.leader_id)
         self._group.propose(data, done)
@@ -51,7 +52,7 @@ class FakeLog:
     def on_applied(self, callback: AppliedCallback) -> None:
         self.applied_callbacks.append(callback)
 
-    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+    def apply(self, command: bytes, *, index: int, now: int) -> Sequence[Any]:
         result = self.machine.apply(command, index=index, now=now)
         self.applied_index = index
         for callback in self.applied_callbacks:
@@ -161,10 +162,10 @@ class FakeGroup:
         assert len({queue.digest() for queue in queues}) == 1
         return [job.data for job in queues[0].jobs.values() if job.topic == topic]
 
-    def _commit(self, data: bytes) -> bytes:
+    def _commit(self, data: bytes) -> Sequence[Any]:
         assert self.leader is not None or self.open == []
         self.entries.append(data)
         index = len(self.entries)
-        results = {log.apply(data, index=index, now=self.now_ms) for log in self.logs.values()}
-        assert len(results) == 1
-        return results.pop()
+        first, *others = [log.apply(data, index=index, now=self.now_ms) for log in self.logs.values()]
+        assert all(other == first for other in others)
+        return first

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgpack
 
@@ -21,7 +22,7 @@ class Journal:
     def __init__(self) -> None:
         self.commands: list[tuple[int, int, bytes]] = []
 
-    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+    def apply(self, command: bytes, *, index: int, now: int, parts: Sequence[Any] = ()) -> Any:
         self.commands.append((index, now, command))
         return b"%d:%s" % (index, command)
 
@@ -50,7 +51,7 @@ def proposed(service: ReplicaService, data: bytes) -> "asyncio.Future[bytes]":
     """The result of a proposal, to be awaited. Raises at once what `propose` raises."""
     result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def done(outcome: bytes | QueueError) -> None:
+    def done(outcome: Any) -> None:
         if isinstance(outcome, QueueError):
             result.set_exception(outcome)
         else:

@@ -16,11 +16,10 @@ from replicated_queue.errors import (
     ReservedTopic,
     UnknownVersion,
 )
-from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.codec import result_of
 from replicated_queue.queue.commands import Put
-from replicated_queue.request_codec import decode_outcomes, encode_envelope, encode_requests
-from replicated_queue.requests import Submit
-from replicated_queue.sessions import Envelope
+from replicated_queue.request_codec import decode_answers, encode_requests, submit
+from replicated_queue.sessions import single
 from tests.replicated_queue.fake_group import FakeGroup
 from tests.waiting import eventually
 
@@ -200,14 +199,12 @@ async def test_a_refusal_arrives_as_the_error_it_is() -> None:
 
 async def test_an_idempotency_key_works_across_nodes() -> None:
     async with FakeGroup() as group:
-        command = encode_command(Put("mail", b"once"))
-
         answers = [
-            await group.brokers[node_id].submit("queue", command, client_id=b"deploy 42")
+            await group.brokers[node_id].submit("queue", Put("mail", b"once"), client_id=b"deploy 42")
             for node_id in (1, 2, 3)
         ]
 
-        assert len({decode_result(answer) for answer in answers}) == 1
+        assert len({result_of(answer) for answer in answers}) == 1
         assert group.data_of() == [b"once"]
 
 
@@ -230,21 +227,21 @@ async def test_only_the_platform_has_topics_of_the_platform() -> None:
 async def test_what_no_replica_could_apply_does_not_enter_the_log() -> None:
     """Checklist 1.40: a newer node hands in a command this leader does not know."""
     async with FakeGroup() as group:
-        unknown = encode_envelope(Envelope("queue", msgpack.packb([63, "new"])))
-        elsewhere = encode_envelope(Envelope("weather", b""))
-        frame = encode_requests([Submit(unknown), Submit(elsewhere), Submit(b"junk")])
+        unknown, elsewhere = single("queue", [63, "new"]), single("weather", b"")
+        crowded = elsewhere._replace(domain="registry", requests=[0, 1, b"one", 0, 2, b"two"])
+        frame = encode_requests(map(submit, (unknown, elsewhere, crowded)))
 
-        _, outcomes = decode_outcomes(await group.brokers[1].answer(frame), count=3)
+        _, outcomes = decode_answers(await group.brokers[1].answer(frame), sizes=[1, 1, 2])
 
         assert all(isinstance(outcome, QueueError) for outcome in outcomes)
-        assert isinstance(outcomes[1], InvalidRequest)
+        assert all(isinstance(outcome, InvalidRequest) for outcome in outcomes[1:])
         assert group.entries == []
 
 
 @pytest.mark.parametrize("frame", [b"", b"junk", msgpack.packb([2, []]), msgpack.packb([1, [99]])])
 async def test_frames_that_cannot_be_read_are_answered_with_the_reason(frame: bytes) -> None:
     async with FakeGroup() as group:
-        _, outcomes = decode_outcomes(await group.brokers[1].answer(frame), count=1)
+        _, outcomes = decode_answers(await group.brokers[1].answer(frame), sizes=[1])
 
         assert isinstance(outcomes[0], MalformedMessage | UnknownVersion | QueueError)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import replicated_queue
 from replicated_queue import QueueClient, errors
 from replicated_queue.request_codec import _KINDS as NUMBERS
+from replicated_queue.request_codec import _SUBMIT as SUBMIT
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -17,10 +18,11 @@ def test_the_table_of_requests_is_that_of_the_codec() -> None:
 
     rows = re.findall(r"^\| `(\w+)` \| (\d) \| ?(.*?) ?\|$", table, re.MULTILINE)
 
-    assert rows == [
+    others = [
         (kind.__name__, str(number), ", ".join(_names_of(kind)))
         for kind, number in sorted(NUMBERS.items(), key=lambda item: item[1])
     ]
+    assert rows == [("Submit", str(SUBMIT), "bundle, waits, repeated"), *others]
 
 
 def test_the_page_names_every_verb_of_the_client_and_none_besides() -> None:

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from replicated_queue import errors
 from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
 from replicated_queue.queue.codec import (
-    apply_encoded,
-    decode_command,
-    decode_result,
-    encode_command,
-    encode_result,
+    apply_values,
+    command_of,
+    command_values,
     error_fields,
     error_from_fields,
+    pack,
+    result_of,
+    result_values,
+    unpack,
 )
 from replicated_queue.queue.commands import (
     Ack,
@@ -45,22 +47,26 @@ from replicated_queue.queue.commands import (
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.request_codec import (
+    STILL_WAITS,
+    Outcomes,
+    decode_answers,
     decode_ask,
-    decode_envelope,
+    decode_bundle,
+    decode_entry,
     decode_hello,
-    decode_jobs,
-    decode_outcomes,
     decode_requests,
     decode_response,
     decode_welcome,
+    encode_answers,
     encode_ask,
-    encode_envelope,
+    encode_bundle,
     encode_hello,
-    encode_jobs,
-    encode_outcomes,
     encode_requests,
     encode_response,
     encode_welcome,
+    jobs_of,
+    jobs_values,
+    submit,
 )
 from replicated_queue.requests import (
     ExtendLease,
@@ -68,11 +74,9 @@ from replicated_queue.requests import (
     Hello,
     LeaderRequest,
     ReadJobs,
-    ReserveJobs,
-    Submit,
     Withdraw,
 )
-from replicated_queue.sessions import Envelope
+from replicated_queue.sessions import Bundle, single
 
 PUT = Put("mail", b"\0data", 1, 2, 3_000, 4, "key", True)
 COMMANDS: list[Command] = [
@@ -135,12 +139,14 @@ ERRORS: list[QueueError] = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
 def test_commands_come_back_as_they_went(command: Command) -> None:
-    assert decode_command(encode_command(command)) == command
+    assert command_of(unpack(pack(command_values(command)))) == command
+    assert command_of(command_values(command)) == command
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: type(result).__name__)
 def test_results_come_back_as_they_went(result: Result) -> None:
-    assert decode_result(encode_result(result)) == result
+    assert result_of(unpack(pack(result_values(result)))) == result
+    assert result_of(result_values(result)) == result
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -153,23 +159,23 @@ def test_errors_come_back_as_the_same_type_and_say_the_same(error: QueueError) -
 
 def test_a_refusal_is_raised_where_its_result_is_read() -> None:
     with pytest.raises(errors.LeaseLost) as refused:
-        decode_result(encode_result(errors.LeaseLost(job_id=7)))
+        result_of(result_values(errors.LeaseLost(job_id=7)))
 
     assert refused.value.job_id == 7
 
 
 def test_a_field_of_a_newer_version_is_skipped_and_a_missing_one_has_its_default() -> None:
-    longer = msgpack.packb([*msgpack.unpackb(encode_command(PUT)), "new field"])
-    shorter = msgpack.packb(msgpack.unpackb(encode_command(PUT))[:3])
+    longer = [*command_values(PUT), "new field"]
+    shorter = command_values(PUT)[:3]
 
-    assert decode_command(longer) == PUT
-    assert decode_command(shorter) == Put(PUT.topic, PUT.data)
+    assert command_of(longer) == PUT
+    assert command_of(shorter) == Put(PUT.topic, PUT.data)
 
 
 def test_a_command_of_a_newer_version_stops_the_node_rather_than_be_skipped() -> None:
     """Checklist 1.40."""
     with pytest.raises(UnknownVersion):
-        apply_encoded(PriorityQueue(), msgpack.packb([63, "new"]), index=1, now=0)
+        apply_values(PriorityQueue(), [63, "new"], index=1, now=0)
 
 
 @pytest.mark.parametrize(
@@ -192,37 +198,38 @@ def test_a_command_of_a_newer_version_stops_the_node_rather_than_be_skipped() ->
 def test_a_command_of_wrong_shape_is_malformed_and_the_same_refusal_on_every_replica(
     values: list[object],
 ) -> None:
-    data = msgpack.packb(values)
     with pytest.raises(MalformedMessage):
-        decode_command(data)
+        command_of(values)
 
     with pytest.raises(MalformedMessage):
-        decode_result(apply_encoded(PriorityQueue(), data, index=1, now=0))
+        result_of(apply_values(PriorityQueue(), values, index=1, now=0))
 
 
-def test_envelopes_and_frames_come_back_as_they_went() -> None:
+def test_bundles_and_frames_come_back_as_they_went() -> None:
     client_id = bytes(range(16))
-    envelope = Envelope("queue", b"command", client_id, 3, 4, 5)
+    one = Bundle("queue", [3, 4, [1, "mail", b"x"], 5, 6, [4, 1, 2]], client_id, 5)
+    other = Bundle("registry", [0, 1, b"command"], client_id, 0, True)
     requests: list[LeaderRequest] = [
-        Submit(b"entry"),
-        ReserveJobs(b"entry", 500, True),
+        submit(one, waits=[0, 500]),
+        submit(other, waits=[], repeated=True),
         ExtendLease(1, 2, None),
         ForgetWaiter(client_id, 1, 2),
     ]
     question = ReadJobs("mail", "ready", 5, 10)
-    outcomes: list[bytes | QueueError] = [b"done", errors.NotLeader(3)]
-    job = Job(1, "mail", b"x", 3, 1, 9, 60.0)
+    outcomes: list[Outcomes] = [[[67], None], errors.NotLeader(3)]
+    jobs = [Job(1, "mail", b"x", 3, 1, 9, 60.0)]
 
-    assert decode_envelope(encode_envelope(envelope)) == envelope
+    assert decode_bundle(encode_bundle(one)) == one
+    assert decode_entry(encode_bundle(one) + encode_bundle(other)) == [one, other]
     assert decode_requests(encode_requests(requests)) == requests
     assert decode_hello(encode_hello(Hello(b"token", client_id))) == Hello(b"token", client_id)
     assert decode_welcome(encode_welcome(17)) == 17
     assert decode_ask(encode_ask(5, 100, question)).request == question
     assert decode_ask(encode_ask(5, 0, Withdraw())).number == 5
-    assert decode_response(encode_response(5, 17, b"bytes")) == (5, 17, b"bytes")
-    assert decode_jobs(encode_jobs([job])) == [job]
-    index, back = decode_outcomes(encode_outcomes(8, outcomes), count=2)
-    assert (index, back[0]) == (8, b"done")
+    assert decode_response(encode_response(5, 17, [b"x", STILL_WAITS])) == (5, 17, [b"x", STILL_WAITS])
+    assert jobs_of(jobs_values(jobs)) == jobs_of(unpack(pack(jobs_values(jobs)))) == jobs
+    index, back = decode_answers(encode_answers(8, outcomes), sizes=[2, 1])
+    assert (index, back[0]) == (8, [[67], None])
     assert isinstance(back[1], errors.NotLeader)
 
 
@@ -232,36 +239,60 @@ def test_a_refused_hello_is_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    "envelope",
+    "bundle",
     [
-        Envelope("queue", b"", b"short"),
-        Envelope("queue", b"", bytes(16), slot=1_024),
-        Envelope("queue", b"", bytes(16), slot=-1),
+        single("queue", [1], b"short"),
+        single("queue", [1], bytes(16), slot=1_024),
+        single("queue", [1], bytes(16), slot=-1),
+        Bundle("queue", [], bytes(16)),
+        Bundle("queue", [0, 1, [1], 2], bytes(16)),
+        Bundle("queue", [0, "1", [1]], bytes(16)),
+        Bundle("queue", [0, True, [1]], bytes(16)),
+        Bundle("queue", [0, 1, bytes(256 * 1024)], bytes(16)),
     ],
 )
-def test_an_envelope_outside_its_bounds_is_malformed(envelope: Envelope) -> None:
+def test_a_bundle_outside_its_bounds_is_malformed(bundle: Bundle) -> None:
     with pytest.raises(MalformedMessage):
-        decode_envelope(encode_envelope(envelope))
+        decode_bundle(encode_bundle(bundle))
 
 
+def test_as_many_waits_as_requests_or_none() -> None:
+    two = Bundle("queue", [0, 1, [1], 1, 1, [1]], bytes(16))
+
+    with pytest.raises(MalformedMessage):
+        decode_requests(encode_requests([submit(two, waits=[1])]))
+
+
+def test_outcomes_of_another_number_than_the_requests_are_malformed() -> None:
+    with pytest.raises(MalformedMessage):
+        decode_answers(encode_answers(8, [[[67]]]), sizes=[2])
+
+
+BUNDLE = Bundle("queue", [3, 4, command_values(PUT), 5, 6, [4, 1, 2]], bytes(16), 5)
 DECODERS = [
-    decode_command,
-    decode_result,
-    decode_envelope,
+    lambda data: command_of(unpack(data)),
+    lambda data: result_of(unpack(data)),
+    lambda data: jobs_of(unpack(data)),
+    decode_bundle,
+    decode_entry,
     decode_requests,
-    lambda data: decode_outcomes(data, count=1),
+    lambda data: decode_answers(data, sizes=[1]),
     decode_hello,
     decode_welcome,
     decode_ask,
     decode_response,
 ]
 GOOD = [
-    *map(encode_command, COMMANDS),
-    *map(encode_result, RESULTS),
-    encode_envelope(Envelope("queue", b"x", bytes(16), 1, 2, 3)),
-    encode_requests([Submit(b"x"), ReserveJobs(b"x", 1, True)]),
+    *(pack(command_values(command)) for command in COMMANDS),
+    *(pack(result_values(result)) for result in RESULTS),
+    pack(jobs_values([Job(1, "mail", b"x", 3, 1, 9, 60.0)])),
+    encode_bundle(BUNDLE),
+    encode_bundle(BUNDLE) * 2,
+    encode_requests([submit(BUNDLE, waits=[1, 2]), submit(BUNDLE, repeated=True)]),
+    encode_answers(8, [[[67], None], errors.NotLeader(3)]),
     encode_ask(1, 2, ReadJobs("mail")),
-    encode_response(1, 2, errors.Busy()),
+    encode_ask(1, 2, submit(BUNDLE)),
+    encode_response(1, 2, [errors.Busy(), [67]]),
 ]
 
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from replicated_queue.errors import Refusal
-from replicated_queue.queue.codec import decode_command, encode_command
+from replicated_queue.queue.codec import command_of, command_values
 from replicated_queue.queue.commands import (
     Ack,
     Bury,
@@ -166,7 +166,7 @@ def test_random_commands_keep_the_promises_of_the_queue(seed: int) -> None:
 
     for index in range(1, 301):
         now += random.choice((0, 0, 1, 20))
-        command = decode_command(encode_command(random_command(random, model.queue)))
+        command = command_of(command_values(random_command(random, model.queue)))
         take_step(model, command, index=index, now=now)
         if index % 10 == 0:
             check(model)

@@ -3,7 +3,15 @@
 import pytest
 
 from replicated_queue.errors import SessionExpired
-from replicated_queue.sessions import MAX_REMEMBERED_BYTES, SINGLE_SHOT_MS, Envelope, Sessions, open_answer
+from replicated_queue.sessions import (
+    EXPIRED,
+    MAX_REMEMBERED_BYTES,
+    SINGLE_SHOT_MS,
+    Bundle,
+    Sessions,
+    open_answer,
+    single,
+)
 
 ANNA, BEN = b"anna............", b"ben............."
 
@@ -16,19 +24,22 @@ class Counter:
         self.runs: list[bytes] = []
         self.index = 0
 
-    def apply(self, envelope: Envelope, *, now: int = 0) -> bytes:
-        self.index += 1
-        return open_answer(self.sessions.apply(envelope, index=self.index, now=now, run=self._run))
+    def apply(self, bundle: Bundle, *, now: int = 0) -> object:
+        return open_answer(self.apply_all(bundle, now=now))
 
-    def _run(self, domain: str, command: bytes) -> bytes:
+    def apply_all(self, bundle: Bundle, *, now: int = 0) -> list[object]:
+        self.index += 1
+        return self.sessions.apply(bundle, index=self.index, now=now, run=self._run)
+
+    def _run(self, command: bytes, place: int) -> bytes:
         self.runs.append(command)
         return b"%s no. %d" % (command, len(self.runs))
 
 
 def request(
     command: bytes, client_id: bytes | None = ANNA, *, slot: int = 0, sequence: int = 1, since: int = 0
-) -> Envelope:
-    return Envelope("queue", command, client_id, slot, sequence, since)
+) -> Bundle:
+    return single("queue", command, client_id, slot=slot, sequence=sequence, since=since)
 
 
 def test_a_repeated_request_gets_its_first_answer_and_is_not_done_again() -> None:
@@ -40,6 +51,29 @@ def test_a_repeated_request_gets_its_first_answer_and_is_not_done_again() -> Non
 
     assert first == again == b"put no. 1"
     assert counter.runs == [b"put"]
+
+
+def test_requests_of_one_bundle_are_each_done_once_and_answered_for_themselves() -> None:
+    """Checklist 1.37: also where some of a bundle were done before, as parts of another one."""
+    counter = Counter()
+    counter.apply_all(Bundle("queue", [0, 1, b"a", 1, 1, b"b"], ANNA))
+    counter.apply(request(b"later", slot=1, sequence=2))
+
+    answers = counter.apply_all(Bundle("queue", [0, 1, b"a", 1, 1, b"b", 2, 1, b"c", 2, 1, b"c"], ANNA))
+
+    assert answers == [b"a no. 1", EXPIRED, b"c no. 4", b"c no. 4"]
+    assert counter.runs == [b"a", b"b", b"later", b"c"]
+
+
+def test_all_requests_of_a_forgotten_session_are_answered_so() -> None:
+    counter = Counter(max_sessions=1)
+    counter.apply(request(b"put", ANNA))
+    counter.apply(request(b"put", BEN, since=1))
+
+    answers = counter.apply_all(Bundle("queue", [0, 1, b"put", 1, 1, b"put"], ANNA))
+
+    assert answers == [EXPIRED, EXPIRED]
+    assert len(counter.runs) == 2
 
 
 def test_requests_side_by_side_are_each_remembered_until_the_next_in_their_slot() -> None:
@@ -126,16 +160,16 @@ def test_a_request_without_client_is_done_each_time() -> None:
     assert len(counter.runs) == 2
 
 
-def single(command: bytes, key: bytes = ANNA) -> Envelope:
-    return Envelope("queue", command, key, sequence=1, single_shot=True)
+def shot(command: bytes, key: bytes = ANNA) -> Bundle:
+    return single("queue", command, key, sequence=1, single_shot=True)
 
 
 def test_an_idempotency_key_is_remembered_for_a_day() -> None:
     counter = Counter()
-    first = counter.apply(single(b"deploy"), now=0)
+    first = counter.apply(shot(b"deploy"), now=0)
 
-    again = counter.apply(single(b"deploy"), now=SINGLE_SHOT_MS - 1)
-    next_day = counter.apply(single(b"deploy"), now=SINGLE_SHOT_MS)
+    again = counter.apply(shot(b"deploy"), now=SINGLE_SHOT_MS - 1)
+    next_day = counter.apply(shot(b"deploy"), now=SINGLE_SHOT_MS)
 
     assert first == again == b"deploy no. 1"
     assert next_day == b"deploy no. 2"
@@ -145,10 +179,10 @@ def test_idempotency_keys_are_bounded_and_the_oldest_goes_first() -> None:
     counter = Counter(max_single_shots=3)
     keys = [b"key %012d" % number for number in range(4)]
     for key in keys:
-        counter.apply(single(b"deploy", key))
+        counter.apply(shot(b"deploy", key))
 
-    assert counter.apply(single(b"deploy", keys[1])) == b"deploy no. 2"
-    assert counter.apply(single(b"deploy", keys[3])) == b"deploy no. 4"
+    assert counter.apply(shot(b"deploy", keys[1])) == b"deploy no. 2"
+    assert counter.apply(shot(b"deploy", keys[3])) == b"deploy no. 4"
     assert len(counter.sessions._single_shots) == 3
 
 
@@ -158,8 +192,8 @@ def test_two_replicas_that_saw_the_same_entries_remember_the_same() -> None:
         for number in range(20):
             client = b"client %08d." % (number * 7 % 5)
             counter.apply(request(b"x", client, slot=number % 2, sequence=number + 1, since=counter.index))
-        counter.apply(single(b"deploy"))
+        counter.apply(shot(b"deploy"))
 
     assert one.sessions.digest() == two.sessions.digest()
-    two.apply(single(b"deploy", BEN))
+    two.apply(shot(b"deploy", BEN))
     assert one.sessions.digest() != two.sessions.digest()

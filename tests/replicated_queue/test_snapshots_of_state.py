@@ -1,6 +1,6 @@
 """A state machine in chunks and back: nothing is forgotten, and commands go on meanwhile (checklist 1.28, 3.18)."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -10,15 +10,15 @@ from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
 from replicated_queue.interfaces import CUT
 from replicated_queue.parts import CHUNK_ROWS, Part, restoring, snapshot_of
 from replicated_queue.queue import carried
-from replicated_queue.queue.codec import encode_command
+from replicated_queue.queue.codec import command_values
 from replicated_queue.queue.commands import Put, Reserve
 from replicated_queue.queue.finished_jobs import FinishedJob
 from replicated_queue.queue.job import JobRecord
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.queue.topic_settings import TopicSettings
 from replicated_queue.queue_state import QueueStateMachine
-from replicated_queue.request_codec import encode_envelope
-from replicated_queue.sessions import Envelope, Sessions
+from replicated_queue.request_codec import encode_bundle
+from replicated_queue.sessions import Bundle, Sessions
 from tests.replicated_queue.test_queue_properties import LIMITS, random_command
 
 
@@ -57,19 +57,22 @@ class Life:
     def step(self) -> None:
         random = self.random
         self.now += random.choice((0, 0, 1, 20))
-        envelope = Envelope(
+        requests: list[object] = []
+        for _ in range(random.choice((1, 1, 3))):
+            sequence = random.randrange(1 + len(self.log) // 4, 5 + len(self.log) // 2)
+            command = random_command(random, self.machine.queue)
+            requests += [random.randrange(3), sequence, command_values(command)]
+        bundle = Bundle(
             "queue",
-            encode_command(random_command(random, self.machine.queue)),
+            requests,
             random.choice((None, bytes([random.randrange(9)]) * 16)),
-            slot=random.randrange(3),
-            sequence=random.randrange(1 + len(self.log) // 4, 5 + len(self.log) // 2),
             since=random.randrange(len(self.log) + 1),
             single_shot=random.random() < 0.3,
         )
-        self.log.append((encode_envelope(envelope), self.now))
+        self.log.append((encode_bundle(bundle), self.now))
         self.results.append(self.apply_to(self.machine, len(self.log)))
 
-    def apply_to(self, machine: QueueStateMachine, index: int) -> bytes:
+    def apply_to(self, machine: QueueStateMachine, index: int) -> Sequence[object]:
         entry, now = self.log[index - 1]
         return machine.apply(entry, index=index, now=now)
 

@@ -31,8 +31,8 @@ from replicated_queue.raft.messages import (
     Snapshot,
     Vote,
 )
-from replicated_queue.requests import ExtendLease, ReadJobs, ReserveJobs, Submit
-from replicated_queue.sessions import Envelope
+from replicated_queue.requests import ExtendLease, ReadJobs
+from replicated_queue.sessions import Bundle
 from replicated_queue.storage.wal import Wal
 from tests.replicated_queue.simulated_disk import SimulatedDisk
 
@@ -62,21 +62,31 @@ def seeds() -> list[tuple[bytes, Callable[[bytes], object]]]:
     found += [(encode_frame(message, now=77), frame_of_a_peer) for message in FRAMES]
     found.append((encode_record(HardState(4, 2, 7), ENTRIES), lambda data: list(decode_records(data))))
     found.append((bytes([1]) + bytes(8) + b"command", decode_command))
-    envelopes = []
+    bundles = []
     for number, command in enumerate(COMMANDS):
-        encoded = queue_codec.encode_command(command)
-        found.append((encoded, queue_codec.decode_command))
-        envelopes.append(request_codec.encode_envelope(Envelope("queue", encoded, bytes(16), 1, number, 5)))
-    found += [(envelope, request_codec.decode_envelope) for envelope in envelopes]
-    requests = [Submit(envelopes[0]), ReserveJobs(envelopes[2], 500), ExtendLease(1, 2, 3)]
+        values = queue_codec.command_values(command)
+        found.append((queue_codec.pack(values), command_of_bytes))
+        bundles.append(Bundle("queue", [1, number, values, 2, 1, (4, 1, 2)], bytes(16), 5))
+    entries = [request_codec.encode_bundle(bundle) for bundle in bundles]
+    found += [(entry, request_codec.decode_bundle) for entry in entries]
+    found.append((entries[0] + entries[1], request_codec.decode_entry))
+    requests = [
+        request_codec.submit(bundles[0]),
+        request_codec.submit(bundles[2], waits=[500, 0]),
+        ExtendLease(1, 2, 3),
+    ]
     found.append((request_codec.encode_requests(requests), request_codec.decode_requests))
     found += [
         (request_codec.encode_ask(7, 1000, request), request_codec.decode_ask)
         for request in (*requests, ReadJobs("mail", "ready", 5, 10))
     ]
-    found.append((request_codec.encode_response(3, 9, b"answer"), request_codec.decode_response))
-    found.append((stream_of(envelopes), lambda data: list(FrameReader(4096).feed(data))))
+    found.append((request_codec.encode_response(3, 9, [b"answer", (67,)]), request_codec.decode_response))
+    found.append((stream_of(entries), lambda data: list(FrameReader(4096).feed(data))))
     return found
+
+
+def command_of_bytes(data: bytes) -> object:
+    return queue_codec.command_of(queue_codec.unpack(data))
 
 
 def frame_of_a_peer(data: bytes) -> object:

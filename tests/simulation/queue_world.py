@@ -3,20 +3,21 @@
 Every replica's answer to every entry is compared with that of one more state machine, which no fault ever touches.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from replicated_queue.codec import STAMP
 from replicated_queue.errors import Busy, NotLeader, Refusal
 from replicated_queue.leases import LeaseTable
 from replicated_queue.parts import snapshot_of
-from replicated_queue.queue.codec import decode_result, encode_command
+from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Ack, Command, Created, ExpireLease, Put, Reserve, Reserved
 from replicated_queue.queue_state import QUEUE_DOMAIN, QueueStateMachine
 from replicated_queue.raft.messages import Entry
-from replicated_queue.request_codec import encode_envelope
-from replicated_queue.sessions import Envelope, open_answer
+from replicated_queue.request_codec import encode_bundle
+from replicated_queue.sessions import Answer, open_answer, single
 from tests.replicated_queue.service_group import Journal
 from tests.simulation.linearizability import NEVER, Operation, is_linearizable
 from tests.simulation.machine import Machine
@@ -28,7 +29,7 @@ MOMENT_SECONDS = 0.05
 LOOK_SECONDS = 0.25  # how often a leader looks at its leases
 HOUR_MS = 3_600_000
 FASTEST_CLOCK = 1.25  # see `World.suffer`
-TOMORROW = encode_envelope(Envelope("tomorrow", b"a command that only newer versions know"))
+TOMORROW = encode_bundle(single("tomorrow", b"a command that only newer versions know"))
 
 
 class QueueJournal(Journal):
@@ -39,9 +40,9 @@ class QueueJournal(Journal):
         self.machine = QueueStateMachine()
         self.is_newer = is_newer
 
-    def apply(self, command: bytes, *, index: int, now: int) -> bytes:
+    def apply(self, command: bytes, *, index: int, now: int, parts: Sequence[Any] = ()) -> Any:
         if self.is_newer and command == TOMORROW:
-            return b""
+            return ()
         return self.machine.apply(command, index=index, now=now)
 
     def digest(self) -> bytes:
@@ -76,7 +77,7 @@ class QueueWorld(World):
         self, seed: int, *, nodes: int = 3, spares: int = 0, customers: int = 4, leases_end: bool = False
     ) -> None:
         self.reference = QueueJournal(is_newer=True)
-        self.results: list[bytes] = []  # of the reference, by index
+        self.results: list[Sequence[Answer]] = []  # of the reference, by index
         self.history: list[Operation] = []
         self.leases_end = leases_end
         self.lease_tables: dict[tuple[int, int, int], LeaseTable] = {}  # node, life, term
@@ -115,10 +116,10 @@ class QueueWorld(World):
             case _:
                 customer.kind, customer.argument = "reserve", 0
                 command = Reserve(("mail",))
-        customer.data = encode_envelope(
-            Envelope(
+        customer.data = encode_bundle(
+            single(
                 QUEUE_DOMAIN,
-                encode_command(command),
+                command_values(command),
                 customer.session,
                 sequence=customer.sequence,
                 since=customer.known_index,
@@ -156,19 +157,19 @@ class QueueWorld(World):
         self.asked[node.me, node.life, index] = (customer, sequence, data)
         self.turn(node)
 
-    def applied(self, node: Machine, index: int, result: bytes) -> None:
+    def applied(self, node: Machine, index: int, result: Sequence[Answer]) -> None:
         assert result == self.results[index - 1], f"node {node.me} answers entry {index} unlike the others"
         super().applied(node, index, result)
         customer, sequence, data = self.asked.pop((node.me, node.life, index), (None, 0, b""))
         if customer is not None and self.committed[index - 1].data[STAMP.size :] == data:
             self.by_network(lambda: self.answer(customer, sequence, index, result))
 
-    def answer(self, customer: Customer, sequence: int, index: int, result: bytes) -> None:
+    def answer(self, customer: Customer, sequence: int, index: int, result: Sequence[Answer]) -> None:
         if customer.sequence != sequence or not customer.data:
             return
         customer.known_index = max(customer.known_index, index)
         try:
-            found = decode_result(open_answer(result))
+            found = result_of(open_answer(result))
         except Refusal:
             found = None
         match found:
@@ -193,7 +194,7 @@ class QueueWorld(World):
         if not self.promises.commit(entry):
             return
         if not entry.data or entry.is_change:
-            self.results.append(b"")
+            self.results.append(())
             return
         stamp = STAMP.unpack_from(entry.data)[1]
         before = {job.id: job.token for job in self.reference.machine.queue.jobs.values()}
@@ -234,7 +235,7 @@ class QueueWorld(World):
         for job in table._held.keys() - held.keys():
             table.end(job)
         for job, token in table.take_due():
-            entry = encode_envelope(Envelope(QUEUE_DOMAIN, encode_command(ExpireLease(job, token))))
+            entry = encode_bundle(single(QUEUE_DOMAIN, command_values(ExpireLease(job, token))))
             try:
                 node.replica.propose([entry], now=self.time_of(node))
                 self.expired += 1

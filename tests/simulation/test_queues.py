@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from replicated_queue.request_codec import decode_envelope, encode_envelope
+from replicated_queue.request_codec import decode_bundle, encode_bundle
 from tests.simulation.lives import judged, queue_life, schedule_of
 from tests.simulation.machine import Machine
 from tests.simulation.queue_world import Customer, QueueWorld
@@ -47,8 +47,10 @@ class Forgetful(QueueWorld):
 
     def take(self, node: Machine, customer: Customer, sequence: int, data: bytes) -> None:
         if data:
-            envelope = decode_envelope(data)
-            data = encode_envelope(envelope._replace(client_id=self.random.randbytes(16), sequence=1))
+            bundle = decode_bundle(data)
+            slot, _, command = bundle.requests
+            other = bundle._replace(client_id=self.random.randbytes(16), requests=(slot, 1, command))
+            data = encode_bundle(other)
         super().take(node, customer, sequence, data)
 
 
