@@ -31,8 +31,8 @@ from pinode.peers.standing import next_epoch
 from pinode.peers.tls import PEER_NAME, PeerFiles, peer_client_context
 from pinode.settings import Address
 from replicated_queue.raft.messages import EntryId
-from replicated_queue.request_codec import encode_envelope
-from replicated_queue.sessions import Envelope
+from replicated_queue.request_codec import encode_bundle
+from replicated_queue.sessions import single
 from replicated_queue.settings import ReplicaSettings
 from replicated_queue.storage.disk import RealDisk
 from replicated_queue.storage.errors import StorageError
@@ -98,7 +98,7 @@ def _removals(outlook: Outlook) -> list[bytes]:
     Of one that is not in the table the command is refused when it is applied, and changes nothing.
     """
     commands = [RemoveNode(node_id=node_id, by=BY) for node_id in sorted(outlook.others)]
-    return [encode_envelope(Envelope(NODES_DOMAIN, encode_node_command(one))) for one in commands]
+    return [encode_bundle(single(NODES_DOMAIN, encode_node_command(one))) for one in commands]
 
 
 def recover(data_dir: Path, outlook: Outlook, *, random: Random) -> EntryId:
