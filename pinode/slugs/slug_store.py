@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -81,14 +81,18 @@ class SlugStore:
         found = [path for path in self._directory.glob(f"*{self._suffix}") if DIGEST.fullmatch(path.stem)]
         return [StoredSlug(digest=path.stem, slug_bytes=path.stat().st_size) for path in sorted(found)]
 
-    def digests(self) -> frozenset[str]:
-        """Of all that lie here, damaged ones that were set aside too."""
-        names = (path.name.partition(".") for path in self._directory.iterdir())
-        return frozenset(
-            digest
-            for digest, _, kind in names
+    def files(self) -> Mapping[str, int]:
+        """By digest, of all that lie here, damaged ones that were set aside too: the file's number.
+
+        It is another one when the slug has been taken in again.
+        """
+        with os.scandir(self._directory) as entries:
+            found = [(*entry.name.partition("."), entry.inode()) for entry in entries]
+        return {
+            digest: number
+            for digest, _, kind, number in found
             if DIGEST.fullmatch(digest) and f".{kind}" in (self._suffix, DAMAGED)
-        )
+        }
 
     async def verify(self, digest: str) -> StoredSlug:
         """Read it all and compare; a damaged slug is set aside and raises `DamagedSlug`, an absent one

@@ -10,7 +10,7 @@ import pytest
 
 from builders.archive import pack
 from builders.errors import ArchiveRefused
-from pinode.apps.commands import CreateApp
+from pinode.apps.commands import CreateApp, DestroyApp
 from pinode.errors import InvalidInput, NotFound, TooLarge
 from pinode.operations.tidying import SlugTidying
 from pinode.slugs.slug_store import DamagedSlug, SlugStore
@@ -52,6 +52,38 @@ async def test_a_slug_that_no_release_names_goes_after_an_hour_and_the_others_st
     await tidying.look()
 
     assert [path.name for path in (tmp_path / "slugs").iterdir()] == [f"{SLUG}.slug"]
+
+
+async def test_a_slug_whose_last_release_is_gone_goes_at_once_unless_it_was_built_again(
+    tmp_path: Path, store: SlugStore
+) -> None:
+    cluster = FakeCluster(nodes=["pi1"])
+    cluster.add_user("ada")
+    for app in ("blog", "shop"):
+        cluster.apply(CreateApp(name=app, owner="ada"))
+        cluster.complete_build(cluster.start_build(app))
+    slug = tmp_path / "slugs" / f"{SLUG}.slug"
+    slug.touch()
+    tidying = SlugTidying(cluster, store, is_caught_up=lambda: True)
+
+    await tidying.look()
+    cluster.apply(DestroyApp(name="blog", actor="ada"))
+    await tidying.look()
+    assert slug.exists(), "another app's release names it"
+    cluster.apply(DestroyApp(name="shop", actor="ada"))
+    (tmp_path / "again").touch()
+    (tmp_path / "again").replace(slug)  # a build that is about to say so has made the same one
+    await tidying.look()
+    assert slug.exists()
+
+    for app in ("blog", "shop"):
+        cluster.apply(CreateApp(name=app, owner="ada"))
+        cluster.complete_build(cluster.start_build(app))
+    await tidying.look()
+    for app in ("blog", "shop"):
+        cluster.apply(DestroyApp(name=app, actor="ada"))
+    await tidying.look()
+    assert not slug.exists()
 
 
 async def test_without_a_leader_in_reach_no_slug_is_deleted(tmp_path: Path, store: SlugStore) -> None:
