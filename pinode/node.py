@@ -139,6 +139,7 @@ class Node:
         self._own = await own_address(self._settings)
         settings = self._settings = for_own_family(self._settings, self._own.host)
         await self._close_loopback()
+        had_key = settings.cluster.key_file.exists()
         secrets = await self._cluster_secrets(settings)
         identity = self._identity = load_identity(settings.node.data_dir, secrets)
         generations = KeptGenerations(settings.node.data_dir)
@@ -153,16 +154,21 @@ class Node:
             tasks.create_task(generations.run(), name="generations")
             tasks.create_task(self._end_when_outdated(), name="standing")
             logger.info("node starts name=%s id=%s address=%s", self._name, identity.node_id, self._own.host)
-            record = await found(
-                settings,
-                identity=identity,
-                name=self._name,
-                host=self._own.host,
-                links=links,
-                random=self._random,
-                may_found=not self._joining.is_asked_for,
-                rejoin=self._rejoin,
-            )
+            try:
+                record = await found(
+                    settings,
+                    identity=identity,
+                    name=self._name,
+                    host=self._own.host,
+                    links=links,
+                    random=self._random,
+                    may_found=not self._joining.is_asked_for,
+                    rejoin=self._rejoin,
+                )
+            except Conflict:
+                if not had_key:  # made a moment ago, and nothing was founded with it
+                    settings.cluster.key_file.unlink()
+                raise
             self._be_member(tasks, record, identity, links)
 
     def _be_member(
@@ -186,7 +192,8 @@ class Node:
         )
         agreement = self._agreement = make_agreement(grounds)
         work = self._work = make_work(grounds, agreement, control=self, on_left=self._leave_behind)
-        self._say_where(record, is_new=not (settings.node.data_dir / "log").exists())
+        is_founding = record.has(identity.node_id) and not (settings.node.data_dir / "log").exists()
+        self._say_where(record, is_new=is_founding)
         watch = MachineWatch(
             settings,
             own=self._own,
@@ -272,7 +279,7 @@ class Node:
     def _say_where(self, record: FoundingRecord, *, is_new: bool) -> None:
         """What a person wants to know when a node is up."""
         web = f"https://{Address(self._own.host, self._settings.listen.web.port)}"
-        logger.info("node is a member cluster=%s nodes=%d web=%s", record.name, len(record.members), web)
+        logger.info("node is a member cluster=%s web=%s", record.name, web)
         logger.info(
             "browsers will warn until they trust its CA; SHA-256 %s", fingerprint(record.web_authority_pem)
         )

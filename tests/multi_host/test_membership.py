@@ -137,3 +137,20 @@ def test_a_cluster_grows_loses_a_node_for_good_and_shrinks(nodes: GrowingNodes, 
     assert set(nodes.roles(first)) == {first.name, staying.name}
     for node in nodes.nodes:
         nodes.until_it_answers(node)
+
+
+def test_a_fresh_machine_founds_nothing_beside_a_cluster_of_its_name(nodes: GrowingNodes) -> None:
+    """It says where that one is, and does not stand in its own way when it is given a token."""
+    first, second = nodes.nodes[:2]
+    for node in (first, second):
+        settings = node.folder / "cluster.toml"
+        settings.write_text(settings.read_text().replace('discovery = "off"', 'discovery = "mdns"'))
+    nodes.begin()
+
+    second.start()
+    assert nodes.exit_code(second, seconds=30) == 5
+    assert f"at {first.host}:{first.ports['peer']}" in nodes.said(second)
+    assert "pinode start --join TOKEN" in nodes.said(second)
+
+    nodes.join(second, first)
+    nodes.until_roles(first, voters=1, learners=1)
