@@ -5,7 +5,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -52,6 +52,7 @@ class QueueClient(QueueOperations):
         token: str = "",
         ca: str | Path | None = None,
         timeout: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not servers:
             raise ValueError("name at least one node, for example QueueClient(['pi1:7300'], ...)")
@@ -59,6 +60,7 @@ class QueueClient(QueueOperations):
         self._token = token.encode()
         self._ca = ca
         self._timeout = timeout
+        self._clock = clock
         self._context: ssl.SSLContext | None = None
         self._client_id = secrets.token_bytes(CLIENT_ID_BYTES)
         self._slots = Slots()
@@ -114,7 +116,7 @@ class QueueClient(QueueOperations):
         return result_of(await self._numbered(command))
 
     async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
-        until = time.monotonic() + wait if wait > 0 else 0.0
+        until = self._clock() + wait if wait > 0 else 0.0
         return jobs_of(await self._numbered(command, wait_until=until))
 
     async def _extend(self, request: ExtendLease) -> None:
@@ -157,7 +159,7 @@ class QueueClient(QueueOperations):
     def _pend(self, wait_until: float) -> Pending:
         if self._loop is None:
             raise RuntimeError("use the client inside `async with QueueClient(...) as queue:`")
-        deadline = (wait_until or time.monotonic()) + self._timeout + GRACE_SECONDS
+        deadline = (wait_until or self._clock()) + self._timeout + GRACE_SECONDS
         return Pending(self._loop.create_future(), wait_until, deadline)
 
     def _ask(self, pending: Pending) -> None:
@@ -191,7 +193,7 @@ class QueueClient(QueueOperations):
     def _send_run(self, together: list[Pending], link: ClientLink) -> None:
         first = together[0]
         try:
-            request = first.request or bundled(together, client_id=self._client_id)
+            request = first.request or bundled(together, client_id=self._client_id, now=self._clock())
         except MalformedMessage as error:  # too much together, or one of them that cannot be said
             if len(together) == 1:
                 self._fail(first, error)
@@ -203,7 +205,7 @@ class QueueClient(QueueOperations):
         for pending in together:
             pending.is_sent = True
         # The node counts a wait for itself, and the deadline beyond it.
-        now = time.monotonic()
+        now = self._clock()
         seconds = max(pending.deadline - max(now, pending.wait_until) for pending in together)
         timeout_ms = max(1, round((seconds - GRACE_SECONDS) * 1000))
         link.send(encode_ask(first.number, timeout_ms, request))
@@ -297,12 +299,12 @@ class QueueClient(QueueOperations):
                 return
             self._timer.cancel()
         self._timer_at = at
-        delay = max(0.0, at - time.monotonic())
+        delay = max(0.0, at - self._clock())
         self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None
-        now = time.monotonic()
+        now = self._clock()
         for pending in list(self._pending.values()):
             if pending.deadline <= now:
                 self._give_up(pending)

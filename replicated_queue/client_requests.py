@@ -1,7 +1,6 @@
 """Requests of a client that have no answer yet, and which of them travel together."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -64,20 +63,19 @@ def runs_of(asked: list[Pending]) -> Iterator[list[Pending]]:
         yield run
 
 
-def bundled(together: list[Pending], *, client_id: bytes) -> Submit:
+def bundled(together: list[Pending], *, client_id: bytes, now: float) -> Submit:
     """They as one request. Raises `MalformedMessage` when they are too much, or cannot be said."""
     first = together[0]
     requests = [part for asked in together for part in (asked.slot, asked.sequence, asked.command)]
     bundle = Bundle(QUEUE_DOMAIN, requests, client_id, first.since)
-    request = submit(bundle, waits=_waits_of(together), repeated=first.is_repeated)
+    request = submit(bundle, waits=_waits_of(together, now), repeated=first.is_repeated)
     if len(request.data) > BUNDLE_BYTES and len(together) > 1:
         raise MalformedMessage(f"{len(together)} requests of {len(request.data)} bytes")
     return request
 
 
-def _waits_of(together: list[Pending]) -> list[int]:
+def _waits_of(together: list[Pending], now: float) -> list[int]:
     """Milliseconds that each of them may wait; none if nobody does."""
     if not any(pending.wait_until for pending in together):
         return []
-    now = time.monotonic()
     return [max(0, round((pending.wait_until - now) * 1000)) for pending in together]

@@ -1,8 +1,8 @@
 """What can be done with a queue, under the same names in a client far away and inside a node."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from time import monotonic
 from typing import Final
 
 from replicated_queue.errors import LeaseLost
@@ -156,10 +156,11 @@ class QueueOperations(ABC):
         lease_ms = _milliseconds(lease) if lease is not None else None
         command = Reserve(names, _cut(worker), lease_ms, count, self.platform, tuple(has))
         check_command(command)
-        until = monotonic() + wait
+        clock = asyncio.get_running_loop().time
+        until = clock() + wait
         while True:
             jobs = await self._reserve(command, wait=min(wait, LONGEST_WAIT))
-            wait = until - monotonic()
+            wait = until - clock()
             # An early empty answer is rare: somebody else took the job this one was woken for.
             if jobs or wait <= 0:
                 return list(jobs)

@@ -15,6 +15,8 @@ from .storage.snapshots import SnapshotFiles
 from .storage.store import ReplicaStore
 from .storage.writer import StoreWriter, Write, WriterCallbacks
 
+MakeWriter = Callable[[ReplicaStore, WriterCallbacks], StoreWriter]
+
 
 @dataclass(frozen=True, slots=True)
 class PersistenceCallbacks:
@@ -43,11 +45,13 @@ class Persistence:
         *,
         segment_bytes: int,
         open_disk: Callable[[Path], Disk],
+        make_writer: MakeWriter,
         callbacks: PersistenceCallbacks,
     ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._open_disk = open_disk
+        self._make_writer = make_writer
         self._tell = callbacks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: StoreWriter | None = None
@@ -71,7 +75,7 @@ class Persistence:
             on_room=lambda lacking: self._call_in_loop(lambda: self._tell.on_room(lacking)),
             on_failure=lambda error: self._call_in_loop(lambda: self._tell.on_failure(error)),
         )
-        self._writer = StoreWriter(store, callbacks)
+        self._writer = self._make_writer(store, callbacks)
         self._writer.start()
         return recovered
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .interfaces import Transport
 from .outgoing import Offer, Outgoing
-from .persistence import Persistence, PersistenceCallbacks
+from .persistence import MakeWriter, Persistence, PersistenceCallbacks
 from .raft.messages import Ready
 from .replica import Replica
 from .settings import ReplicaSettings
@@ -27,6 +27,7 @@ class Promises:
         *,
         settings: ReplicaSettings,
         open_disk: Callable[[Path], Disk],
+        make_writer: MakeWriter,
         offer: Offer,
         clock: Callable[[], float],
         guard: Callable[[Callable[[], None]], None],
@@ -38,6 +39,7 @@ class Promises:
             directory,
             segment_bytes=settings.segment_bytes,
             open_disk=open_disk,
+            make_writer=make_writer,
             callbacks=PersistenceCallbacks(self._on_cast, self._on_durable, self._on_room, fail),
         )
         self._outgoing = Outgoing(transport, settings.max_append_bytes, offer)

@@ -202,7 +202,8 @@ class Replica:
                 ticks = MISSED_BEATS * config.heartbeat_ticks * beats[peer in raft.membership.voters]
                 silence = now - self._heard_at.get(peer, float("-inf"))
                 is_active = silence <= ticks * self._tick_seconds
-                found.append(Follower(peer, progress.match_index, is_active))
+                needs_snapshot = progress.match_index < raft.log.base.index
+                found.append(Follower(peer, progress.match_index, is_active, needs_snapshot))
         return tuple(found)
 
     @property

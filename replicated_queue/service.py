@@ -14,6 +14,7 @@ from .errors import Busy, DiskFull, JobTooLarge, MalformedMessage, NotLeader
 from .group import Group, MembershipCallback
 from .interfaces import StateMachine, Transport
 from .leadership import Leadership, LeadershipCallback
+from .persistence import MakeWriter
 from .promises import Promises
 from .proposals import Done, Part, Proposal, Proposals
 from .raft.membership import Change, Membership
@@ -26,6 +27,7 @@ from .settings import ReplicaSettings
 from .snapshotting import SnapshotKeeper
 from .storage.disk import Disk, RealDisk
 from .storage.recovery import Recovered
+from .storage.writer import StoreWriter
 from .turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class ReplicaService:
         settings: ReplicaSettings = ReplicaSettings(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.monotonic,
         open_disk: Callable[[Path], Disk] = RealDisk,
+        make_writer: MakeWriter = StoreWriter,
     ) -> None:
         self.malformed_frames = 0
         self._me = peer_id
@@ -73,6 +76,7 @@ class ReplicaService:
             transport,
             settings=settings,
             open_disk=open_disk,
+            make_writer=make_writer,
             offer=lambda message, cluster_time: self._snapshots.offer(message, cluster_time),
             clock=clock,
             guard=self._guard,
@@ -132,6 +136,7 @@ class ReplicaService:
         """The link to `peer` was reset: if it led, look for a new leader at once."""
         if self._replica is not None:
             self._replica.raft.peer_unreachable(peer)
+            self._snapshots.peer_lost(peer)
             self._turns.soon()
 
     def propose(self, data: bytes, done: Done, *, part: Part | None = None, is_alone: bool = False) -> None:

@@ -67,6 +67,7 @@ class SnapshotKeeper:
         self._retry: asyncio.TimerHandle | None = None  # while there is no room
         self._offered: Frame | None = None  # a leader's, that was not fetched yet
         self._offers: dict[PeerId, asyncio.TimerHandle] = {}  # ours to peers, until they must be answered
+        self._disappointed: set[PeerId] = set()  # they came for one that was damaged
 
     def start(self, replica: Replica, recovered: Recovered) -> None:
         """Begin; `recovered` is what was on the disk."""
@@ -159,6 +160,9 @@ class SnapshotKeeper:
         self._size_bytes = draft.size_bytes
         await asyncio.to_thread(files.forget_damaged, mark.snapshot.last)
         self._compact(replica, mark, await asyncio.to_thread(files.forget_old))
+        for peer in sorted(self._disappointed):
+            self.peer_lost(peer)
+        self._disappointed.clear()
         logger.info(
             "snapshot taken index=%d bytes=%d log_bytes=%d",
             mark.snapshot.last.index,
@@ -206,6 +210,7 @@ class SnapshotKeeper:
         except DamagedSnapshot as error:
             logger.error("snapshot damaged, another is taken index=%d reason=%s", last.index, error)
             self._files.found_damaged(last)
+            self._disappointed.add(peer)
             self._take_soon()
             raise
         finally:
@@ -218,6 +223,13 @@ class SnapshotKeeper:
             before.cancel()
         loop = asyncio.get_running_loop()
         self._offers[peer] = loop.call_later(seconds, self._gave_up, peer)
+
+    def peer_lost(self, peer: PeerId) -> None:
+        """What `peer` was sent has gone, perhaps with its process: let it be offered a snapshot anew."""
+        timer = self._offers.get(peer)
+        if timer is not None:
+            timer.cancel()
+            self._gave_up(peer)
 
     def _gave_up(self, peer: PeerId) -> None:
         self._offers.pop(peer, None)

@@ -88,7 +88,7 @@ class AutopilotWatch:
         ready = {
             peer
             for peer in in_reach & set(known)
-            if registered.get(peer) and last_index - known[peer].match_index <= self._rules.max_lag_entries
+            if registered.get(peer) and self._is_caught_up(known[peer], last_index)
         }
         _keep_since(self._ready_since, ready, now)
         _keep_since(self._gone_since, everybody - in_reach, now)
@@ -106,6 +106,10 @@ class AutopilotWatch:
             },
             seconds_since_promotion=now - self._promoted_at,
         )
+
+    def _is_caught_up(self, follower: Follower, last_index: int) -> bool:
+        lag = last_index - follower.match_index
+        return lag <= self._rules.max_lag_entries and not follower.needs_snapshot
 
 
 def _keep_since(since: dict[int, float], those: set[int], now: float) -> None:

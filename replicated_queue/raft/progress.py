@@ -19,6 +19,7 @@ class Follower(NamedTuple):
     peer_id: int
     match_index: int  # what is known to be on its disk
     is_active: bool  # answered one of its last heartbeats
+    needs_snapshot: bool = False  # the log that is kept begins behind what it has
 
 
 class Progress:

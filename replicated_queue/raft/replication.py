@@ -198,6 +198,8 @@ class Replication:
             # Whatever snapshot arrived there, what follows can be had from the log.
             progress.become_probe()
             progress.become_replicate()
+        elif progress.state is ProgressState.SNAPSHOT and progress.match_index >= progress.pending_snapshot:
+            progress.become_probe()  # it arrived, but the log begins behind it by now: the next one is needed
         progress.free_inflight(message.index)
         if self._advance_commit():
             self.broadcast_append()

@@ -66,9 +66,16 @@ class WriterCallbacks:
 class StoreWriter:
     """Writes in the order of `submit`. While the disk is full, votes go on and entries wait."""
 
-    def __init__(self, store: ReplicaStore, callbacks: WriterCallbacks) -> None:
+    def __init__(
+        self,
+        store: ReplicaStore,
+        callbacks: WriterCallbacks,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._tell = callbacks
+        self._clock = clock
         self._queue: SimpleQueue[Write | _Look | _Forget | _End] = SimpleQueue()
         self._record_bytes = store.wal.largest_payload_bytes // LARGEST_RECORD_SHARE
         self._hard_state: HardState | None = None  # of the newest write, until it is looked after
@@ -172,7 +179,7 @@ class StoreWriter:
     def _say(self, lacking: NoRoom | None) -> None:
         before, self._lacking = self._lacking, lacking
         if lacking is not before:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._retry_at = self._clock() + RETRY_SECONDS
         if (before is None) != (lacking is None):
             self._tell.on_room(lacking)
 
@@ -219,14 +226,18 @@ class StoreWriter:
         if not self._store.wal.wants_spare:
             return
         if self._lacking is None:
-            self._preparation = Thread(target=self._prepare, name="replica-spare", daemon=True)
-            self._preparation.start()
+            self._begin_preparation()
             return
         self._look_for_room_only_now_and_then()
         self._store.wal.prepare_spare()
 
+    def _begin_preparation(self) -> None:
+        """Have `_prepare` done beside the writing: zeros take their time."""
+        self._preparation = Thread(target=self._prepare, name="replica-spare", daemon=True)
+        self._preparation.start()
+
     def _look_for_room_only_now_and_then(self) -> None:
-        if self._lacking is not None and time.monotonic() < self._retry_at:
+        if self._lacking is not None and self._clock() < self._retry_at:
             raise self._lacking
 
     def _await_preparation(self) -> None:
@@ -238,7 +249,7 @@ class StoreWriter:
             raise lacking
 
     def _prepare(self) -> None:
-        """Beside the writing, on a thread of its own: zeros take their time."""
+        """Make the next segment."""
         try:
             self._store.wal.prepare_spare()
         except NoRoom as error:

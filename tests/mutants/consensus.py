@@ -73,6 +73,31 @@ MUTANTS = (
         SERVICES + "test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_for_who_needs_one",
     ),
     planted(
+        30,
+        "who installed a snapshot that the log has left behind waits for the end of the transfer",
+        LEADER,
+        "progress.match_index >= progress.pending_snapshot:",
+        "False:",
+        SNAPSHOTS + "test_who_installed_a_snapshot_that_the_log_has_left_behind_gets_the_next_one_at_once",
+    ),
+    planted(
+        30,
+        "who goes while it fetches a snapshot is taken for busy with it",
+        "replicated_queue/service.py",
+        "            self._snapshots.peer_lost(peer)\n",
+        "",
+        SERVICES + "test_who_goes_while_it_fetches_a_snapshot_is_offered_one_anew",
+    ),
+    planted(
+        23,
+        "a learner that needs a snapshot is promoted, for the log is short",
+        CORE + "autopilot.py",
+        " and not follower.needs_snapshot",
+        "",
+        TESTS
+        + "test_autopilot.py::test_a_learner_that_needs_a_snapshot_is_not_caught_up_however_short_the_log",
+    ),
+    planted(
         33,
         "behind a damaged first batch the next segment is taken for the beginning",
         STORE + "recovery.py",
@@ -520,8 +545,8 @@ MUTANTS = (
         23,
         "a learner is promoted however far behind it is",
         PILOT,
-        "if registered.get(peer) and last_index",
-        "if registered.get(peer) or last_index",
+        "return lag <= self._rules.max_lag_entries and",
+        "return",
         PILOTS + "test_from_one_voter_to_three_it_goes_only_when_both_are_caught_up_for_ten_seconds",
     ),
     planted(

@@ -29,6 +29,7 @@ class Cluster:
     leader: int = 1
     off: set[int] = field(default_factory=set)
     behind: set[int] = field(default_factory=set)
+    needing_snapshots: set[int] = field(default_factory=set)
     now: float = 0.0
     done: list[tuple[float, Change]] = field(default_factory=list)
 
@@ -45,7 +46,12 @@ class Cluster:
 
     def look(self) -> Change | None:
         followers = [
-            Follower(peer, 0 if peer in self.behind else 5_000, peer not in self.off)
+            Follower(
+                peer,
+                0 if peer in self.behind else 5_000,
+                peer not in self.off,
+                peer in self.needing_snapshots,
+            )
             for peer in self.membership.ids
             if peer != self.leader
         ]
@@ -114,6 +120,18 @@ def test_from_one_voter_to_three_it_goes_only_when_both_are_caught_up_for_ten_se
 
     assert cluster.pass_time(9) == []
     assert cluster.pass_time(2) == [Change(ADD, 2), Change(ADD, 3)]
+
+
+def test_a_learner_that_needs_a_snapshot_is_not_caught_up_however_short_the_log() -> None:
+    """Checklist 1.23: the majority would depend on a disk that has nothing yet."""
+    cluster = Cluster.founded(1)
+    cluster.join(2, 3)
+    cluster.needing_snapshots = {3}
+    assert cluster.pass_time(5 * MINUTE) == [Change(LEARN, 2), Change(LEARN, 3)]
+
+    cluster.needing_snapshots = set()
+
+    assert cluster.pass_time(11) == [Change(ADD, 2), Change(ADD, 3)]
 
 
 def test_a_learner_that_was_away_for_a_moment_begins_its_ten_seconds_anew() -> None:

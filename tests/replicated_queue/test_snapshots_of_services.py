@@ -146,6 +146,21 @@ async def have_snapshot_of_now(leader: ReplicaService) -> None:
     )
 
 
+async def test_who_goes_while_it_fetches_a_snapshot_is_offered_one_anew(tmp_path: Path) -> None:
+    """Checklist 1.30: else its leader would wait for a minute, and an entry that needs its vote as well."""
+    async with ServiceGroup(tmp_path, **FAST) as group:
+        leader, away, _ = await behind(group)
+        group.holds_fetches.clear()
+        group.start(away)
+        await eventually(lambda: group.is_fetching, within_seconds=20)
+        assert away in leader._snapshots._offers
+
+        await group.stop(away, resets_links=True)
+
+        assert away not in leader._snapshots._offers
+        group.holds_fetches.set()
+
+
 async def test_votes_and_heartbeats_go_on_while_a_snapshot_is_fetched(tmp_path: Path) -> None:
     """Checklist 1.14."""
     async with ServiceGroup(tmp_path, **FAST) as group:

@@ -169,6 +169,23 @@ def test_a_newcomer_takes_a_snapshot_that_does_not_know_it_yet() -> None:
     assert 4 not in group.nodes[4].membership
 
 
+def test_who_installed_a_snapshot_that_the_log_has_left_behind_gets_the_next_one_at_once() -> None:
+    """Checklist 1.31: else it would wait until the transfer is taken for lost."""
+    group = group_with_gap()
+    group.tick(group.config.heartbeat_ticks, settles=False)
+    (install,) = installs(group.settle(lose=lambda message: isinstance(message, InstallSnapshot)))
+    group.dead = {3}
+    group.nodes[1].propose([b"f", b"g"])
+    group.settle()
+    group.compact(1)
+    group.dead = set()
+
+    group.nodes[1].step(AppendResponse(sender=3, to=1, term=1, index=install.snapshot.last.index))
+
+    (next_one,) = installs(group.nodes[1].ready().messages)
+    assert next_one.snapshot.last.index > install.snapshot.last.index
+
+
 def test_a_snapshot_of_an_old_leader_is_answered_with_the_newer_term() -> None:
     """Checklist 1.30: the leader changed while it was under way."""
     group = RaftGroup()

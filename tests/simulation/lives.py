@@ -2,7 +2,8 @@
 
     python -m tests.simulation.lives [--seeds 10000] [--first 1000000]
 
-The long version of the simulation: three lives in four keep a queue, the others change members or have five nodes.
+The long version of the simulation: half of the lives keep a queue, a quarter do so in the real shells, the others
+change members or have five nodes.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 from tests.simulation.queue_world import QueueWorld, live_by
 from tests.simulation.schedule import Schedule, plan, shrunk
+from tests.simulation.shell_world import ShellWorld
 from tests.simulation.world import World, live_through
 
 LIFE_SECONDS = 10.0
@@ -39,21 +41,21 @@ def schedule_of(seed: int) -> Schedule:
     return plan(seed, seconds=LIFE_SECONDS, faults=FAULTS_A_LIFE, wishes=WISHES_A_LIFE, changes=changes)
 
 
-def judged(seed: int) -> QueueWorld:
+def judged(seed: int, *, make: Callable[..., QueueWorld] = QueueWorld) -> QueueWorld:
     """`queue_life`; one that fails is shrunk, so that the error shows a short schedule."""
     try:
-        return queue_life(seed)
+        return queue_life(seed, make=make)
     except AssertionError as error:
         why = str(error)
-    short = shrunk(schedule_of(seed), lambda schedule: breaks(seed, schedule))
+    short = shrunk(schedule_of(seed), lambda schedule: breaks(seed, schedule, make=make))
     lines = "\n".join(f"    {happening}" for happening in short)
     raise AssertionError(f"seed {seed}: {why}; this much of its schedule is enough:\n{lines}")
 
 
-def breaks(seed: int, schedule: Schedule) -> bool:
+def breaks(seed: int, schedule: Schedule, *, make: Callable[..., QueueWorld] = QueueWorld) -> bool:
     """Whether a promise is broken."""
     try:
-        queue_life(seed, schedule)
+        queue_life(seed, schedule, make=make)
     except AssertionError:
         return True
     return False
@@ -66,6 +68,8 @@ def life(seed: int) -> World:
             return live_through(seed, spares=3)
         case 7:
             return live_through(seed, nodes=5)
+        case 4 | 5:
+            return judged(seed, make=ShellWorld)
         case _:
             return judged(seed)
 

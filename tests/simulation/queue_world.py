@@ -43,7 +43,7 @@ class QueueJournal(Journal):
     def apply(self, command: bytes, *, index: int, now: int, parts: Sequence[Any] = ()) -> Any:
         if self.is_newer and command == TOMORROW:
             return ()
-        return self.machine.apply(command, index=index, now=now)
+        return self.machine.apply(command, index=index, now=now, parts=parts)
 
     def digest(self) -> bytes:
         return self.machine.digest()
@@ -243,6 +243,9 @@ class QueueWorld(World):
                 return
         self.turn(node)
 
+    def close(self) -> None:
+        """Nothing happens any more."""
+
     # The schedule
 
     def happen(self, happening: Happening) -> None:
@@ -280,12 +283,15 @@ def live_by(
         world.after(happening.at, lambda happening=happening: world.happen(happening))  # type: ignore[misc]
     if leases_end:
         world.look_at_leases()
-    world.run(seconds)
-    world.check_logs()
-    world.heal()
-    world.run(8.0)
-    world.check_logs()
-    world.check_converged()
+    try:
+        world.run(seconds)
+        world.check_logs()
+        world.heal()
+        world.run(8.0)
+        world.check_logs()
+        world.check_converged()
+    finally:
+        world.close()
     if not leases_end:
         assert is_linearizable(world.history), "no queue that does one thing at a time could answer so"
     return world

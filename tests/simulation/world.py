@@ -42,7 +42,7 @@ class World:
         self.steps = 0
         self.founders = tuple(range(1, nodes + 1))
         self.ids = tuple(range(1, nodes + spares + 1))
-        self.nodes = {me: Machine(me) for me in self.ids}
+        self.nodes = {me: self.machine(me) for me in self.ids}
         self.blocked: set[tuple[int, int]] = set()
         self.loss = self.random.choice((0.0, 0.02, 0.2))
         self.slowest_disk = self.random.choice((0.002, 0.03, 2.0))
@@ -63,6 +63,10 @@ class World:
         self._sequence = 0
         for me in self.ids:
             self.start(me)
+
+    def machine(self, me: int) -> Machine:
+        """A new one."""
+        return Machine(me)
 
     @property
     def committed(self) -> list[Entry]:
