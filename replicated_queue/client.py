@@ -182,6 +182,8 @@ class QueueClient(QueueOperations):
             if self._timer is None or self._timer_at > first:
                 self._arm(first)
             self._send(new)
+            if self._link is not None:
+                self._link.flush()  # this is the end of the turn already
 
     def _send(self, asked: list[Pending]) -> None:
         if self._link is None:

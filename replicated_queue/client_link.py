@@ -80,6 +80,11 @@ class ClientLink(asyncio.Protocol):
         assert self._writer is not None
         self._writer.write(frame)
 
+    def flush(self) -> None:
+        """Write now what was to be written at the end of this turn."""
+        if self._writer is not None:
+            self._writer.flush()
+
     def close(self) -> None:
         """Send what was written, then hang up."""
         if self._transport is not None and self._writer is not None:

@@ -30,6 +30,11 @@ class Confirmations:
         """Let `done` hear that this replica leads now, or that it does not."""
         self._new.append(done)
 
+    @property
+    def wants_round(self) -> bool:
+        """Whether `ask` would begin one."""
+        return bool(self._new) and not self._asked
+
     def ask(self, replica: Replica) -> None:
         """Begin a round if somebody waits for one and none is under way."""
         raft = replica.raft

@@ -15,7 +15,8 @@ from replicated_queue.leases import LeaseTable
 from replicated_queue.queue.codec import DONE, JOBS, command_of, command_values, is_refusal
 from replicated_queue.queue.commands import ExpireLease, Reserve, ReserveJob
 from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, check_number
-from replicated_queue.queue.priority_queue import NOTHING, PriorityQueue
+from replicated_queue.queue.priority_queue import PriorityQueue
+from replicated_queue.queue.ready_lines import NOTHING
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.request_codec import Outcome, Outcomes, encode_bundle, jobs_values
 from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, Submit

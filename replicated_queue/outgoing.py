@@ -1,6 +1,13 @@
-"""What leaves a replica in one turn: joined, encoded once, each kind on its lane."""
+"""What leaves a replica in one turn: joined, encoded once, each kind on its lane.
+
+An append without entries tells a follower what is committed, or asks where it is. Neither is urgent, and
+while there is work the next append says the same: it waits a moment for that one, which spares every node a
+good part of its messages.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from typing import Final
 
 from .codec import encode_frame
 from .interfaces import Transport
@@ -15,6 +22,7 @@ from .raft.messages import (
     VoteResponse,
 )
 
+NEWS_SECONDS: Final = 0.002  # how long an append without entries waits for one with
 Offer = Callable[[InstallSnapshot, int], None]  # the message, cluster time
 
 
@@ -25,11 +33,23 @@ class Outgoing:
         self._transport = transport
         self._max_append_bytes = max_append_bytes
         self._offer = offer
+        self._news: list[Message] = []  # appends without entries, at most a few a peer
+        self.news_due = inf  # when they must leave
 
-    def messages(self, messages: Sequence[Message], cluster_time: int) -> None:
+    def messages(self, messages: Sequence[Message], cluster_time: int, *, now: float) -> None:
         """What needs no disk."""
-        if messages:
-            self._send(join_appends(messages, max_bytes=self._max_append_bytes), cluster_time)
+        if not messages:
+            return
+        joined = join_appends([*self._news, *messages], max_bytes=self._max_append_bytes)
+        self._news = [said for said in joined if type(said) is Append and not said.entries]
+        self.news_due = min(self.news_due, now + NEWS_SECONDS) if self._news else inf
+        self._send([said for said in joined if type(said) is not Append or said.entries], cluster_time)
+
+    def tell_news(self, cluster_time: int, *, now: float) -> None:
+        """What has waited for an append with entries long enough."""
+        if now >= self.news_due:
+            news, self._news, self.news_due = self._news, [], inf
+            self._send(news, cluster_time)
 
     def votes(self, cast: Iterable[Ready], cluster_time: int) -> None:
         """Answers to candidates whose term and vote are on the disk."""

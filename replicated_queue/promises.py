@@ -63,11 +63,20 @@ class Promises:
         replica = self._replica
         assert replica is not None
         waits = self.persistence.write(ready, now=now)
-        self._outgoing.messages(ready.messages, replica.cluster_time(now))
+        self._outgoing.messages(ready.messages, replica.cluster_time(now), now=now)
         if not waits.for_vote and ready.promises:
             self._outgoing.votes([ready], replica.cluster_time(now))
         if not waits.for_log:
             self._keep(replica, [ready], now)
+
+    def tell_news(self, now: float) -> None:
+        """What is not urgent, when it has waited long enough."""
+        if now >= self._outgoing.news_due and self._replica is not None:
+            self._outgoing.tell_news(self._replica.cluster_time(now), now=now)
+
+    def next_deadline(self) -> float:
+        """When `tell_news` must be called."""
+        return self._outgoing.news_due
 
     def watch_disk(self, now: float) -> None:
         """A leader whose disk stalls or is full hands over, if somebody is fit to."""
@@ -99,7 +108,8 @@ class Promises:
         if self._replica is not None and durable:
             replica, now = self._replica, self._clock()
             self._guard(lambda: self._keep(replica, durable, now))
-            self._wake()
+            if replica.raft.has_ready:
+                self._wake()
 
     def _on_room(self, lacking: NoRoom | None) -> None:
         """The disk takes no more, and why; None: it does again."""

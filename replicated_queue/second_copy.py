@@ -39,6 +39,11 @@ class SecondCopy:
             self._held.popleft()
             yield index, result
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether something waits for a learner."""
+        return bool(self._held) or self.is_missed
+
     def next_deadline(self) -> float:
         """When `release` must be asked again, whatever is received before."""
         return self._held[0][2] if self._held else float("inf")

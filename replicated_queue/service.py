@@ -126,7 +126,8 @@ class ReplicaService:
             return
         replica, now = self._replica, self._clock()
         self._guard(lambda: replica.receive(decoded, now=now))
-        self._turns.soon()
+        if replica.raft.has_ready or self._second_copy.is_holding:  # many frames change nothing
+            self._turns.soon()
 
     def serve_snapshot(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
         """Answer `Transport.fetch` of a peer that is a member."""
@@ -341,6 +342,7 @@ class ReplicaService:
         assert self._replica is not None
         replica, now = self._replica, self._clock()
         replica.tick(now)
+        self._promises.tell_news(now)
         self._promises.watch_disk(now)
         if self._proposals.has_new:
             self._propose_all(replica, now)
@@ -353,9 +355,10 @@ class ReplicaService:
         self._confirmations.answer(replica.applied_index)
         self._group.announce(replica)
         self._leadership.announce(replica)
-        if replica.raft.has_ready:
+        if replica.raft.has_ready or self._confirmations.wants_round:
             self._turns.soon()
-        self._turns.by(min(replica.next_deadline(), self._second_copy.next_deadline()), now=now)
+        deadlines = (replica, self._second_copy, self._promises)
+        self._turns.by(min(part.next_deadline() for part in deadlines), now=now)
 
     def _propose_all(self, replica: Replica, now: float) -> None:
         room = self._settings.max_entry_bytes - STAMP.size

@@ -181,7 +181,8 @@ def command_of(values: Any) -> Command:
 
     Raises `MalformedMessage`, or `UnknownVersion` for a kind of a newer program.
     """
-    return cast(Command, _build(values, _COMMANDS))
+    command: Command = _build(values, _COMMANDS)
+    return command
 
 
 def result_values(result: Result | Refusal) -> Values:
@@ -198,7 +199,8 @@ def result_of(values: Any) -> Result:
     """The result, or raises the refusal that stands in its place."""
     if is_refusal(values):
         raise error_of(values)
-    return cast(Result, _build(values, _RESULTS))
+    result: Result = _build(values, _RESULTS)
+    return result
 
 
 def is_refusal(values: Any) -> bool:
@@ -254,7 +256,7 @@ def _values(message: Any) -> Values:
     return (number, *shape.values_of(message))
 
 
-def _build(values: Any, shapes: dict[int, MessageShape]) -> object:
+def _build(values: Any, shapes: dict[int, MessageShape]) -> Any:
     if type(values) not in _LIST or not values:
         raise MalformedMessage("not an array")
     number = values[0]

@@ -51,9 +51,8 @@ class JobBook:
             False: (limits.max_jobs * share, limits.max_bytes * share),
         }
 
-    def add(self, job: JobRecord, *, delay_ms: int) -> None:
-        """A job that was put."""
-        topic = self.open_topic(job.topic)
+    def add(self, job: JobRecord, topic: Topic, *, delay_ms: int) -> None:
+        """A job that was put into this topic of its."""
         job.topic = topic.name  # one text for all its jobs
         self.jobs[job.id] = job
         self.used_bytes += job.size_bytes

@@ -49,12 +49,11 @@ from replicated_queue.queue.job import (
 )
 from replicated_queue.queue.job_book import JobBook
 from replicated_queue.queue.limits import QueueLimits, check_command
-from replicated_queue.queue.ready_lines import next_of
+from replicated_queue.queue.ready_lines import NOTHING, next_of
 from replicated_queue.queue.topic_settings import TopicSettings
 from replicated_queue.queue.watcher import QueueWatcher
 
 MAX_RESERVED_BYTES: Final = 1024 * 1024  # of job data in one answer; a single job always fits
-NOTHING: Final[frozenset[str]] = frozenset()  # what a worker has that names no ability
 
 
 class PriorityQueue:
@@ -202,6 +201,7 @@ class PriorityQueue:
 
     def _put(self, put: Put) -> int:
         self._last_id += 1
+        topic = self._book.open_topic(put.topic)
         job = JobRecord(
             self._last_id,
             put.topic,
@@ -212,10 +212,10 @@ class PriorityQueue:
             put.dedupe_key,
             self._book.now,
             put.backoff_ms,
-            put.needs_in_order,
-            self._book.settings_of(put.topic).ageing_ms if put.ages else 0,
+            put.needs and put.needs_in_order,
+            topic.settings.ageing_ms if put.ages else 0,
         )
-        self._book.add(job, delay_ms=put.delay_ms)
+        self._book.add(job, topic, delay_ms=put.delay_ms)
         return job.id
 
     def _reserve(self, command: Reserve, *, token: int) -> Reserved:

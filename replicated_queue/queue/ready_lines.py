@@ -11,6 +11,7 @@ from itertools import chain
 from replicated_queue.queue.job import READY, JobRecord
 
 Needs = tuple[str, ...]
+NOTHING: frozenset[str] = frozenset()  # what a worker has that names no ability
 SLACK = 64  # stale entries that are always allowed, so that small heaps are never rebuilt
 
 

@@ -192,15 +192,15 @@ class Raft:
     @property
     def has_ready(self) -> bool:
         """Whether `ready` would have anything to do."""
-        log = self.log
+        log, hard, soft = self.log, self._told_hard, self._told_soft
         return bool(
             self._messages
             or self._promises
             or log.handed_index < log.last_index
             or log.applying_index < log.commit_index
-            or self._hard_state() != self._told_hard
-            or self._soft_state() != self._told_soft
-            or self.log.restored is not None
+            or (self.term, self.vote, log.commit_index) != (hard.term, hard.vote, hard.commit)
+            or (self.leader, self.role) != (soft.leader, soft.role)
+            or log.restored is not None
             or (self.replication is not None and self.replication.confirmed_reads)
         )
 
