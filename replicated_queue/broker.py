@@ -17,7 +17,7 @@ from replicated_queue.errors import (
     UnknownVersion,
 )
 from replicated_queue.interfaces import PeerId
-from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog, read_commands
+from replicated_queue.leader_desk import LeaderDesk, read_commands
 from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
@@ -26,6 +26,7 @@ from replicated_queue.queue.limits import check_command
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, peek_topic, topic_stats
 from replicated_queue.queue_state import QUEUE_DOMAIN
+from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import (
     Outcome,
     Outcomes,

@@ -22,7 +22,8 @@ from replicated_queue.errors import (
     SessionExpired,
 )
 from replicated_queue.interfaces import PeerId
-from replicated_queue.leader_desk import LeaderDesk, ReplicatedLog, found_nothing
+from replicated_queue.leader_desk import LeaderDesk, found_nothing
+from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, decode_answers, encode_requests, submit
 from replicated_queue.requests import ForgetWaiter, LeaderRequest, Submit
 from replicated_queue.sessions import EXPIRED, Answer
@@ -277,7 +278,7 @@ class Courier:
             expired = SessionExpired(surely_not_done=not was_repeated)
             found = [expired if answer is EXPIRED else answer for answer in found]
         waiting: list[Parcel] = []
-        if isinstance(request, Submit) and request.waits and not parcel.has_asked:
+        if isinstance(request, Submit) and not parcel.has_asked:
             waiting = self._let_wait(parcel, request, found)
         self._conclude(parcel, found)
         for single in waiting:
@@ -285,12 +286,16 @@ class Courier:
                 self._start(single)
 
     def _let_wait(self, parcel: Parcel, request: Submit, found: list["Outcome | Parcel"]) -> list[Parcel]:
-        """Reserves that found nothing at once: each asks again by itself, and waits at the leader."""
+        """Reserves that found nothing at once: each asks again by itself, and waits at the leader.
+
+        Also for no time: only what is asked so is answered by a leader that is certain to be one.
+        """
         now, waiting = self._clock(), []
-        for place, wait_ms in enumerate(request.waits):
-            until = parcel.sent_at + min(wait_ms / 1000, MAX_WAIT_SECONDS)
-            if now >= until or place in parcel.withdrawn or not found_nothing(found[place]):
+        for place, answer in enumerate(found):
+            if place in parcel.withdrawn or not found_nothing(answer):
                 continue
+            wait_ms = request.waits[place] if request.waits else 0
+            until = parcel.sent_at + min(wait_ms / 1000, MAX_WAIT_SECONDS)
             alone = request if parcel.size == 1 else submit(request.bundle.only((place,)))
             single = Parcel(alone, parcel.done, now, parcel.timeout_seconds, place=parcel.place + place)
             single.has_asked = True

@@ -5,10 +5,10 @@ lease one full term. With nothing to do there is no timer and no entry.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from replicated_queue.errors import Busy, LeaseLost, NotLeader, QueueError
 from replicated_queue.leases import LeaseTable
@@ -18,6 +18,7 @@ from replicated_queue.queue.job import LEASED, MAX_LEASE_MS, MIN_LEASE_MS, Job, 
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.queue.ready_lines import NOTHING
 from replicated_queue.queue_state import QUEUE_DOMAIN
+from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, encode_bundle, jobs_values
 from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, Submit
 from replicated_queue.sessions import EXPIRED, Answer, Bundle, single
@@ -26,40 +27,6 @@ from replicated_queue.waiting_line import Key, Waiter, WaitingLine
 Reply = Callable[[Outcomes], None]
 NOTHING_READY: Final = jobs_values((), is_logged=False)
 SHORTEST_TIMER_SECONDS: Final = 0.001
-
-
-class ReplicatedLog(Protocol):
-    """What the queue needs of the replica it stands on (see `service.ReplicaService`)."""
-
-    @property
-    def is_leader(self) -> bool: ...
-
-    @property
-    def leader_id(self) -> int | None: ...
-
-    @property
-    def applied_index(self) -> int: ...
-
-    @property
-    def has_quorum(self) -> bool: ...
-
-    @property
-    def now_ms(self) -> int: ...
-
-    def propose(
-        self,
-        data: bytes,
-        done: Callable[[Sequence[Answer] | QueueError], None],
-        *,
-        part: Bundle | None = None,
-        is_alone: bool = False,
-    ) -> None: ...
-
-    def on_leadership(self, callback: Callable[[bool, int], None]) -> None: ...
-
-    def on_leader(self, callback: Callable[[], None]) -> None: ...
-
-    def on_applied(self, callback: Callable[[int], None]) -> None: ...
 
 
 class _Reservation:
@@ -122,8 +89,7 @@ class LeaderDesk:
                 case Submit():
                     self._submit(request, reply)
                 case ExtendLease():
-                    self._extend(request)
-                    reply((DONE,))
+                    self._when_confirmed(reply, partial(self._extend, request))
                 case ForgetWaiter():
                     self.forget((request.client_id, request.slot, request.sequence))
                     reply((DONE,))
@@ -226,9 +192,12 @@ class LeaderDesk:
         self._propose(Submit(encode_bundle(rest), rest), reservations, answered)
 
     def _wait(self, request: Submit, reservation: _Reservation, reply: Reply) -> None:
-        wait_ms = request.waits[0] if request.waits else 0
+        if not request.waits:
+            reply((NOTHING_READY,))  # a first look: who wants to know for certain asks again
+            return
+        wait_ms = request.waits[0]
         if wait_ms <= 0:
-            reply((NOTHING_READY,))
+            self._when_confirmed(reply, _nothing_ready)
             return
         bundle = request.bundle
         slot, sequence, _ = next(iter(bundle.each()))
@@ -308,9 +277,23 @@ class LeaderDesk:
                 )
         return jobs
 
-    def _extend(self, request: ExtendLease) -> None:
-        if not self._log.has_quorum:
-            raise NotLeader(None)  # a successor may be at work: only it can promise time
+    def _when_confirmed(self, reply: Reply, answer: Callable[[], Outcomes]) -> None:
+        """Answer from memory, if this node leads still: one that was replaced does not know (ReadIndex)."""
+
+        def confirmed(outcome: int | QueueError) -> None:
+            if isinstance(outcome, QueueError):
+                reply(outcome)
+            elif not self._is_open:
+                reply(NotLeader(self._log.leader_id))
+            else:
+                try:
+                    reply(answer())
+                except QueueError as error:
+                    reply(error)
+
+        self._log.confirm(confirmed)
+
+    def _extend(self, request: ExtendLease) -> Outcomes:
         if request.lease_ms is not None:
             check_number("the lease in ms", request.lease_ms, low=MIN_LEASE_MS, high=MAX_LEASE_MS)
         self._queue.check_lease(request.job_id, request.token, platform=request.platform)
@@ -320,6 +303,7 @@ class LeaderDesk:
             raise LeaseLost(job_id=request.job_id)
         if seconds is not None and seconds < 1:
             self._arm()
+        return (DONE,)
 
     def _wake(self, topic: str) -> None:
         if not self._woken:
@@ -378,7 +362,7 @@ class LeaderDesk:
         for topic in self._waiting.topics():
             self._serve(topic)
         for waiter in self._waiting.take_overdue(self._clock()):
-            waiter.ticket.reply((NOTHING_READY,))
+            self._when_confirmed(waiter.ticket.reply, _nothing_ready)
         self._arm()
 
     def _expire(self, job_id: int, token: int) -> None:
@@ -386,6 +370,10 @@ class LeaderDesk:
         bundle = single(QUEUE_DOMAIN, command_values(command))._replace(commands=(command,))
         with suppress(NotLeader, Busy):  # asked again in a second, if this node still leads
             self._log.propose(encode_bundle(bundle), lambda _: None, part=bundle)
+
+
+def _nothing_ready() -> Outcomes:
+    return (NOTHING_READY,)
 
 
 def read_commands(bundle: Bundle) -> Bundle:

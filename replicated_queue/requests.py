@@ -15,7 +15,8 @@ class Submit(NamedTuple):
     """Put these requests into the log, and answer what the state machine answered to each.
 
     A reserve enters it only if it would find a job; else it is answered none. One that is alone in its bundle
-    may wait for a job first.
+    may wait for a job first, if only for 0 ms: then the leader makes certain that it leads before it says
+    that nothing is ready. Without `waits` it is a first look, and its answer may be that of a past leader.
     """
 
     data: bytes  # the bundle, as it enters the log

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from replicated_queue.beanstalk.door import BeanstalkDoor
 from replicated_queue.beanstalk.hall import Hall
 from replicated_queue.broker import Broker
+from replicated_queue.errors import QueueError
 from replicated_queue.interfaces import Lane, StateMachine
 from replicated_queue.proposals import Done, Part
 from replicated_queue.queue.job import LEASED, Job
@@ -61,6 +62,9 @@ class MemoryLog:
         asyncio.get_running_loop().call_soon(done, results)
         for callback in self._applied:
             callback(self._index)
+
+    def confirm(self, done: Callable[[int | QueueError], None]) -> None:
+        asyncio.get_running_loop().call_soon(done, self._index)
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
         self._leadership.append(callback)

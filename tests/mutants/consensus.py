@@ -6,6 +6,7 @@ TESTS = "tests/replicated_queue/"
 ELECTIONS = TESTS + "test_elections.py::"
 REPLICATION = TESTS + "test_replication.py::"
 MEMBERS = TESTS + "test_membership_changes.py::"
+WAITING = TESTS + "test_waiting_reserves.py::"
 CONFIRMED = TESTS + "test_confirmed_reads.py::"
 COPIES = TESTS + "test_second_copy.py::"
 PILOTS = TESTS + "test_autopilot.py::"
@@ -629,5 +630,29 @@ MUTANTS = (
         "self.is_missed = True",
         "self.is_missed = False",
         COPIES + "test_a_learner_that_takes_too_long_is_not_waited_for_again_until_it_has_caught_up",
+    ),
+    planted(
+        18,
+        "a leader of the past says at once that nothing is ready",
+        "replicated_queue/leader_desk.py",
+        "            self._when_confirmed(reply, _nothing_ready)",
+        "            reply(_nothing_ready())",
+        WAITING + "test_a_leader_that_may_have_a_successor_does_not_say_that_nothing_is_ready",
+    ),
+    planted(
+        18,
+        "a leader of the past says after a wait that nothing is ready",
+        "replicated_queue/leader_desk.py",
+        "self._when_confirmed(waiter.ticket.reply, _nothing_ready)",
+        "waiter.ticket.reply(_nothing_ready())",
+        WAITING + "test_a_leader_that_may_have_a_successor_does_not_say_that_nothing_is_ready",
+    ),
+    planted(
+        18,
+        "what a first look found is the answer",
+        "replicated_queue/courier.py",
+        "        if isinstance(request, Submit) and not parcel.has_asked:",
+        "        if isinstance(request, Submit) and any(request.waits) and not parcel.has_asked:",
+        WAITING + "test_a_leader_that_may_have_a_successor_does_not_say_that_nothing_is_ready",
     ),
 )

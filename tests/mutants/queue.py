@@ -67,8 +67,8 @@ MUTANTS = (
         2,
         "a leader that may have a successor promises time",
         DESK,
-        "        if not self._log.has_quorum:\n            raise NotLeader(None)",
-        "        if False:\n            raise NotLeader(None)",
+        "self._log.confirm(confirmed)",
+        "confirmed(0)",
         WAITING + "test_a_leader_without_majority_promises_no_time",
     ),
     planted(

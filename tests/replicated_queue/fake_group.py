@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from replicated_queue.broker import Broker
-from replicated_queue.errors import Busy, NotLeader, OutcomeUnknown
+from replicated_queue.errors import Busy, NotLeader, OutcomeUnknown, QueueError
 from replicated_queue.proposals import Done, Part
 from replicated_queue.queue_state import QueueStateMachine
 
@@ -42,6 +42,10 @@ class FakeLog:
         if not self.is_leader:
             raise NotLeader(self.leader_id)
         self._group.propose(data, done)
+
+    def confirm(self, done: Callable[[int | QueueError], None]) -> None:
+        sure = self.is_leader and self.has_quorum
+        asyncio.get_running_loop().call_soon(done, self.applied_index if sure else NotLeader(None))
 
     def on_leadership(self, callback: LeadershipCallback) -> None:
         self.leadership_callbacks.append(callback)

@@ -45,7 +45,7 @@ class QueueNode:
 
     async def call(self, peer: int, frame: bytes, *, timeout_seconds: float) -> bytes:
         node = self._group.nodes.get(peer)
-        if node is None:
+        if node is None or {self._id, peer} & self._group.cut_off:
             raise ConnectionRefusedError("nobody listens there")
         answering = asyncio.create_task(node.broker.answer(frame))
         done, _ = await asyncio.wait([answering, node.run], return_when=asyncio.FIRST_COMPLETED)
@@ -64,6 +64,7 @@ class QueueNodes:
         self.nodes: dict[int, QueueNode] = {}
         self.servers: dict[int, QueueServer] = {}
         self._ports: dict[int, int] = {}
+        self.cut_off: set[int] = set()  # these hear nobody and are not heard
 
     async def __aenter__(self) -> "QueueNodes":
         for node_id in (1, 2, 3):
@@ -90,12 +91,13 @@ class QueueNodes:
             other.replica.peer_unreachable(node_id)
 
     def deliver(self, sender: int, to: int, frame: bytes) -> None:
-        if sender in self.nodes and to in self.nodes:
+        if sender in self.nodes and to in self.nodes and not {sender, to} & self.cut_off:
             self.nodes[to].replica.receive(sender, frame)
 
     async def leader(self) -> int:
         def found() -> int:
-            return next((peer for peer, node in self.nodes.items() if node.replica.is_leader), 0)
+            heard = [(peer, node) for peer, node in self.nodes.items() if peer not in self.cut_off]
+            return next((peer for peer, node in heard if node.replica.is_leader), 0)
 
         return await eventually(found, within_seconds=10, saying="a leader")
 

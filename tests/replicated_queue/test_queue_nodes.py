@@ -71,3 +71,21 @@ async def test_workers_take_each_job_once_while_the_leader_changes(tmp_path: Pat
                 await nodes.leader()
 
         assert sorted(done) == ids
+
+
+async def test_a_leader_that_does_not_know_of_its_successor_never_says_that_nothing_is_ready(
+    tmp_path: Path,
+) -> None:
+    """Checklist 1.15, 1.18: what it has in memory may be long overtaken."""
+    async with QueueNodes(tmp_path) as nodes:
+        old = await nodes.leader()
+        assert await nodes.nodes[old].broker.reserve("mail") is None
+        nodes.cut_off = {old}
+        asked = asyncio.create_task(nodes.nodes[old].broker.reserve("mail"))
+        new = await nodes.leader()
+        await nodes.nodes[new].broker.put("mail", b"that the old one never heard of")
+
+        nodes.cut_off = set()
+
+        job = await asked
+        assert job is not None and job.data == b"that the old one never heard of"

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from replicated_queue.errors import NoQuorum
+import pytest
+
+from replicated_queue.errors import NoQuorum, OutcomeUnknown
 from replicated_queue.queue.job import Job
 from tests.replicated_queue.fake_group import FakeGroup
 from tests.waiting import eventually
@@ -179,6 +181,19 @@ async def test_only_the_leader_ends_leases() -> None:
 
         assert len(group.entries) == 3
         assert all(len(group.brokers[node_id]._desk._leases) == 0 for node_id in (2, 3))
+
+
+@pytest.mark.parametrize("node_id", [1, 2])
+@pytest.mark.parametrize("wait", [0, 0.05])
+async def test_a_leader_that_may_have_a_successor_does_not_say_that_nothing_is_ready(
+    node_id: int, wait: float
+) -> None:
+    """Checklist 1.15: who leads now may have jobs that it has never heard of."""
+    async with FakeGroup(timeout_seconds=0.1) as group:
+        group.logs[1].has_quorum = False
+
+        with pytest.raises((NoQuorum, OutcomeUnknown)):
+            await group.brokers[node_id].reserve("mail", wait=wait)
 
 
 async def test_a_leader_without_majority_promises_no_time() -> None:
