@@ -10,8 +10,11 @@ from typing import Any, Final, Protocol, assert_never
 
 from replicated_queue.courier import Courier, Done, Parcel
 from replicated_queue.errors import (
+    Busy,
     InvalidRequest,
     MalformedMessage,
+    NoQuorum,
+    OutcomeUnknown,
     QueueError,
     SessionExpired,
     UnknownVersion,
@@ -38,6 +41,7 @@ from replicated_queue.request_codec import (
     submit,
 )
 from replicated_queue.requests import (
+    ConfirmLeader,
     ExtendLease,
     LeaderRequest,
     Question,
@@ -170,6 +174,25 @@ class Broker(QueueOperations):
             if not gathering.outcomes.done() or gathering.outcomes.cancelled():
                 self._forget(requests)
 
+    async def be_current(self) -> bool:
+        """Wait until this node shows all that any node has answered by now (ReadIndex), a second at most.
+
+        False when nobody answered who leads: then it shows what it knew, as a minority does.
+        """
+        if not self._log.has_quorum:
+            return False
+        try:
+            await self.send(ConfirmLeader(), timeout_seconds=CATCH_UP_SECONDS)
+        except (NoQuorum, OutcomeUnknown, Busy):
+            return False
+        await self.catch_up()
+        return True
+
+    async def read_current(self, question: Question) -> bytes:
+        """Answer from what this node has applied, once that is current; see `be_current`. Raises refusals."""
+        await self.be_current()
+        return self.read(question)
+
     def read(self, question: Question) -> bytes:
         """Answer from what this node has applied. Raises refusals."""
         now = self._log.now_ms
@@ -279,7 +302,7 @@ class Broker(QueueOperations):
         result_of(await self.send(request))
 
     async def _read(self, question: Question) -> bytes:
-        return self.read(question)
+        return await self.read_current(question)
 
 
 class _PlatformQueue(QueueOperations):
@@ -300,7 +323,7 @@ class _PlatformQueue(QueueOperations):
         await self._broker._extend(request)
 
     async def _read(self, question: Question) -> bytes:
-        return self._broker.read(question)
+        return await self._broker.read_current(question)
 
 
 def _bundle(domain: str, command: Any, client_id: bytes, **numbers: Any) -> Bundle:

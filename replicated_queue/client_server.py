@@ -31,7 +31,15 @@ from replicated_queue.request_codec import (
     encode_welcome,
     submit,
 )
-from replicated_queue.requests import ExtendLease, ForgetWaiter, Request, Submit, Withdraw
+from replicated_queue.requests import (
+    ConfirmLeader,
+    ExtendLease,
+    ForgetWaiter,
+    Question,
+    Request,
+    Submit,
+    Withdraw,
+)
 
 HELLO_SECONDS: Final = 10.0
 STRANGER_FRAME_BYTES: Final = 16 * 1024  # of who has not shown a token yet: room for one
@@ -172,11 +180,24 @@ class ClientConnection(asyncio.Protocol):
             case ExtendLease():
                 self._check_platform(request.platform)
                 self._send(number, request, timeout_seconds)
-            case ForgetWaiter() | Withdraw():
+            case ForgetWaiter() | Withdraw() | ConfirmLeader():
                 raise InvalidRequest("a client withdraws its own requests only, by their number.")
             case _:
                 self._check_platform(request.platform)
-                self._answer(number, [self._broker.read(request)])
+                self._broker.spawn(self._read(number, request))
+
+    async def _read(self, number: int, question: Question) -> None:
+        """Answer from this node's state, as soon as that is current."""
+        self._open += 1
+        outcome: Outcome
+        try:
+            outcome = await self._broker.read_current(question)
+        except QueueError as error:
+            outcome = error
+        finally:
+            self._open -= 1
+        if self._transport is not None and not self._transport.is_closing():
+            self._answer(number, [outcome])
 
     def _submit(self, number: int, request: Submit, timeout_seconds: float) -> None:
         """A client writes its own entries, so nothing in them is believed."""

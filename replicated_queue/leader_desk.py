@@ -20,7 +20,7 @@ from replicated_queue.queue.ready_lines import NOTHING
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, encode_bundle, jobs_values
-from replicated_queue.requests import ExtendLease, ForgetWaiter, LeaderRequest, Submit
+from replicated_queue.requests import ConfirmLeader, ExtendLease, ForgetWaiter, LeaderRequest, Submit
 from replicated_queue.sessions import EXPIRED, Answer, Bundle, single
 from replicated_queue.waiting_line import Key, Waiter, WaitingLine
 
@@ -90,6 +90,8 @@ class LeaderDesk:
                     self._submit(request, reply)
                 case ExtendLease():
                     self._when_confirmed(reply, partial(self._extend, request))
+                case ConfirmLeader():
+                    self._when_confirmed(reply, _done)
                 case ForgetWaiter():
                     self.forget((request.client_id, request.slot, request.sequence))
                     reply((DONE,))
@@ -374,6 +376,10 @@ class LeaderDesk:
 
 def _nothing_ready() -> Outcomes:
     return (NOTHING_READY,)
+
+
+def _done() -> Outcomes:
+    return (DONE,)
 
 
 def read_commands(bundle: Bundle) -> Bundle:

@@ -27,6 +27,7 @@ from replicated_queue.queue.job import Job, JobView, TopicStats
 from replicated_queue.queue.message_shape import MessageShape
 from replicated_queue.requests import (
     Ask,
+    ConfirmLeader,
     ExtendLease,
     ForgetWaiter,
     Hello,
@@ -55,6 +56,7 @@ _SHAPES: Final[dict[int, MessageShape]] = {
     7: MessageShape(ReadJobs, ((str,), _OPTIONAL_TEXT, (int,), (int,), (bool,))),
     8: MessageShape(Withdraw, ()),
     9: MessageShape(ReadFirst, ((str,), (str,), (bool,))),
+    10: MessageShape(ConfirmLeader, ()),
 }
 _VIEW: Final = [field.name for field in fields(JobView)]
 _LISTS: Final = (_VIEW.index("reasons"), _VIEW.index("needs"))

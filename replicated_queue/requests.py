@@ -36,6 +36,11 @@ class ExtendLease:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmLeader:
+    """Make certain that you lead, so that the applied index of your answer says how far a current read is."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetWaiter:
     """Nobody waits any more for the answer of this reserve."""
 
@@ -85,7 +90,7 @@ class Withdraw:
     """The client no longer waits for its request of this number (sent under that number)."""
 
 
-LeaderRequest = Submit | ExtendLease | ForgetWaiter
+LeaderRequest = Submit | ExtendLease | ForgetWaiter | ConfirmLeader
 Question = ReadStats | ReadJob | ReadFirst | ReadJobs
 Request = LeaderRequest | Question | Withdraw
 

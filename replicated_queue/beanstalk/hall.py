@@ -97,7 +97,7 @@ class Hall:
 
     async def job(self, job_id: int) -> JobView | None:
         """A job that is not finished."""
-        await self.queue.catch_up()
+        await self.queue.be_current()
         try:
             job = peek_job(self._state, job_id, now=self.now_ms, platform=False)
         except JobNotFound:
@@ -105,7 +105,7 @@ class Hall:
         return job if job_id in self._state.jobs else None
 
     async def first_job(self, tube: str, state: str) -> JobView | None:
-        await self.queue.catch_up()
+        await self.queue.be_current()
         found = peek_topic(self._state, tube, state, now=self.now_ms, platform=False)
         return found[0] if found else None
 
@@ -114,7 +114,7 @@ class Hall:
 
     async def tubes(self) -> list[str]:
         """Tubes with jobs, tubes somebody here uses or watches, and `default`."""
-        await self.queue.catch_up()
+        await self.queue.be_current()
         names = {DEFAULT_TUBE, *(name for name in self._state.topics if not name.startswith(PLATFORM_PREFIX))}
         for session in self._sessions:
             names.update((session.used, *session.watched))

@@ -6,6 +6,7 @@ TESTS = "tests/replicated_queue/"
 ELECTIONS = TESTS + "test_elections.py::"
 REPLICATION = TESTS + "test_replication.py::"
 MEMBERS = TESTS + "test_membership_changes.py::"
+BROKER = TESTS + "test_broker.py::"
 WAITING = TESTS + "test_waiting_reserves.py::"
 CONFIRMED = TESTS + "test_confirmed_reads.py::"
 COPIES = TESTS + "test_second_copy.py::"
@@ -654,5 +655,13 @@ MUTANTS = (
         "        if isinstance(request, Submit) and not parcel.has_asked:",
         "        if isinstance(request, Submit) and any(request.waits) and not parcel.has_asked:",
         WAITING + "test_a_leader_that_may_have_a_successor_does_not_say_that_nothing_is_ready",
+    ),
+    planted(
+        16,
+        "a node reads what it has, however old that is",
+        "replicated_queue/broker.py",
+        "        await self.be_current()\n        return self.read(question)",
+        "        return self.read(question)",
+        BROKER + "test_a_read_on_any_node_shows_what_any_other_has_answered",
     ),
 )

@@ -95,6 +95,7 @@ class FakeGroup:
         self.leader: int | None = None
         self.term = 0
         self.entries: list[bytes] = []
+        self.behind: set[int] = set()  # nodes that apply nothing until `catch_up`
         self.now_ms = 0
         self.is_held = False
         self.busy = 0  # proposals to come that are refused
@@ -170,6 +171,15 @@ class FakeGroup:
         assert self.leader is not None or self.open == []
         self.entries.append(data)
         index = len(self.entries)
-        first, *others = [log.apply(data, index=index, now=self.now_ms) for log in self.logs.values()]
+        up_to_date = [log for node_id, log in self.logs.items() if node_id not in self.behind]
+        first, *others = [log.apply(data, index=index, now=self.now_ms) for log in up_to_date]
         assert all(other == first for other in others)
         return first
+
+    def catch_up(self) -> None:
+        """Who was behind applies what it lacks."""
+        for node_id in self.behind:
+            log = self.logs[node_id]
+            for index, data in enumerate(self.entries[log.applied_index :], log.applied_index + 1):
+                log.apply(data, index=index, now=self.now_ms)
+        self.behind = set()

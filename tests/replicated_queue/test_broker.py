@@ -259,3 +259,16 @@ async def test_many_jobs_at_a_time() -> None:
         assert len(set(ids)) == 300
         assert lost.value.job_ids == (jobs[0].id,)
         assert (await broker.stats("mail")).ready == 101
+
+
+async def test_a_read_on_any_node_shows_what_any_other_has_answered() -> None:
+    """Checklist 1.16: a node that is behind finds out how far it must be, and waits for that."""
+    async with FakeGroup() as group:
+        group.behind = {2}
+        await group.brokers[3].put("mail", b"x")
+
+        asked = asyncio.create_task(group.brokers[2].stats("mail"))
+        await eventually(lambda: group.brokers[2]._behind)
+        group.catch_up()
+
+        assert (await asked).ready == 1

@@ -89,3 +89,14 @@ async def test_a_leader_that_does_not_know_of_its_successor_never_says_that_noth
 
         job = await asked
         assert job is not None and job.data == b"that the old one never heard of"
+
+
+async def test_a_node_without_a_leader_answers_reads_from_what_it_knew(tmp_path: Path) -> None:
+    async with QueueNodes(tmp_path) as nodes:
+        leader = await nodes.leader()
+        follower = next(peer for peer in nodes.nodes if peer != leader)
+        await nodes.nodes[follower].broker.put("mail", b"x")
+        nodes.cut_off = {follower}
+
+        async with nodes.client(follower) as client:
+            assert (await client.stats("mail")).ready == 1
