@@ -217,7 +217,13 @@ def _put_in_place(context: BuildContext, module: _Module) -> list[str]:
         raise _no_program(module)
     folder = make_inner_folder(context.app, "bin")
     for path in built:
-        (folder / path.name).unlink(missing_ok=True)
+        there = folder / path.name
+        if there.is_dir() and not there.is_symlink():
+            raise BuildError(
+                f"the repository has a folder bin/{path.name}, where the program {path.name} goes",
+                hint="Rename the folder, or the last element of the module's path",
+            )
+        there.unlink(missing_ok=True)
         shutil.move(path, folder / path.name)
     return [path.name for path in built]
 

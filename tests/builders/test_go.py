@@ -96,6 +96,16 @@ def test_a_go_that_is_newer_than_any_to_be_had_is_named_with_what_is_there(tmp_p
     assert "installed: 1." in outcome.message
 
 
+def test_a_folder_where_the_program_goes_is_named(tmp_path: Path) -> None:
+    files = {**files_of("go_hello"), "bin/hello/README": "mine"}
+    repository = make_repository(tmp_path / "r", files)
+
+    outcome, _ = build(with_warm_cache(make_request(tmp_path, repository.url, bounds=PATIENT)))
+
+    assert isinstance(outcome, BuildFailure)
+    assert "a folder bin/hello, where the program hello goes" in outcome.message
+
+
 def test_a_bin_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "r", HELLO)
     (repository.path / "bin").symlink_to("/cache")
