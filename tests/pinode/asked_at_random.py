@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -42,6 +43,7 @@ class Server:
     def __init__(self, base_url: str, token: str, *, verify: str | bool, there: dict[str, Any]) -> None:
         """`there` are values of path parameters that name something, so that not all is 404."""
         self._base_url, self._token, self._verify, self._there = base_url, token, verify, there
+        self._session = requests.Session()  # one connection for all
 
     def operations(self, document: dict[str, Any]) -> Iterator[tuple[str, "Asked"]]:
         """All that can be asked for and ends, by name."""
@@ -62,7 +64,12 @@ class Server:
         if is_right:
             self._direct(case)
         headers = {"Authorization": f"Bearer {self._token}"}
-        how = {"base_url": self._base_url, "verify": self._verify, "timeout": CALL_SECONDS}
+        how: dict[str, Any] = {
+            "base_url": self._base_url,
+            "session": self._session,
+            "verify": self._verify,
+            "timeout": CALL_SECONDS,
+        }
         response = case.call(headers=headers, **how)
         # Some checks ask once more by themselves.
         case.validate_response(response, checks=list(CHECKS), headers=headers, transport_kwargs=how)
