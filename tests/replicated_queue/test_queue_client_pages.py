@@ -16,7 +16,7 @@ def test_the_table_of_requests_is_that_of_the_codec() -> None:
     page = (DOCS / "wire_protocol.md").read_text()
     table = page.partition("| request | kind |")[2].partition("\n\n")[0]
 
-    rows = re.findall(r"^\| `(\w+)` \| (\d) \| ?(.*?) ?\|$", table, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| ?(.*?) ?\|$", table, re.MULTILINE)
 
     others = [
         (kind.__name__, str(number), ", ".join(_names_of(kind)))
