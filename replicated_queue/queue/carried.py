@@ -14,9 +14,10 @@ from replicated_queue.queue.finished_jobs import FinishedJob
 from replicated_queue.queue.job import BURIED, DELAYED, READY, URGENT_BELOW, JobRecord
 from replicated_queue.queue.job_book import JobBook
 from replicated_queue.queue.topic import Topic
+from replicated_queue.queue.touched import Touched
 
 JOBS_A_STEP = 250
-FEW = 500  # jobs that are told at the very moment of the snapshot
+FEW = 500  # jobs and topics that are told at the very moment of the snapshot
 MOST_ROUNDS = 8  # of telling again what changed, until only few are left
 JOB_FIELDS = tuple(JobRecord.__slots__)
 NEW_JOB = JobRecord(0, "", b"", 0, 0, 0, None, 0)
@@ -30,27 +31,33 @@ NOT_CARRIED = {"limits", "bounds", "watcher", "touched"}
 
 
 def early_rows(book: JobBook) -> Iterator[Row]:
-    """The jobs. What changes meanwhile is noted in the book and told again; the last of it by `late_rows`."""
-    touched = book.touched = set()
+    """Jobs and topics. What changes meanwhile is noted in the book and told again, the last by `late_rows`.
+
+    Topics without jobs are not among them: there are few, and their order counts.
+    """
+    touched = book.touched = Touched()
     try:
         yield ["job fields", JOB_FIELDS]
-        yield from _job_rows(book, list(book.jobs), touched)
+        yield from _told_rows(book, list(book.jobs), list(book.topics), touched)
         for _ in range(MOST_ROUNDS):
             if len(touched) <= FEW:
                 break
-            again, touched = touched, set()
+            again, touched = touched, Touched()
             book.touched = touched
-            yield from _job_rows(book, sorted(again), touched)
+            yield from _told_rows(book, sorted(again.jobs), sorted(again.topics), touched)
     except GeneratorExit:  # nobody wants the rest
         book.touched = None
         raise
 
 
-def _job_rows(book: JobBook, ids: Iterable[int], touched: set[int]) -> Iterator[Row]:
-    """Those jobs as they are when they are taken, but for what will be told again."""
+def _told_rows(book: JobBook, ids: Iterable[int], names: Iterable[str], touched: Touched) -> Iterator[Row]:
+    """Those as they are when they are taken, but for what will be told again."""
     for job_id in ids:
-        if job_id not in touched:
+        if job_id not in touched.jobs:
             yield _job_row(book, job_id)
+    for name in names:
+        if name not in touched.topics:
+            yield _named_topic_row(book, name)
 
 
 def _job_row(book: JobBook, job_id: int) -> Row:
@@ -58,16 +65,21 @@ def _job_row(book: JobBook, job_id: int) -> Row:
     return ["job", *job.row()] if job is not None else ["gone", job_id]
 
 
+def _named_topic_row(book: JobBook, name: str) -> Row:
+    topic = book.topics.get(name)
+    return _topic_row("topic", topic) if topic is not None else ["topic gone", name]
+
+
 def late_rows(book: JobBook, queue_numbers: dict[str, int]) -> Iterator[Row]:
-    """Everything else as it is now, and the jobs that were touched since."""
-    touched, book.touched = book.touched, None
+    """Everything else as it is now, and what was touched since."""
+    touched, book.touched = book.touched or Touched(), None
     unknown = {name for name, value in vars(book).items() if type(value) is not int} - TABLES - NOT_CARRIED
     assert not unknown, f"say in {__name__} how {unknown} is carried"
     now: list[Row] = [["numbers", numbers_of(book)], ["queue numbers", queue_numbers]]
-    now += [_topic_row("topic", topic) for topic in book.topics.values()]
+    now += [_named_topic_row(book, name) for name in sorted(touched.topics)]
     now += [_topic_row("idle topic", topic) for topic in book.idle_topics.values()]
     now += [["buried", list(book.buried)]]
-    now += [_job_row(book, job_id) for job_id in sorted(touched or ())]
+    now += [_job_row(book, job_id) for job_id in sorted(touched.jobs)]
     finished, keys = book.finished.all(), book.keys.copy()
 
     def lazily() -> Iterator[Row]:
@@ -87,8 +99,9 @@ def _topic_row(kind: str, topic: Topic) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    is_record = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    return dataclasses.asdict(value) if is_record else value
+    if type(value) in (int, str) or not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _like(default: Any, plain: Any) -> Any:
@@ -132,6 +145,8 @@ class QueueRebuild:
                 self._finished_fields = values[0]
             case "topic":
                 self._topic(self._book.topics, *values)
+            case "topic gone":
+                self._book.topics.pop(values[0], None)
             case "idle topic":
                 self._topic(self._book.idle_topics, *values)
             case "key":

@@ -22,6 +22,7 @@ from replicated_queue.queue.job import (
 from replicated_queue.queue.limits import MAX_DIFFERENT_NEEDS, QueueLimits
 from replicated_queue.queue.topic import UNSET, Topic
 from replicated_queue.queue.topic_settings import TopicSettings
+from replicated_queue.queue.touched import Touched
 from replicated_queue.queue.watcher import QueueWatcher
 
 
@@ -42,7 +43,7 @@ class JobBook:
         self.expired = 0
         self.now = 0  # cluster time of the command that runs
         self.watcher: QueueWatcher | None = None
-        self.touched: set[int] | None = None  # jobs that changed while a snapshot is taken (`carried.py`)
+        self.touched: Touched | None = None  # while a snapshot is taken (`carried.py`)
         # Most jobs and bytes, by whether a job is the platform's: its own have room left when the queue is
         # full of others'.
         share = 1.0 - limits.platform_share
@@ -83,6 +84,8 @@ class JobBook:
         if topic is None:
             topic = self.idle_topics.pop(name, None) or Topic(name, self.jobs)
             self.topics[name] = topic
+        if self.touched is not None:
+            self.touched.topics.add(name)
         return topic
 
     def topic(self, name: str) -> Topic:
@@ -250,7 +253,8 @@ class JobBook:
     def enter(self, job: JobRecord, event: str, state: str) -> None:
         assert (job.state, event, state) in TRANSITIONS, (job.id, job.state, event, state)
         if self.touched is not None:
-            self.touched.add(job.id)
+            self.touched.jobs.add(job.id)
+            self.touched.topics.add(job.topic)
         topic = self.topics[job.topic]
         counts = topic.counts
         before = job.state

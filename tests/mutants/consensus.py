@@ -112,9 +112,17 @@ MUTANTS = (
         28,
         "what changes while a snapshot is taken is not told again",
         "replicated_queue/queue/job_book.py",
-        "            self.touched.add(job.id)\n",
+        "            self.touched.jobs.add(job.id)\n",
         "            pass\n",
         STATE + "test_a_restored_state_is_equal_and_does_the_same_with_all_that_follows",
+    ),
+    planted(
+        28,
+        "what changes of a topic while a snapshot is taken is not told again",
+        "replicated_queue/queue/job_book.py",
+        "            self.touched.topics.add(job.topic)\n",
+        "            pass\n",
+        STATE + "test_at_the_moment_of_the_snapshot_only_topics_that_just_changed_are_told",
     ),
     planted(
         29,

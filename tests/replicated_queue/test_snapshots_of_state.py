@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+import msgpack
 import pytest
 
 from replicated_queue.errors import MalformedMessage, QueueError, UnknownVersion
@@ -11,7 +12,7 @@ from replicated_queue.interfaces import CUT
 from replicated_queue.parts import CHUNK_ROWS, Part, restoring, snapshot_of
 from replicated_queue.queue import carried
 from replicated_queue.queue.codec import command_values
-from replicated_queue.queue.commands import Put, Reserve
+from replicated_queue.queue.commands import Purge, Put, Reserve
 from replicated_queue.queue.finished_jobs import FinishedJob
 from replicated_queue.queue.job import JobRecord
 from replicated_queue.queue.priority_queue import PriorityQueue
@@ -216,6 +217,32 @@ def test_a_large_state_comes_in_short_steps_and_so_does_its_restoration() -> Non
             break
 
     assert len(chunks) > 4 and steps > len(chunks) + 1
+    assert other.digest() == queue.digest()
+
+
+def test_at_the_moment_of_the_snapshot_only_topics_that_just_changed_are_told() -> None:
+    """Checklist 3.18: tens of thousands of topics are told while commands go on."""
+    queue, other = PriorityQueue(), PriorityQueue()
+    for index in range(1, 2_001):
+        queue.apply(Put(f"topic-{index}", b""), index=index, now=0)
+    early = queue.early_rows()
+    rows = [next(early) for _ in range(3_000)]  # all jobs, and half of the topics
+    queue.apply(Reserve(("topic-1", "topic-2000")), index=2_001, now=0)
+    queue.apply(Put("new", b""), index=2_002, now=0)
+    queue.apply(Purge("topic-5"), index=2_003, now=0)
+    rows += early
+
+    late = list(queue.rows())
+
+    told = [
+        row[1] if row[0] == "topic gone" else row[1]["name"] for row in late if row[0].startswith("topic")
+    ]
+    assert told == ["new", "topic-1", "topic-5"]
+    rebuild = other.rebuild()
+    for row in rows + late:
+        rebuild.take(msgpack.unpackb(msgpack.packb(row)))
+    assert list(rebuild.link()) is not None
+    rebuild.become()
     assert other.digest() == queue.digest()
 
 
