@@ -169,7 +169,8 @@ class Broker(QueueOperations):
         try:
             for place, request in enumerate(requests):
                 self._handle(request, partial(gathering.put, place))
-            return encode_answers(self.applied_index, await gathering.outcomes)
+            outcomes = await gathering.outcomes  # first: what they were answered from counts
+            return encode_answers(self.applied_index, outcomes)
         finally:
             if not gathering.outcomes.done() or gathering.outcomes.cancelled():
                 self._forget(requests)

@@ -272,3 +272,15 @@ async def test_a_read_on_any_node_shows_what_any_other_has_answered() -> None:
         group.catch_up()
 
         assert (await asked).ready == 1
+
+
+async def test_a_node_that_is_behind_shows_its_own_changes() -> None:
+    """A put is answered when the node that took it has applied it too."""
+    async with FakeGroup() as group:
+        group.behind = {2}
+
+        asked = asyncio.create_task(group.brokers[2].put("mail", b"x"))
+        await eventually(lambda: group.brokers[2]._behind)
+        group.catch_up()
+
+        await asked
