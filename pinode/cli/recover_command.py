@@ -40,7 +40,7 @@ def recover(invocation: Invocation, confirm: str | None) -> int:
         if invocation.json:
             show_json(_document(outlook))
         else:
-            click.echo(_told(outlook))
+            click.echo(outlook_in_words(outlook))
         _refuse_unconfirmed(outlook, confirm)
         last = recover_card(data_dir, outlook, random=SystemRandom())
     except QueueError as error:
@@ -64,7 +64,8 @@ def _refuse_unconfirmed(outlook: "Outlook", confirm: str | None) -> None:
         )
 
 
-def _told(outlook: "Outlook") -> str:
+def outlook_in_words(outlook: "Outlook") -> str:
+    """What people are told before they decide."""
     remains = outlook.remains
     others = [f"{voter.name} ({'answers' if voter.answers else 'no answer'})" for voter in outlook.voters]
     lines = [
