@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pinode.card.board import HardwareRecord, read_hardware
@@ -14,6 +15,7 @@ from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import node_id_in
 from pinode.peers.kept_generations import generation_of
 from pinode.peers.known_members import KnownMembers
+from pinode.peers.rejoin import keep_rejoin, read_rejoin
 from pinode.settings import Address
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ class Card:
             elif (self._data_dir / "node.key").exists():
                 self.begin_anew(OldState(Reason.OTHER_HARDWARE, what))
         recorded.keep(self._seen)
+        rejoin = read_rejoin(self._data_dir)
+        if is_moved_on_purpose and rejoin is not None and rejoin.refused_name:
+            keep_rejoin(self._data_dir, replace(rejoin, refused_name=""))
         if self._store.record() is not None and generation_of(self._data_dir) > 1:
             directory = self._data_dir / LOG
             if not any(directory.glob(SEGMENTS)):

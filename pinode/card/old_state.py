@@ -7,12 +7,13 @@ It is the only one that votes: then nobody else has what it has, and a person de
 from enum import StrEnum
 
 from pinode.errors import Conflict, PinodeError
+from pinode.peers.rejoin import OTHER_HARDWARE
 
 
 class Reason(StrEnum):
     """What was found. The values name folders."""
 
-    OTHER_HARDWARE = "other-hardware"  # the card was copied, or moved to another machine
+    OTHER_HARDWARE = OTHER_HARDWARE  # the card was copied, or moved to another machine
     SET_BACK = "set-back"  # others know that it was further: an old copy was put back, or two copies run
     DAMAGED_LOG = "damaged-log"  # what was safe on the disk cannot be read
     LOST_LOG = "lost-log"  # what was safe on the disk is not there

@@ -23,6 +23,7 @@ from pinode.peers.agreement import (
     Promised,
     Proposal,
 )
+from pinode.peers.coming_back import ComingBack
 from pinode.peers.discovery import Discovery
 from pinode.peers.errors import MalformedFrame, PeerRefused
 from pinode.peers.founding_codec import (
@@ -39,7 +40,7 @@ from pinode.peers.founding_codec import (
 from pinode.peers.founding_record import FoundingMember, FoundingRecord, new_founding_record
 from pinode.peers.founding_store import FoundingStore, write_to_the_end
 from pinode.peers.identity import Identity
-from pinode.peers.join_codec import Admitted, JoinRequest, Rejected, decode_answer, encode_request
+from pinode.peers.join_codec import Admitted, JoinRequest, decode_answer, encode_request
 from pinode.peers.joining import ANSWER_SECONDS as JOIN_SECONDS
 from pinode.peers.joining import error_of
 from pinode.peers.links import PeerLinks
@@ -54,8 +55,6 @@ ANSWER_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.2
 LAST_PAUSE_SECONDS = 2.0  # between looks, while nodes are missing
 LISTEN_SECONDS = 1.5  # how long discovery is given to tell of a cluster that is there already
-OLD_SELF_SECONDS = 60.0  # how long the name of who this node was may still be taken
-NAME_TAKEN = "node_name_taken"
 OTHERS_TURN = 0.25  # how likely a node that is not the lowest proposes after a look
 
 Members = dict[str, FoundingMember]
@@ -84,7 +83,9 @@ async def found(
         node_id=identity.node_id, name=name, host=host, peer_port=settings.listen.peer.port
     )
     founder = Founder(settings, identity, member, links, random, wall_clock)
-    founder.may_found, founder.rejoin = may_found and rejoin is None, rejoin
+    founder.may_found = may_found and rejoin is None
+    if rejoin is not None:
+        founder.back = ComingBack(rejoin, data_dir=settings.node.data_dir, name=name)
     links.serve(METHOD, founder.answer, open_to_holders=True)
     return await founder.run()
 
@@ -100,7 +101,6 @@ class Founder:
         links: PeerLinks,
         random: Random,
         wall_clock: Callable[[], float],
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -108,9 +108,8 @@ class Founder:
         self._links = links
         self._random = random
         self._wall_clock = wall_clock
-        self._monotonic = monotonic
         self.may_found = True
-        self.rejoin: Rejoin | None = None  # the cluster that this machine was a node of, and as which
+        self.back: ComingBack | None = None  # to the cluster that this machine was a node of
         self._store = FoundingStore(settings.node.data_dir)
         self._record = self._store.record()
         self._state = self._store.state()
@@ -120,7 +119,6 @@ class Founder:
         self._highest_round = self._state.promised.round
         self._news = asyncio.Event()
         self._founded_without_us: FoundingRecord | None = None
-        self._asked_since: float | None = None  # to be let in
 
     async def run(self) -> FoundingRecord:
         """Found, adopt what was founded, or join it."""
@@ -228,7 +226,9 @@ class Founder:
 
     async def _join(self, record: FoundingRecord) -> None:
         """Ask the members of a founded cluster to take this node in; what they refuse is raised."""
-        replaces = self.rejoin.old_id if self.rejoin is not None else None
+        if self.back is not None:
+            self.back.refuse_copy()
+        replaces = self.back.replaces if self.back is not None else None
         request = encode_request(JoinRequest(self._member, replaces, secret=b""))
         for address in list(self._known):
             try:
@@ -243,16 +243,12 @@ class Founder:
             if isinstance(answer, Admitted):
                 await self._keep_joined(answer)
                 return
-            if not answer.is_passing and not self._is_name_of_old_self(answer):
+            may_wait = answer.is_passing or (self.back is not None and self.back.may_wait(answer.code))
+            if not may_wait:
+                if self.back is not None:
+                    await write_to_the_end(self.back.note_refusal, answer.code)
                 raise error_of(answer)
             logger.info("not admitted yet cluster=%s reason=%s", record.name, answer.message)
-
-    def _is_name_of_old_self(self, answer: Rejected) -> bool:
-        """Whether the name may be free soon: who was that node a moment ago is not known to be gone yet."""
-        now = self._monotonic()
-        self._asked_since = now if self._asked_since is None else self._asked_since
-        is_early = now - self._asked_since < OLD_SELF_SECONDS
-        return self.rejoin is not None and answer.code == NAME_TAKEN and is_early
 
     async def _keep_joined(self, admitted: Admitted) -> None:
         async with self._writing:
@@ -335,7 +331,7 @@ class Founder:
 
     async def answer(self, peer: str, payload: bytes) -> bytes:
         """Answer another founding node. What is promised is on disk before."""
-        if self.rejoin is not None and self._record is None:
+        if self.back is not None and self._record is None:
             raise PeerRefused("this node is of a founded cluster and waits for it", code="rejoining")
         message = decode(payload)
         if isinstance(message, Look):
@@ -379,7 +375,7 @@ class Founder:
         """Take over a decided record, if this node is part of it; only called with `_writing` held."""
         if self._record is not None:
             return
-        if self.rejoin is not None and record.cluster_id != self.rejoin.cluster_id:
+        if self.back is not None and not self.back.is_to(record):
             logger.warning("a cluster that this node is not of was met name=%s", record.name)
         elif record.has(self._member.node_id):
             await write_to_the_end(self._store.keep_record, record)

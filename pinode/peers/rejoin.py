@@ -9,6 +9,7 @@ from pinode.peers.durable_files import write_durably
 
 VERSION = 1
 FILE = "rejoin.json"
+OTHER_HARDWARE = "other-hardware"  # the reason of a card that was copied, or moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,12 @@ class Rejoin:
     cluster_id: bytes
     old_id: str  # the node id that this machine had
     reason: str  # a word
+    refused_name: str = ""  # under which it was not let in, because who it is a copy of runs
+
+    @property
+    def may_be_copy(self) -> bool:
+        """Whether the machine that it was may still run."""
+        return self.reason == OTHER_HARDWARE
 
 
 def keep_rejoin(data_dir: Path, rejoin: Rejoin) -> None:
@@ -27,6 +34,7 @@ def keep_rejoin(data_dir: Path, rejoin: Rejoin) -> None:
         "cluster_id": rejoin.cluster_id.hex(),
         "old_id": rejoin.old_id,
         "reason": rejoin.reason,
+        "refused_name": rejoin.refused_name,
     }
     write_durably(data_dir / FILE, json.dumps(fields, indent=1).encode() + b"\n")
 
@@ -42,6 +50,7 @@ def read_rejoin(data_dir: Path) -> Rejoin | None:
             cluster_id=bytes.fromhex(fields["cluster_id"]),
             old_id=str(fields["old_id"]),
             reason=str(fields["reason"]),
+            refused_name=str(fields["refused_name"]),
         )
     except FileNotFoundError:
         return None

@@ -1,6 +1,7 @@
 """What becomes of a data directory that was copied, moved or lost its log (checklist 1.24, 1.25, 1.33)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,7 @@ from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import load_identity, node_id_in
 from pinode.peers.kept_generations import next_generation
 from pinode.peers.keys import ClusterSecrets
-from pinode.peers.rejoin import Rejoin, read_rejoin
+from pinode.peers.rejoin import Rejoin, keep_rejoin, read_rejoin
 from pinode.settings import Address
 from replicated_queue.settings import ReplicaSettings
 from replicated_queue.storage.disk import RealDisk
@@ -125,6 +126,22 @@ def test_the_card_of_the_only_voter_is_not_left_behind_unasked(tmp_path: Path) -
     assert "pinode start --moved" in asked.value.hint
     assert node_id_in(tmp_path) == node_id
     assert start(tmp_path, ELSEWHERE, moved=True) == []
+
+
+def test_a_copy_that_was_refused_asks_again_when_a_person_says_that_the_other_machine_is_off(
+    tmp_path: Path,
+) -> None:
+    member_in(tmp_path)
+    start(tmp_path, ELSEWHERE)
+    note = read_rejoin(tmp_path)
+    assert note
+    keep_rejoin(tmp_path, replace(note, refused_name="pi3"))
+
+    start(tmp_path, ELSEWHERE)
+    assert read_rejoin(tmp_path) == replace(note, refused_name="pi3")
+
+    start(tmp_path, ELSEWHERE, moved=True)
+    assert read_rejoin(tmp_path) == note
 
 
 def test_a_machine_that_tells_nothing_of_itself_is_believed(tmp_path: Path) -> None:

@@ -7,15 +7,16 @@ from random import Random
 
 import pytest
 
-from pinode.errors import PinodeError
+from pinode.errors import Conflict, PinodeError
 from pinode.peers.agreement import Ballot, Prepare
+from pinode.peers.coming_back import COPY_SECONDS, NAME_TAKEN, OLD_SELF_SECONDS, ComingBack
 from pinode.peers.errors import PeerRefused
 from pinode.peers.founding import Founder
 from pinode.peers.founding_codec import Look, encode
 from pinode.peers.founding_record import FoundingMember
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import load_node_id
-from pinode.peers.rejoin import FILE, Rejoin, keep_rejoin, read_rejoin
+from pinode.peers.rejoin import FILE, OTHER_HARDWARE, Rejoin, keep_rejoin, read_rejoin
 from tests.pinode.peer_nodes import PeerNode, running
 from tests.pinode.test_joining import Member, add, found_in, settings_in
 from tests.waiting import eventually
@@ -90,12 +91,59 @@ async def test_who_waits_for_its_cluster_takes_part_in_no_founding(tmp_path: Pat
     node = PeerNode("127.0.0.2", {})
     member = FoundingMember(node_id=node.node_id, name="pi4", host="127.0.0.2", peer_port=7300)
     founder = Founder(settings_in(tmp_path), node.identity, member, node.links, Random(1), float)
-    founder.rejoin = Rejoin(cluster_id=b"c" * 16, old_id=OLD_ID, reason="set-back")
+    note = Rejoin(cluster_id=b"c" * 16, old_id=OLD_ID, reason="set-back")
+    founder.back = ComingBack(note, data_dir=tmp_path, name="pi4")
     fresh = FoundingMember(node_id="a" * 16, name="pi9", host="10.0.0.9", peer_port=7300)
 
     for question in (Look(fresh, "home", ()), Prepare(Ballot(1, "a" * 16), frozenset({node.node_id}))):
         with pytest.raises(PeerRefused, match="waits for it"):
             await founder.answer("a" * 16, encode(question))
+
+
+def coming_back(folder: Path, now: list[float], *, reason: str = OTHER_HARDWARE) -> ComingBack:
+    note = read_rejoin(folder) or Rejoin(cluster_id=b"c" * 16, old_id=OLD_ID, reason=reason)
+    return ComingBack(note, data_dir=folder, name="pi4", clock=lambda: now[0])
+
+
+@pytest.mark.parametrize(
+    ("reason", "seconds"), [(OTHER_HARDWARE, COPY_SECONDS), ("set-back", OLD_SELF_SECONDS)]
+)
+def test_the_old_name_is_waited_for_a_while_and_for_nothing_else(
+    tmp_path: Path, reason: str, seconds: float
+) -> None:
+    now = [100.0]
+    back = coming_back(tmp_path, now, reason=reason)
+
+    assert back.may_wait(NAME_TAKEN) and not back.may_wait("node_was_removed")
+    now[0] += seconds - 1
+    assert back.may_wait(NAME_TAKEN)
+    now[0] += 2
+    assert not back.may_wait(NAME_TAKEN)
+
+
+def test_a_copy_of_a_card_that_runs_never_takes_its_place_later_when_it_is_away(tmp_path: Path) -> None:
+    coming_back(tmp_path, [0.0]).note_refusal(NAME_TAKEN)
+
+    again = coming_back(tmp_path, [0.0])
+
+    assert again.replaces is None
+    with pytest.raises(Conflict, match="a copy of that of the node 'pi4'") as refused:
+        again.refuse_copy()
+    assert "pinode start --moved" in refused.value.hint
+
+
+def test_a_copy_of_a_card_joins_under_a_name_of_its_own(tmp_path: Path) -> None:
+    coming_back(tmp_path, [0.0]).note_refusal(NAME_TAKEN)
+    note = read_rejoin(tmp_path)
+    assert note
+
+    ComingBack(note, data_dir=tmp_path, name="pi5").refuse_copy()
+
+
+def test_who_comes_back_to_its_own_machine_is_no_copy(tmp_path: Path) -> None:
+    coming_back(tmp_path, [0.0], reason="damaged-log").note_refusal(NAME_TAKEN)
+
+    assert read_rejoin(tmp_path) is None
 
 
 def test_the_note_of_a_rejoin_comes_back_from_its_file_and_is_not_guessed(tmp_path: Path) -> None:
