@@ -56,3 +56,18 @@ def test_a_lone_node_becomes_three_voters_and_the_others_outlive_it() -> None:
         nodes.until(lambda: nodes.leader() is not first, seconds=20, what="one of the others leads")
         third.client().post(PUT, {"data": "after it"})
         assert nodes.status(third)["queue"]["mail"]["ready"] == 3
+
+
+def test_the_only_voter_leaves_and_the_learner_carries_on_alone() -> None:
+    with one_of(2) as nodes:
+        first, second = nodes.nodes
+        second.start()
+        nodes.until(lambda: roles(nodes) == ["leader", "learner"], seconds=40, what="the second learns")
+        first.client().post(PUT, {"data": "from before"})
+
+        first.client().post("/api/v1/local/leave", {})
+
+        assert first.process and first.process.wait(90) == 0
+        nodes.until(lambda: roles(nodes) == ["leader"], seconds=20, what="the second leads, alone")
+        second.client().post(PUT, {"data": "from after"})
+        assert nodes.status(second)["queue"]["mail"]["ready"] == 2
