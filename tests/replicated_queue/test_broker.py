@@ -16,7 +16,7 @@ from replicated_queue.errors import (
     ReservedTopic,
     UnknownVersion,
 )
-from replicated_queue.queue.codec import result_of
+from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Put
 from replicated_queue.request_codec import decode_answers, encode_requests, submit
 from replicated_queue.sessions import single
@@ -60,6 +60,16 @@ async def test_what_a_node_has_put_it_can_read_at_once() -> None:
         assert (await group.brokers[3].peek(job_id)).state == "delayed"
         assert (await group.brokers[3].stats("mail")).delayed == 1
         assert [view.id for view in await group.brokers[3].list("mail")] == [job_id]
+
+
+async def test_an_answer_tells_how_far_the_leader_is_with_what_was_asked() -> None:
+    """By that index the asking node knows when its own reads show what it has done."""
+    async with FakeGroup() as group:
+        put = submit(single("queue", command_values(Put("mail", b"x"))))
+
+        index, _ = decode_answers(await group.brokers[1].answer(encode_requests([put])), sizes=[1])
+
+        assert index == group.logs[1].applied_index == 1
 
 
 @pytest.mark.parametrize("asked_at", [1, 2])
