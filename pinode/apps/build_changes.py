@@ -52,7 +52,7 @@ class BuildChanges:
 
         Raises `AppNotFound`, `AppDestroyed` where another app has the name by now, or what is wrong with it.
         """
-        app = self._tables.app(command.app, created_index=command.created_index)
+        app = self._tables.app(command.app)
         source = self._check_request(command)
         open_builds = self._open_builds(app.name)
         is_running = any(build.state == "building" for build in open_builds)

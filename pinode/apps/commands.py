@@ -33,6 +33,7 @@ class DestroyApp:
 
     name: str
     actor: str
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class SetConfig:
     set_values: Mapping[str, bytes] = field(default_factory=dict)  # sealed
     unset: tuple[str, ...] = ()
     actor: str = ""
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class SetFormation:
     quantities: Mapping[str, int]
     actor: str
     dynos_per_user: int = 20
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class SetMaintenance:
     app: str
     on: bool
     actor: str
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class StopDynos:
 
     app: str
     actor: str
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,7 @@ class RestartDynos:
     app: str
     actor: str
     dyno: str | None = None
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +109,7 @@ class RequestBuild:
     source: Source | None = None  # what was pushed or uploaded, instead of a git URL
     hook: str | None = None  # the webhook that asks
     delivery: str | None = None  # what it was sent, as a digest: refused when it comes again
-    created_index: int = 0  # of the very app that was checked; 0: whichever has the name by then
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +215,7 @@ class Rollback:
     app: str
     actor: str
     version: int | None = None
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +256,7 @@ class CreateHook:
     sealed_secret: bytes = field(repr=False)
     branch: str | None = None
     actor: str
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +266,7 @@ class RevokeHook:
     app: str
     id: str
     actor: str
+    created_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,8 +277,15 @@ class SetDeployKey:
     actor: str
     sealed_key: bytes | None = field(default=None, repr=False)
     public_key: str | None = None
+    created_index: int = 0
 
 
+# Given by people about an app they may manage. `created_index` is of the very app that was checked; 0:
+# whichever has the name by then.
+AppCommand = (
+    DestroyApp | SetConfig | SetFormation | SetMaintenance | StopDynos | RestartDynos | RequestBuild
+    | Rollback | CreateHook | RevokeHook | SetDeployKey
+)  # fmt: skip
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
     | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback

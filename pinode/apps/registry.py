@@ -9,6 +9,7 @@ from pinode.apps.build import Build, BuildJobs, Slug
 from pinode.apps.build_changes import BuildChanges
 from pinode.apps.carried import record_of, rows_of
 from pinode.apps.commands import (
+    AppCommand,
     CancelBuild,
     CompleteBuild,
     CreateApp,
@@ -82,6 +83,9 @@ class Registry:
 
         Raises a `RegistryError` when the command is refused; the state is then as before.
         """
+        if isinstance(command, AppCommand):
+            name = command.name if isinstance(command, DestroyApp) else command.app
+            self._tables.app(name, created_index=command.created_index)
         match command:
             case CreateApp():
                 return create(self._tables, command, index=index, now=now)

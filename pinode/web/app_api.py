@@ -78,9 +78,7 @@ async def show_app(request: web.Request) -> web.StreamResponse:
 @operation("Destroy it", answers={204: None})
 async def destroy_app(request: web.Request) -> web.StreamResponse:
     """DELETE /apps/{a}"""
-    await site_of(request).cluster.execute(
-        DestroyApp(name=managed_app(request).name, actor=caller(request).name)
-    )
+    await destroy(site_of(request).cluster, caller(request), managed_app(request))
     return nothing()
 
 
@@ -132,7 +130,9 @@ async def set_maintenance(request: web.Request) -> web.StreamResponse:
         raise InvalidInput(f"on is {shown(body.get('on'))}, neither true nor false.")
     app = managed_app(request)
     await site_of(request).cluster.execute(
-        SetMaintenance(app=app.name, on=body["on"], actor=caller(request).name)
+        SetMaintenance(
+            app=app.name, on=body["on"], actor=caller(request).name, created_index=app.created_index
+        )
     )
     return await show_app(_again(request))
 
@@ -185,6 +185,11 @@ async def create(
     )
 
 
+async def destroy(cluster: Cluster, caller: Caller, app: App) -> None:
+    """Destroy this very app."""
+    await cluster.execute(DestroyApp(name=app.name, actor=caller.name, created_index=app.created_index))
+
+
 def check_source(git_url: str, caller: Caller) -> GitUrl:
     """The repository's URL, if the caller may have it built. Raises `InvalidInput`."""
     try:
@@ -214,6 +219,7 @@ async def set_config(cluster: Cluster, caller: Caller, app: App, changes: Mappin
             set_values={name: cluster.seal(value) for name, value in different.items() if value is not None},
             unset=tuple(name for name, value in different.items() if value is None),
             actor=caller.name,
+            created_index=app.created_index,
         )
     )
 
@@ -228,7 +234,13 @@ async def scale_app(cluster: Cluster, caller: Caller, app: App, quantities: Mapp
     check_quantities(quantities)
     limit = cluster.settings.limits.dynos_per_user
     await cluster.execute(
-        SetFormation(app=app.name, quantities=dict(quantities), actor=caller.name, dynos_per_user=limit)
+        SetFormation(
+            app=app.name,
+            quantities=dict(quantities),
+            actor=caller.name,
+            dynos_per_user=limit,
+            created_index=app.created_index,
+        )
     )
 
 

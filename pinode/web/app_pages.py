@@ -10,7 +10,6 @@ from aiohttp import web
 
 from pinode.apps.app import App
 from pinode.apps.build import Build
-from pinode.apps.commands import DestroyApp
 from pinode.apps.errors import AppNotFound, BuildNotFound
 from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build
@@ -19,6 +18,7 @@ from pinode.errors import InvalidInput
 from pinode.logs.app_log import tail
 from pinode.operations.app_view import building, dynos
 from pinode.web.app_api import apps_of, check_source, create, scale_app, set_config
+from pinode.web.app_api import destroy as destroy_this
 from pinode.web.build_api import cancel, named_build
 from pinode.web.documents import app_document, build_document, dyno_document, release_document
 from pinode.web.forms import form_of
@@ -131,7 +131,7 @@ async def destroy(request: web.Request) -> web.StreamResponse:
             raise InvalidInput(
                 f"{shown(form.get('confirm', ''))} is not the app's name, so it was not destroyed."
             )
-        await site_of(request).cluster.execute(DestroyApp(name=app.name, actor=caller(request).name))
+        await destroy_this(site_of(request).cluster, caller(request), app)
     except REFUSALS as error:
         return await app_page(request, app, form, problem_of(error))
     raise web.HTTPSeeOther("/?note=destroyed")

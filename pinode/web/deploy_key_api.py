@@ -45,6 +45,7 @@ async def set_deploy_key(request: web.Request) -> web.StreamResponse:
             actor=caller(request).name,
             sealed_key=cluster.seal(private),
             public_key=f"{public} {comment}",
+            created_index=app.created_index,
         )
     )
     return answer({"public_key": f"{public} {comment}"}, status=201)
@@ -53,8 +54,9 @@ async def set_deploy_key(request: web.Request) -> web.StreamResponse:
 @operation("Forget it", answers={204: None})
 async def remove_deploy_key(request: web.Request) -> web.StreamResponse:
     """DELETE …/deploy-key"""
+    app = managed_app(request)
     await site_of(request).cluster.execute(
-        SetDeployKey(app=managed_app(request).name, actor=caller(request).name)
+        SetDeployKey(app=app.name, actor=caller(request).name, created_index=app.created_index)
     )
     return nothing()
 

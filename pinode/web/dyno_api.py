@@ -69,9 +69,7 @@ async def restart_dynos(request: web.Request) -> web.StreamResponse:
 async def stop_dynos(request: web.Request) -> web.StreamResponse:
     """POST …/dynos/stop: all, until a restart or a deploy"""
     await json_body(request)
-    await site_of(request).cluster.execute(
-        StopDynos(app=managed_app(request).name, actor=caller(request).name)
-    )
+    await stop(site_of(request).cluster, caller(request), managed_app(request))
     return nothing()
 
 
@@ -79,8 +77,14 @@ async def restart(cluster: Cluster, caller: Caller, app: App, dyno: str | None) 
     """How many dynos are restarted. Raises what is wrong with the name."""
     if dyno is not None:
         checked_dyno(dyno)
-    count: int = await cluster.execute(RestartDynos(app=app.name, dyno=dyno, actor=caller.name))
+    command = RestartDynos(app=app.name, dyno=dyno, actor=caller.name, created_index=app.created_index)
+    count: int = await cluster.execute(command)
     return count
+
+
+async def stop(cluster: Cluster, caller: Caller, app: App) -> None:
+    """Stop all its dynos."""
+    await cluster.execute(StopDynos(app=app.name, actor=caller.name, created_index=app.created_index))
 
 
 def checked_dyno(name: str) -> str:

@@ -2,10 +2,10 @@
 
 from aiohttp import web
 
-from pinode.apps.commands import SetMaintenance, StopDynos
+from pinode.apps.commands import SetMaintenance
 from pinode.errors import InvalidInput
 from pinode.web.app_pages import app_page
-from pinode.web.dyno_api import restart
+from pinode.web.dyno_api import restart, stop
 from pinode.web.forms import form_of
 from pinode.web.messages import shown
 from pinode.web.problems import REFUSALS, problem_of
@@ -21,7 +21,7 @@ async def control(request: web.Request) -> web.StreamResponse:
             case "restart":
                 await restart(cluster, caller(request), app, form.get("dyno") or None)
             case "stop":
-                await cluster.execute(StopDynos(app=app.name, actor=caller(request).name))
+                await stop(cluster, caller(request), app)
             case _:
                 raise InvalidInput(f"{shown(verb)} is neither restart nor stop.")
     except REFUSALS as error:
@@ -36,7 +36,9 @@ async def set_maintenance(request: web.Request) -> web.StreamResponse:
     try:
         if on not in ("0", "1"):
             raise InvalidInput(f"{shown(on)} is neither 0 nor 1.")
-        command = SetMaintenance(app=app.name, on=on == "1", actor=caller(request).name)
+        command = SetMaintenance(
+            app=app.name, on=on == "1", actor=caller(request).name, created_index=app.created_index
+        )
         await site_of(request).cluster.execute(command)
     except REFUSALS as error:
         return await app_page(request, app, form, problem_of(error))

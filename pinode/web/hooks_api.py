@@ -66,6 +66,7 @@ async def create_hook(request: web.Request) -> web.StreamResponse:
             sealed_secret=cluster.seal(secret),
             branch=branch,
             actor=caller(request).name,
+            created_index=app.created_index,
         )
     )
     hook = cluster.state.registry.hook(app.name, hook_id)
@@ -76,8 +77,14 @@ async def create_hook(request: web.Request) -> web.StreamResponse:
 @operation("Revoke one", answers={204: None})
 async def revoke_hook(request: web.Request) -> web.StreamResponse:
     """DELETE …/hooks/{hook}"""
+    app = managed_app(request)
     await site_of(request).cluster.execute(
-        RevokeHook(app=managed_app(request).name, id=request.match_info["hook"], actor=caller(request).name)
+        RevokeHook(
+            app=app.name,
+            id=request.match_info["hook"],
+            actor=caller(request).name,
+            created_index=app.created_index,
+        )
     )
     return nothing()
 

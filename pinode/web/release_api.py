@@ -62,7 +62,7 @@ async def roll_back(
     cluster: Cluster, caller: Caller, app: App, version: int | None, *, key: bytes | None = None
 ) -> int:
     """The version of the new release. Raises why there is none."""
-    command = Rollback(app=app.name, version=version, actor=caller.name)
+    command = Rollback(app=app.name, version=version, actor=caller.name, created_index=app.created_index)
     made: int = await cluster.execute(command, idempotency_key=key)
     return made
 

@@ -18,6 +18,15 @@ def planted(line: str, what: str, file: str, old: str, new: str, test: str) -> M
 
 
 MUTANTS = (
+    Mutant(
+        line="apps 1",
+        what="a change that was allowed for one app lands in the next one of its name",
+        file="pinode/apps/registry.py",
+        old="self._tables.app(name, created_index=command.created_index)",
+        new="self._tables.app(name)",
+        test="tests/pinode/test_very_app.py::"
+        "test_what_was_allowed_for_one_app_is_not_done_to_the_next_of_its_name",
+    ),
     planted(
         "releases 3",
         "two builds of one app run at once after a cancellation",
