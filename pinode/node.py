@@ -30,6 +30,7 @@ from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
 from pinode.peers.rejoin import read_rejoin
 from pinode.peers.standing import NO_CLUSTER, NO_GENERATION, Outdated, Standing
+from pinode.registration import Registration
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
 from replicated_queue.errors import QueueError
@@ -204,6 +205,10 @@ class Node:
         )
         agreement.replica.on_membership(lambda _: self._look_for_removed(agreement, links))
         agreement.replica.on_applied(lambda _: self._note_removals(agreement, links))
+        registration = Registration(
+            agreement.cluster, host=lambda: self._own.host, is_caught_up=agreement.caught_up
+        )
+        tasks.create_task(registration.run(), name="registration")
         tasks.create_task(watch.announce(identity), name="announce")
         tasks.create_task(watch.run(), name="machine")
         self._start(tasks, agreement, work)

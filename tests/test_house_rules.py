@@ -47,6 +47,7 @@ FLOORS: dict[str, float] = {
     "pinode.memory": 0,
     "pinode.rate_limit": 0,
     "pinode.admission": 2,
+    "pinode.registration": 2,
     "pinode.settings": 0,
     "pinode.errors": 0,
 }

@@ -63,7 +63,7 @@ def _show_nodes(invocation: Invocation, members: list[dict[str, Any]]) -> None:
 def _row(node: dict[str, Any]) -> tuple[object, ...]:
     stats = node["stats"]
     host = node["address"].rpartition(":")[0]
-    begin = (node["name"], node["state"], node["role"], host)
+    begin = (node["name"], _state(node), node["role"], host)
     if stats["age_seconds"] is None or node["state"] in ("dead", "left"):
         return (*begin, *[""] * 7)  # old numbers mislead
     heat = stats["temperature_celsius"]
@@ -79,6 +79,12 @@ def _row(node: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
+def _state(node: dict[str, Any]) -> str:
+    """Whether it lives, and what it is told to do."""
+    availability = node.get("availability", "active")  # an older node does not say
+    return str(node["state"]) if availability == "active" else f"{node['state']}, {availability}"
+
+
 @click.command()
 @click.pass_obj
 def nodes(invocation: Invocation) -> int:
@@ -90,7 +96,7 @@ def nodes(invocation: Invocation) -> int:
     rows = [
         (
             node["name"],
-            node["state"],
+            _state(node),
             node["role"],
             node["web"],
             ",".join(node["roles"]),

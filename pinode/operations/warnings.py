@@ -43,10 +43,19 @@ def _of_a_node(node: NodeView, *, has_quorum: bool) -> Iterator[str]:
             else f"last heard {_span(node.stats_age_seconds)} ago"
         )
         dynos = "its dynos move to other nodes" if has_quorum else "its dynos cannot move without a quorum"
-        yield f"{node.name} is dead ({heard}). Check its power and network; {dynos}."
+        remove = f" If it is gone for good: `pinode node:remove {node.name} --confirm {node.name}`."
+        yield (
+            f"{node.name} is dead ({heard}). Check its power and network; {dynos}."
+            + (remove if has_quorum else "")
+        )
         return
     if node.state == "suspect":
         yield f"{node.name} does not answer; it is declared dead if that goes on for some seconds."
+    if node.availability in ("cordoned", "drained"):
+        until = f"`pinode node:uncordon {node.name}`"
+        yield f"{node.name} is {node.availability}: it takes no work until {until}."
+    if node.availability == "leaving":
+        yield f"{node.name} is leaving the cluster; `pinode leave` on it shows how far that is."
     for said in node.warnings:
         yield f"{node.name}: {said}"
     if node.stats_age_seconds is not None:

@@ -306,11 +306,20 @@ async def test_a_stranger_that_shows_our_authority_without_its_key_is_told_nothi
     """It replays a certificate that every joiner may see, over a connection of its own."""
     stranger = Member(OTHER_KEY)
     stranger.node.identity.files.authority.write_text(SECRETS.authority_pem)
+    asked: list[JoinRequest] = []
+
+    async def listen(request: JoinRequest) -> Rejected:
+        asked.append(request)
+        return Rejected("busy", "say that again", "", is_passing=False)
+
+    stranger.node.links.on_joiner(listen)
     async with running(stranger.node):
         token = JoinToken((stranger.address,), public_key_hash(SECRETS.authority_pem), SECRET)
 
         with pytest.raises(AnotherCluster):
             await join(tmp_path, token)
+
+    assert not asked
 
 
 async def test_a_machine_that_holds_the_key_of_another_cluster_asks_nobody(

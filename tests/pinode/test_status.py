@@ -3,6 +3,7 @@
 import json
 
 from pinode.apps.observed import NodeStats
+from pinode.nodes.commands import SetAvailability
 from pinode.operations.status import status
 from tests.pinode.fake_cluster import FakeCluster
 
@@ -129,3 +130,24 @@ def test_a_stopped_node_is_still_a_member_and_said_to_be_off() -> None:
     cluster.change_node("pi3", state="left")
 
     assert shown(cluster)["warnings"] == ["pi3 was stopped. `pinode start` on it brings it back."]
+
+
+def test_a_node_that_takes_no_work_is_said_with_how_it_takes_some_again() -> None:
+    cluster = FakeCluster()
+    cluster.apply(SetAvailability(node_id=f"{2:016x}", availability="drained", by="ada"))
+    cluster.apply(SetAvailability(node_id=f"{3:016x}", availability="leaving", by="ada"))
+
+    document = shown(cluster)
+
+    assert document["warnings"] == [
+        "pi2 is drained: it takes no work until `pinode node:uncordon pi2`.",
+        "pi3 is leaving the cluster; `pinode leave` on it shows how far that is.",
+    ]
+    assert [node["cordoned"] for node in document["nodes"]] == [False, True, True]
+
+
+def test_a_dead_node_is_said_with_how_it_is_struck_off() -> None:
+    cluster = FakeCluster()
+    cluster.change_node("pi3", state="dead")
+
+    assert "`pinode node:remove pi3 --confirm pi3`" in shown(cluster)["warnings"][0]

@@ -1,0 +1,155 @@
+"""Bugs somebody could write into who is in the cluster: joining, leaving, removing."""
+
+from tests.mutants.mutant import Mutant
+
+TABLE, JOINING, PLAN = "pinode/nodes/node_table.py", "pinode/peers/joining.py", "pinode/scheduler/plan.py"
+OF_TABLE, OF_JOINING = "tests/pinode/test_node_table.py::", "tests/pinode/test_joining.py::"
+OF_EMPTYING, OF_DEPARTURE = "tests/pinode/test_plan_emptying.py::", "tests/pinode/test_departure.py::"
+OF_STANDING = "tests/pinode/test_standing.py::"
+
+
+def planted(line: str, what: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(line=line, what=what, file=file, old=old, new=new, test=test)
+
+
+MUTANTS = (
+    planted(
+        "consensus 24",
+        "a removed id is registered again",
+        TABLE,
+        "        if removed is not None:\n            raise NodeWasRemoved",
+        "        if removed is not None and False:\n            raise NodeWasRemoved",
+        OF_TABLE + "test_a_removed_node_never_comes_back_and_its_name_is_free",
+    ),
+    planted(
+        "consensus 24",
+        "a removed node may still ask what is open to holders of the key",
+        "pinode/peers/standing.py",
+        "        if (removed := self.why_removed(peer)) is not None:\n            return removed\n",
+        "",
+        OF_STANDING + "test_a_removed_node_is_told_so_on_every_lane_and_to_founding_too",
+    ),
+    planted(
+        "consensus 24",
+        "what a removed node holds open goes on",
+        "pinode/peers/links.py",
+        "                connection.write(removed)\n                connection.close()\n",
+        "                pass\n",
+        OF_STANDING + "test_who_is_removed_while_its_links_are_open_is_told_and_cut_off",
+    ),
+    planted(
+        "consensus 25",
+        "a successor that is refused has its predecessor removed all the same",
+        TABLE,
+        "        if holder not in (None, before, replaced):\n            raise NodeNameTaken",
+        "        if replaced is not None:\n            self._forget(replaced, by='', now=now)\n"
+        "        if holder not in (None, before, replaced):\n            raise NodeNameTaken",
+        OF_TABLE + "test_a_successor_that_is_refused_leaves_its_predecessor_in_place",
+    ),
+    planted(
+        "consensus 25",
+        "a newcomer takes the place of a node that is there",
+        "pinode/admission.py",
+        "or meant.node_id == member.node_id or not self._is_gone(meant.node_id):",
+        "or meant.node_id == member.node_id:",
+        OF_JOINING + "test_a_name_that_is_taken_is_refused_with_the_address_of_the_other",
+    ),
+    planted(
+        "consensus 26",
+        "a removal that leaves one of two voters in reach is let through",
+        "pinode/operations/membership.py",
+        "    if 2 * len(in_reach) > len(voters):",
+        "    if 2 * len(in_reach) >= len(voters):",
+        OF_DEPARTURE + "test_no_node_goes_that_would_take_the_majority_with_it",
+    ),
+    planted(
+        "5.8",
+        "a token is good in the moment in which it expires",
+        TABLE,
+        "        return token is not None and now < token.expires_at_ms",
+        "        return token is not None and now <= token.expires_at_ms",
+        OF_TABLE + "test_one_token_lets_several_nodes_join_until_it_expires",
+    ),
+    planted(
+        "5.8",
+        "who claims a member's id is given the cluster key for any token",
+        TABLE,
+        "        if command.token_hash is not None and not self.is_good(command.token_hash, now):",
+        "        if command.token_hash is not None and command.node_id not in self._nodes and not self.is_good(\n"
+        "            command.token_hash, now\n        ):",
+        OF_TABLE + "test_a_wrong_token_is_refused_also_for_a_node_that_is_registered",
+    ),
+    planted(
+        "5.8",
+        "a joiner trusts whoever shows the authority's certificate",
+        JOINING,
+        "public_key_hash(pem) == token.authority_hash and is_issued_by_peer_authority(shown, pem)",
+        "public_key_hash(pem) == token.authority_hash",
+        OF_JOINING + "test_a_stranger_that_shows_our_authority_without_its_key_is_told_nothing",
+    ),
+    planted(
+        "5.8",
+        "a joiner tells its secret to whichever cluster answers",
+        JOINING,
+        "    if not is_ours:\n        raise AnotherCluster(address)",
+        "    del is_ours",
+        OF_JOINING + "test_a_token_of_another_cluster_is_never_told_to_this_one",
+    ),
+    planted(
+        "5.8",
+        "every guess of a secret becomes an entry in the log",
+        "pinode/admission.py",
+        "        if not self._cluster.state.nodes.is_good(token_hash, self._cluster.now_ms):",
+        "        if False:",
+        OF_JOINING + "test_a_wrong_secret_is_refused_without_an_entry_in_the_log",
+    ),
+    planted(
+        "5.8",
+        "a request to join may be of any size",
+        "pinode/peers/join_door.py",
+        "        connection.limit_frames(MAX_REQUEST_BYTES)\n",
+        "",
+        OF_JOINING + "test_an_oversize_request_is_cut_off_before_it_is_read",
+    ),
+    planted(
+        "dynos 1",
+        "a web dyno ends before the one that takes its place is up",
+        PLAN,
+        'slot, is_web = (process_type, leaving[0].ordinal), process_type == "web"',
+        "slot, is_web = (process_type, leaving[0].ordinal), False",
+        OF_EMPTYING
+        + "test_a_web_dyno_serves_until_the_one_that_takes_its_place_is_up_and_routed_to[drained]",
+    ),
+    planted(
+        "dynos 1",
+        "a worker runs twice while its node is emptied",
+        PLAN,
+        'slot, is_web = (process_type, leaving[0].ordinal), process_type == "web"',
+        "slot, is_web = (process_type, leaving[0].ordinal), True",
+        OF_EMPTYING + "test_a_worker_is_never_one_too_many",
+    ),
+    planted(
+        "dynos 1",
+        "all dynos of a node that is emptied start anew at once",
+        PLAN,
+        "            if leaving and not any(self._is_starting(one) for one in dynos if one not in leaving):",
+        "            if leaving:",
+        OF_EMPTYING + "test_of_many_dynos_one_moves_when_the_last_is_up",
+    ),
+    planted(
+        "dynos 1",
+        "a node's vote goes before its dynos",
+        "pinode/operations/departure.py",
+        '        await self._set("drained")\n        await self._until(self._what_is_here, self._drain_seconds)\n',
+        "",
+        OF_DEPARTURE + "test_its_dynos_move_before_its_vote_goes",
+    ),
+    planted(
+        "dynos 1",
+        "a node is struck off that never said it leaves",
+        "pinode/operations/departure.py",
+        '        if node.availability != "leaving":',
+        "        if False:",
+        OF_DEPARTURE + "test_nobody_is_struck_off_that_is_not_leaving",
+    ),
+)
