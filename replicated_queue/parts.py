@@ -76,6 +76,8 @@ def restoring(
                 raise UnknownVersion(values[:1])
             is_first = False
             continue
+        if len(values) != 2 or type(values[0]) is not str or type(values[1]) is not list:
+            raise MalformedMessage("a chunk of a snapshot that is no rows of a part")
         name, rows = values
         if name not in rebuilds:
             raise UnknownVersion(name)
@@ -144,8 +146,8 @@ def _packed(value: object) -> bytes:
 def _unpacked(chunk: bytes) -> list[Any]:
     try:
         values = msgpack.unpackb(chunk, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:  # also odd keys of maps
         raise MalformedMessage(f"a chunk of a snapshot: {error}") from error
-    if type(values) is not list or len(values) not in (1, 2):
-        raise MalformedMessage("a chunk of a snapshot that is no rows of a part")
+    if type(values) is not list:
+        raise MalformedMessage("a chunk of a snapshot that is no list")
     return values

@@ -101,6 +101,15 @@ MUTANTS = (
         + "test_autopilot.py::test_a_learner_that_needs_a_snapshot_is_not_caught_up_however_short_the_log",
     ),
     planted(
+        28,
+        "a chunk of a snapshot with odd keys ends the node",
+        "replicated_queue/parts.py",
+        "(ValueError, TypeError, msgpack.UnpackException, RecursionError)",
+        "(ValueError, msgpack.UnpackException, RecursionError)",
+        "tests/simulation/test_fuzzed_decoders.py::"
+        "test_damaged_and_invented_bytes_are_understood_or_refused_by_the_typed_error",
+    ),
+    planted(
         33,
         "behind a damaged first batch the next segment is taken for the beginning",
         STORE + "recovery.py",

@@ -18,8 +18,10 @@ from replicated_queue import request_codec
 from replicated_queue.codec import decode_command, decode_frame, decode_records, encode_frame, encode_record
 from replicated_queue.errors import QueueError
 from replicated_queue.frames import FrameReader
+from replicated_queue.interfaces import CUT
 from replicated_queue.queue import codec as queue_codec
-from replicated_queue.queue.commands import Ack, AckMany, Nack, Put, PutMany, Reserve
+from replicated_queue.queue.commands import Ack, AckMany, Nack, Pause, Put, PutMany, Reserve, SetTopic
+from replicated_queue.queue_state import QUEUE_DOMAIN, QueueStateMachine
 from replicated_queue.raft.messages import (
     Append,
     AppendRejected,
@@ -33,6 +35,7 @@ from replicated_queue.raft.messages import (
 )
 from replicated_queue.requests import ExtendLease, ReadJobs
 from replicated_queue.sessions import Bundle
+from replicated_queue.storage.snapshots import SnapshotDraft, SnapshotMark, SnapshotReader
 from replicated_queue.storage.wal import Wal
 from tests.replicated_queue.simulated_disk import SimulatedDisk
 
@@ -82,7 +85,46 @@ def seeds() -> list[tuple[bytes, Callable[[bytes], object]]]:
     ]
     found.append((request_codec.encode_response(3, 9, [b"answer", (67,)]), request_codec.decode_response))
     found.append((stream_of(entries), lambda data: list(FrameReader(4096).feed(data))))
+    chunks = [chunk for chunk in filled_queue().snapshot() if chunk != CUT]
+    found += [(chunk, restoring_with(chunks, place)) for place, chunk in enumerate(chunks)]
     return found
+
+
+def filled_queue() -> QueueStateMachine:
+    """Jobs in every state, topics with settings, sessions that remember."""
+    machine = QueueStateMachine()
+    puts = [
+        Put("mail", b"data", priority, key, 1000, 3, f"key {key}") for priority, key in ((1, 0), (5, 9_000))
+    ]
+    commands = [
+        *COMMANDS,
+        *puts,
+        Put("a", b"", 3),
+        SetTopic("mail", max_jobs=9),
+        Reserve(("mail",)),
+        Pause("a", 9),
+    ]
+    for number, command in enumerate(commands, 1):
+        bundle = Bundle(QUEUE_DOMAIN, [1, number, queue_codec.command_values(command)], bytes(16), 0)
+        machine.apply(request_codec.encode_bundle(bundle), index=number, now=number)
+    single = Bundle(QUEUE_DOMAIN, [0, 1, queue_codec.command_values(puts[0])], b"k" * 16, single_shot=True)
+    machine.apply(request_codec.encode_bundle(single), index=99, now=99)
+    return machine
+
+
+def restoring_with(chunks: list[bytes], place: int) -> Callable[[bytes], object]:
+    """Restores a state from its chunks, of which one is given."""
+
+    def restore(chunk: bytes) -> None:
+        steps = QueueStateMachine().restore([*chunks[:place], chunk, *chunks[place + 1 :]])
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                end.value()
+                return
+
+    return restore
 
 
 def command_of_bytes(data: bytes) -> object:
@@ -105,12 +147,14 @@ class Fuzzer:
         self.understood = 0
         self._seeds = seeds()
         self._log = log_of_three_batches()
+        self._snapshot = snapshot_of_a_queue()
 
     def run(self, inputs: int) -> None:
         """Whatever is not the typed error flies."""
         for number in range(inputs):
             if number % 500 == 0:
                 self._damaged_log()
+                self._damaged_snapshot()
                 continue
             good, decode = self.random.choice(self._seeds)
             if self.random.random() < 0.1:
@@ -154,6 +198,18 @@ class Fuzzer:
             case _:
                 return [self._invented(depth=depth - 1) for _ in range(random.randrange(8))]
 
+    def _damaged_snapshot(self) -> None:
+        """A snapshot on the disk, with bytes changed or its end missing."""
+        file = SimulatedDisk().create("snapshot")
+        file.write_at(0, self._damaged(self._snapshot))
+        reader = SnapshotReader(file)
+        try:
+            reader.check()
+            list(reader.chunks())
+            self.understood += 1
+        except QueueError:
+            pass
+
     def _damaged_log(self) -> None:
         """A log on the disk, with bytes changed: read to some end, or refused as damaged."""
         disk = SimulatedDisk()
@@ -169,6 +225,18 @@ class Fuzzer:
             self.understood += 1
         except QueueError:
             pass
+
+
+def snapshot_of_a_queue() -> bytes:
+    """The file of a good snapshot."""
+    disk = SimulatedDisk()
+    draft = SnapshotDraft(disk, "own")
+    draft.begin()
+    for chunk in filled_queue().snapshot():
+        if chunk != CUT:
+            draft.append(chunk)
+    draft.end(SnapshotMark(Snapshot(EntryId(2, 9), (1, 2, 3), (4,)), 77))
+    return disk.open("snapshot.new").read()
 
 
 def log_of_three_batches() -> dict[str, bytes]:

@@ -23,7 +23,7 @@ SETTINGS = ReplicaSettings(
     max_uncommitted_bytes=20_000,
     max_apply_bytes=2000,
     segment_bytes=8 * 1024,
-    snapshot_floor_bytes=600,
+    snapshot_floor_bytes=300,
     snapshot_factor=1,
     kept_log_bytes=400,
 )

@@ -73,6 +73,8 @@ class Customer:
 class QueueWorld(World):
     """`leases_end`: leases are short and run out; else they last, and the clients' history is checked."""
 
+    healing_seconds = 6.0
+
     def __init__(
         self, seed: int, *, nodes: int = 3, spares: int = 0, customers: int = 4, leases_end: bool = False
     ) -> None:
@@ -274,7 +276,7 @@ class QueueWorld(World):
 
 
 def live_by(
-    schedule: Schedule, seed: int, *, seconds: float = 12.0, spares: int = 0, leases_end: bool = False,
+    schedule: Schedule, seed: int, *, seconds: float, spares: int = 0, leases_end: bool = False,
     make: Callable[..., QueueWorld] = QueueWorld,
 ) -> QueueWorld:  # fmt: skip
     """One life of a queue by a schedule, then healing; every promise is checked. Raises `AssertionError`."""
@@ -287,7 +289,7 @@ def live_by(
         world.run(seconds)
         world.check_logs()
         world.heal()
-        world.run(8.0)
+        world.run(world.healing_seconds)
         world.check_logs()
         world.check_converged()
     finally:

@@ -186,7 +186,9 @@ class Person:
 
 
 class ShellWorld(QueueWorld):
-    """`customers` have clients; beside them one asks through the brokers of the nodes themselves."""
+    """`customers` have a client each; the node that serves one asks whichever leads."""
+
+    healing_seconds = 8.0
 
     def __init__(
         self, seed: int, *, nodes: int = 3, spares: int = 0, customers: int = 3, leases_end: bool = False
@@ -486,7 +488,8 @@ class ShellWorld(QueueWorld):
             if other.loop is None or other.service is None or (node.me, peer) in self.blocked:
                 hand(ConnectionRefusedError("nobody is there"))
             else:
-                other.loop.call_soon(other.loop.create_task, serve(other.service))
+                there, service = other.loop, other.service
+                there.call_soon(lambda: there.create_task(serve(service)))
 
         self.carry((node.me, peer, "snapshots"), begin)
         return pieces

@@ -11,7 +11,7 @@ SEEDS_A_TEST = 20
 def test_three_nodes_keep_every_promise_through_faults_and_agree_after_them(block: int) -> None:
     for seed in range(block * SEEDS_A_TEST, (block + 1) * SEEDS_A_TEST):
         try:
-            live_through(seed)
+            live_through(seed, seconds=12.0)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
 
@@ -20,7 +20,7 @@ def test_three_nodes_keep_every_promise_through_faults_and_agree_after_them(bloc
 def test_five_nodes_keep_every_promise_through_faults_and_agree_after_them(block: int) -> None:
     for seed in range(10_000 + block * SEEDS_A_TEST, 10_000 + (block + 1) * SEEDS_A_TEST):
         try:
-            live_through(seed, nodes=5)
+            live_through(seed, nodes=5, seconds=12.0)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
 

@@ -30,13 +30,13 @@ def test_the_seeds_reach_what_they_are_for() -> None:
     history = [operation for world in worlds for operation in world.history]
 
     assert {"put", "reserve", "ack"} == {operation.kind for operation in history}
-    assert sum(operation.is_known for operation in history) > 400
+    assert sum(operation.is_known for operation in history) > 200
     assert sum(not operation.is_known for operation in history) > 30
     assert sum(operation.kind == "ack" and operation.result is False for operation in history) > 0
     assert sum(world.expired for world in worlds) > 20
     assert sum(node.life - 1 for world in worlds for node in world.nodes.values()) > 30
     assert sum(world.snapshots_taken > 0 for world in worlds) > 25
-    assert sum(world.snapshots_received for world in worlds) > 5
+    assert sum(world.snapshots_received for world in worlds) > 3
     assert sum(node.is_ruined for world in worlds for node in world.nodes.values()) > 0
     assert sum(world.halted for world in worlds) > 0
     assert sum(world.changes for world in worlds) > 3
