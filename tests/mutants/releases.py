@@ -44,14 +44,6 @@ MUTANTS = (
         BUILDS + "test_nothing_comes_of_a_build_that_ended_just_after_it_was_cancelled[complete]",
     ),
     planted(
-        "5.3",
-        "a build asked for one app is made for the next one of its name",
-        BUILD_CHANGES,
-        "self._tables.app(command.app, created_index=command.created_index)",
-        "self._tables.app(command.app)",
-        BUILDS + "test_a_request_for_an_app_whose_name_another_one_has_by_now_changes_nothing",
-    ),
-    planted(
         "releases 10",
         "releases that fail push out those that can be rolled back to",
         CHANGES,
