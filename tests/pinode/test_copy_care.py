@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pinode.apps.commands import HoldSlug
+from pinode.nodes.commands import RemoveNode
 from pinode.slugs.copy_care import LOOKS, CopyCare
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
@@ -67,6 +68,15 @@ async def test_a_slug_whose_holder_died_is_copied_to_another_node(world: World) 
 
     assert world.nodes[2].store.has(world.digest)
     assert world.holders() == ["pi1", "pi2", "pi3"]
+
+
+async def test_a_slug_whose_holder_was_removed_is_copied_to_another_node(world: World) -> None:
+    cluster = world.nodes[0].cluster
+    cluster.apply(RemoveNode(node_id=world.nodes[1].cluster.node_id, by="ada"))
+
+    await world.look()
+
+    assert world.nodes[2].store.has(world.digest) and "pi3" in world.holders()
 
 
 async def test_nothing_is_copied_for_a_node_that_is_back_soon(world: World) -> None:
