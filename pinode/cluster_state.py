@@ -50,7 +50,7 @@ from replicated_queue.sessions import Answer, Bundle, Sessions
 
 QUEUE, REGISTRY, PEOPLE, NODES = "queue", "registry", "people", "nodes"  # domains
 MOVE_NO_BUILD = (Put, Reserve)  # a worker says itself when it begins
-BUILD_LEASE_MS = 30_000
+BUILD_LEASE_MS = 12_000  # so long a build waits when its node was killed; renewed every 4 s, in memory alone
 BUILD_ATTEMPTS = 3
 AgreedCommand = RegistryCommand | PeopleCommand | NodeCommand
 
