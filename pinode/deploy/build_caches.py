@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinode.deploy.build_usage import usage
-from pinode.deploy.leftovers import remove_folder
+from pinode.sandbox.leftovers import remove_folder
 
 SHARED, APPS = "shared", "apps"
 # What can be taken away alone: a tool that misses it fetches or makes it again.

@@ -4,7 +4,6 @@ ends.
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from builders.errors import BoundHit
 from builders.request import RESULT_FILE, SLUG_FILE, Bounds, BuildFailure, BuildRequest, Outcome
 from pinode.deploy.build_machine import BuildMachine
 from pinode.deploy.build_usage import BuildUsage
+from pinode.deploy.result_file import read_result
 from pinode.deploy.sandbox_end import await_end_of_namespace, kill_marked
 from pinode.sandbox.firewall_rules import loopback_port, loopback_ports
 from pinode.sandbox.limits import BUILD_UID, Limits
@@ -238,11 +238,7 @@ def _ports_on_loopback(order: BuildOrder, machine: BuildMachine) -> frozenset[in
 def read_outcome(path: Path, code: int) -> Outcome:
     """What the builder left; it may be a link, a device, a lie or nothing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is no file")
-            return decode_outcome(file.read(OUTCOME_BYTES + 1))
+        return read_result(path, decode_outcome, most_bytes=OUTCOME_BYTES)
     except (OSError, ValueError) as error:
         return BuildFailure(
             code="build_failed",

@@ -25,11 +25,11 @@ from pinode.deploy.build_log import serve_build_logs
 from pinode.deploy.build_machine import BuildMachine, find_build_machine
 from pinode.deploy.build_process import BuildOrder, run_build, slug_path
 from pinode.deploy.copies import Copies, Sources
-from pinode.deploy.leftovers import remove_folder
 from pinode.deploy.log_copies import keep_log, serve_log_copies
 from pinode.deploy.log_file import LogFile
 from pinode.deploy.worker_choice import turn_of
 from pinode.errors import PinodeError
+from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.sandbox import Isolation
 from pinode.settings import Settings
 from pinode.slugs.slug_store import SlugStore

@@ -21,9 +21,9 @@ from pinode.cluster import Cluster
 from pinode.deploy.build_machine import BuildersProgram, find_builders_program
 from pinode.deploy.copies import Copies
 from pinode.deploy.intake_process import IntakeOrder, make_folders, pack_path, run_intake, source_path
-from pinode.deploy.leftovers import remove_folder
 from pinode.deploy.push_cache import PushCache
 from pinode.errors import PinodeError, TooLarge
+from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.sandbox import Isolation
 from pinode.slugs.slug_store import SlugStore
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from builders.intake_request import (
 from builders.request import MIB, RESULT_FILE, Bounds, BuildFailure
 from pinode.deploy.build_machine import BuildersProgram
 from pinode.deploy.build_usage import tree_exceeded, usage
+from pinode.deploy.result_file import read_result
 from pinode.deploy.sandbox_end import await_end_of_namespace, kill_marked
 from pinode.sandbox.limits import Limits, uid_of_app
 from pinode.sandbox.sandbox import Isolation, prepared
@@ -172,11 +172,7 @@ def _disk_exceeded(order: IntakeOrder) -> BoundHit | None:
 def _read_outcome(path: Path, code: int) -> IntakeOutcome:
     """What the child left; it may be a link, a device, a lie or nothing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is no file")
-            return decode_intake_outcome(file.read(OUTCOME_BYTES + 1))
+        return read_result(path, decode_intake_outcome, most_bytes=OUTCOME_BYTES)
     except (OSError, ValueError) as error:
         return BuildFailure(
             code="intake_failed",

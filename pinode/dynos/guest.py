@@ -25,12 +25,13 @@ from pinode.dynos.dyno import (
 )
 from pinode.dynos.dyno_record import DynoRecord, Launch, write_record
 from pinode.dynos.health import is_listening, look
-from pinode.dynos.launch import APP_FOLDER, environment, is_free, remove_tree, sandbox_spec
+from pinode.dynos.launch import APP_FOLDER, environment, is_free, sandbox_spec
 from pinode.dynos.ports import choose_port
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
 from pinode.dynos.release_dyno import ReleaseDyno
 from pinode.dynos.release_entries import Begun, agree_on_end, agree_on_start
 from pinode.logs.dyno_log import DynoLog
+from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
 from pinode.slugs.replication import SlugReplication
@@ -217,7 +218,7 @@ class Guest:
 
     def _clear(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remove_tree(self._folder / APP_FOLDER)
+        remove_folder(self._folder / APP_FOLDER)
 
     async def _start(self) -> None:
         try:
@@ -327,7 +328,7 @@ class Guest:
         if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.wait({self._task})
         self.log.notice_growth()
-        await asyncio.to_thread(remove_tree, self._folder)
+        await asyncio.to_thread(remove_folder, self._folder)
         self._premises.changed()
 
 

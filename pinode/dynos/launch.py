@@ -1,10 +1,6 @@
 """From a launch to a process: what the app sees as its environment and its files."""
 
-import contextlib
-import os
-import shutil
 import socket
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -77,18 +73,3 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def remove_tree(path: Path) -> None:
-    """Delete what strangers' code wrote, also where it took away its own right to do so."""
-
-    def make_writable(_function: object, failed: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(failed), stat.S_IRWXU)
-            if not os.path.islink(failed):
-                os.chmod(failed, stat.S_IRWXU)
-
-    if path.exists():
-        shutil.rmtree(path, onerror=make_writable)
-    if path.exists():
-        shutil.rmtree(path, ignore_errors=True)

@@ -20,10 +20,11 @@ from pinode.apps.errors import AppDestroyed, AppNotFound
 from pinode.apps.placement import Placement
 from pinode.cluster import Cluster
 from pinode.dynos.dyno_record import Launch
-from pinode.dynos.launch import APP_FOLDER, environment, remove_tree, sandbox_spec
+from pinode.dynos.launch import APP_FOLDER, environment, sandbox_spec
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
 from pinode.errors import Conflict, InvalidInput, NotFound, PinodeError
 from pinode.logs.dyno_log import DynoLog
+from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
 from pinode.slugs.replication import SlugReplication
@@ -94,7 +95,7 @@ class OneOffs:
     def _clear(self) -> None:
         for folder in self._directory.iterdir() if self._directory.is_dir() else ():
             end_leftovers(folder / STATUS_NAME)
-            remove_tree(folder)
+            remove_folder(folder)
 
     async def _answer(self, _: str, payload: bytes) -> AsyncIterator[bytes]:
         await self._is_clear.wait()
@@ -178,7 +179,7 @@ class OneOffs:
                     self._cluster.state.registry.same_app(app)
                     yield chunk
         finally:
-            await asyncio.shield(asyncio.to_thread(remove_tree, folder))
+            await asyncio.shield(asyncio.to_thread(remove_folder, folder))
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:

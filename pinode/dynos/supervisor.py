@@ -18,10 +18,10 @@ from pinode.cluster import Cluster
 from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.dyno_record import DynoRecord, Launch, read_records
 from pinode.dynos.guest import Guest, Premises
-from pinode.dynos.launch import remove_tree
 from pinode.dynos.proc import boot_id
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers, exit_code_in
 from pinode.logs.dyno_log import remove_surplus
+from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.sandbox import Isolation
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
@@ -256,7 +256,7 @@ class Supervisor:
             )
 
     async def _remove(self, folder: Path) -> None:
-        await asyncio.to_thread(remove_tree, folder)
+        await asyncio.to_thread(remove_folder, folder)
 
     # --- logs
 

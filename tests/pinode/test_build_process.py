@@ -13,7 +13,7 @@ import pytest
 from builders.request import Bounds, BuildFailure, BuildResult, Outcome
 from pinode.deploy.build_machine import BuildMachine, find_build_machine
 from pinode.deploy.build_process import GRACE_SECONDS, BuildOrder, read_outcome, run_build, slug_path
-from pinode.deploy.leftovers import remove_folder
+from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from tests.builders.repositories import hostile_project, make_repository
 from tests.waiting import eventually

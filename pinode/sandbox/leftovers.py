@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove what a build has left, also where it took away its own right to do so; blocking."""
+    """Remove what a build or a dyno has left, also where it took away its own right to do so; blocking."""
 
     def open_up(_function: object, failed: str, _error: object) -> None:
         with contextlib.suppress(OSError):
