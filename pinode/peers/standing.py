@@ -120,14 +120,14 @@ class Standing:
         if not self._is_of_our_cluster(hello):
             return None
         own = self._cluster()
-        if (removed := self.why_removed(peer)) is not None:
-            return removed
         if hello.cluster_epoch < own.epoch:
             return Refusal("old_epoch", _recovered_without(peer, hello.cluster_epoch, own.epoch))
         if hello.cluster_epoch > own.epoch:
             self._on_outdated("old_epoch", _recovered_without("this node", own.epoch, hello.cluster_epoch))
             message = f"node {peer} knows a later epoch of this cluster, in which this node is not"
             return Refusal("newer_epoch", message)
+        if (removed := self.why_removed(peer)) is not None:
+            return removed
         heard = DiskGeneration(hello.disk_generation, hello.generation_mark)
         if self._generations.is_set_back(peer, heard):
             return Refusal(

@@ -132,13 +132,12 @@ def test_a_card_in_another_machine_comes_back_as_a_new_node_in_its_old_place(boa
 
 
 def test_an_old_copy_of_a_card_that_is_put_back_is_found_out_by_the_others(boards: Boards) -> None:
+    """The leader was told more than the copy has; `test_standing.py` tries those that only count starts."""
     one, _, three = boards.nodes
-    boards.kill(three)
-    subprocess.run(["cp", "-a", data(three), three.folder / "backup"], check=True, timeout=30)
-    boards.start_node(three)
-    come_back(boards, three, one)
     old_id = boards.node_id(three, one)
+    subprocess.run(["cp", "-a", data(three), three.folder / "backup"], check=True, timeout=30)
     put(one, b"after the backup")
+    come_back(boards, three, one)
     boards.kill(three)
     shutil.rmtree(data(three))
     (three.folder / "backup").rename(data(three))
@@ -175,3 +174,31 @@ def test_a_majority_that_is_destroyed_is_recovered_from_the_node_that_is_left(bo
     assert boards.set_aside(one) == []
     assert boards.set_aside(three)[-1].endswith("old-epoch")
     assert take_all(one) == [b"kept"]
+
+
+def test_a_lone_node_with_a_damaged_log_stops_and_names_recover_which_says_what_is_left(
+    tmp_path: Path,
+) -> None:
+    """That the rest starts again is tried by `test_remains.py` on a service and above on a whole node."""
+    nodes = Nodes(tmp_path, 1)
+    (node,) = nodes.nodes
+    try:
+        nodes.start()
+        for body in (b"first", b"second", b"third"):
+            put(node, body)
+        nodes.kill(node)
+        segment = data(node) / "log/0000000000000001.wal"
+        log = bytearray(segment.read_bytes())
+        log[log.index(b"second")] ^= 1
+        segment.write_bytes(log)
+
+        node.start()
+        assert node.process
+        ended_with = node.process.wait(20)
+        words = [sys.executable, "-m", "pinode", "recover", "--config", str(node.folder / "cluster.toml")]
+        recovered = subprocess.run([*words, "--confirm", "demo"], capture_output=True, text=True, timeout=60)
+
+        assert ended_with == 5 and "`pinode recover` says what is left" in node.last_words()
+        assert recovered.returncode == 0 and "is damaged at byte" in recovered.stdout
+    finally:
+        nodes.stop()

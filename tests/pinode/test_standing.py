@@ -48,6 +48,17 @@ async def test_a_member_of_a_lower_epoch_is_refused_and_both_sides_know_why() ->
     assert (recovered.outdated, behind.frames, recovered.frames) == ([], [], [])
 
 
+async def test_who_was_removed_by_a_recovery_hears_of_the_recovery_and_may_come_back() -> None:
+    """A recovery removes all others; one that a person removed is told that, and stays out."""
+    behind, recovered = cluster_of(2)
+    recovered.cluster = ClusterMark(CLUSTER_ID, next_epoch(0, Random(1)))
+    recovered.removed.add(behind.node_id)
+    async with running(behind, recovered):
+        code = await refusal_of(behind, recovered)
+
+    assert (code, set(behind.outdated)) == ("old_epoch", {"old_epoch"})
+
+
 async def test_of_two_that_recovered_apart_one_gives_way_and_the_other_goes_on() -> None:
     one, two = cluster_of(2)
     epochs = [next_epoch(0, Random(seed)) for seed in (1, 2)]
