@@ -28,6 +28,7 @@ STATE = TESTS + "test_snapshots_of_state.py::"
 CORE = "replicated_queue/raft/"
 RAFT, LEADER, LOG = CORE + "raft.py", CORE + "replication.py", CORE + "log.py"
 FOLLOWER, PILOT = CORE + "following.py", CORE + "autopilot.py"
+SHELLS = "tests/simulation/test_shells.py::test_shells_keep_every_promise_through_faults_and_agree_after_them"
 
 
 def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> Mutant:
@@ -35,6 +36,22 @@ def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> M
 
 
 MUTANTS = (
+    planted(
+        2,
+        "the shell keeps its promises before its disk does",
+        "replicated_queue/promises.py",
+        "        if not waits.for_log:\n",
+        "        if True:\n",
+        SHELLS,
+    ),
+    planted(
+        28,
+        "a snapshot that came is taken for applied and is not",
+        "replicated_queue/snapshotting.py",
+        "        prepared.become()\n",
+        "        pass\n",
+        SHELLS,
+    ),
     planted(
         28,
         "a snapshot gets its name before its bytes are on the disk",

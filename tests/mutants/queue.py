@@ -25,12 +25,30 @@ SESSIONS, FRAMES, REPLICA, SERVICE = (
     f"replicated_queue/{name}.py" for name in ("sessions", "frames", "replica", "service")
 )
 
+SHELLS = "tests/simulation/test_shells.py::test_shells_keep_every_promise_through_faults_and_agree_after_them"
+
 
 def planted(line: int, what: str, file: str, old: str, new: str, test: str) -> Mutant:
     return Mutant(line=f"queue {line}", what=what, file=file, old=old, new=new, test=test)
 
 
 MUTANTS = (
+    planted(
+        2,
+        "a new leader ends what it finds held at its first look",
+        DESK,
+        "self._leases.grant(job_id, token, granted_ms / 1000)",
+        "self._leases.grant(job_id, token, 0.0)",
+        SHELLS,
+    ),
+    planted(
+        4,
+        "what may have been done is said to be surely not done",
+        "replicated_queue/courier.py",
+        "                parcel.maybe_done = True\n",
+        "                pass\n",
+        SHELLS,
+    ),
     planted(
         1,
         "an older token is as good as the newest",
