@@ -17,8 +17,8 @@ from pinode.host import default_node_name
 from pinode.machine_watch import MachineWatch
 from pinode.node_agreement import Agreement, Grounds, make_agreement
 from pinode.node_parts import Work, facts_of, make_work
-from pinode.nodes.node import RegisteredNode
 from pinode.own_address import OwnAddress, for_own_family, own_address
+from pinode.peer_book import PeerBook
 from pinode.peers.certificates import fingerprint
 from pinode.peers.cluster_key import load_or_make_cluster_key
 from pinode.peers.founding import found
@@ -68,6 +68,7 @@ class Node:
         self._has_left = False
         self._removal: Conflict | None = None
         self._removals_known = 0
+        self._peers = PeerBook()
         self._identity: Identity | None = None
         self._record: FoundingRecord | None = None
         self._generation = NO_GENERATION
@@ -148,7 +149,7 @@ class Node:
             identity,
             listen=settings.listen.peer,
             standing=self._standing(generations),
-            address_of=self._address_of,
+            address_of=self._peers.address_of,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(links.run(), name="links")
@@ -192,6 +193,7 @@ class Node:
             facts=self._facts,
         )
         agreement = self._agreement = make_agreement(grounds)
+        self._peers.open(agreement)
         work = self._work = make_work(grounds, agreement, control=self, on_left=self._leave_behind)
         is_founding = record.has(identity.node_id) and not (settings.node.data_dir / "log").exists()
         self._say_where(record, is_new=is_founding)
@@ -239,8 +241,8 @@ class Node:
             cluster=lambda: self._record.mark if self._record else NO_CLUSTER,
             generation=lambda: self._generation,
             generations=generations.all,
-            allowed=self._may_speak,
-            was_removed=self._was_removed,
+            allowed=self._peers.may_speak,
+            was_removed=self._peers.was_removed,
             on_news=generations.note_news,
             on_outdated=self._hear_outdated,
         )
@@ -307,6 +309,8 @@ class Node:
         await _within(BUILDS_END_SECONDS, work.build_worker.stop(), "giving the builds back")
         if not self._stop_dynos:
             return
+        if self._has_left:
+            await _within(HAND_OVER_SECONDS, agreement.gossip.leave(), "saying goodbye")
         if not self._at_once:
             await _within(HAND_OVER_SECONDS, self._hand_over(agreement), "handing over")
         seconds = self._settings.timings.stop_seconds + DYNOS_END_SECONDS
@@ -318,24 +322,6 @@ class Node:
         if agreement.replica.is_leader and len(agreement.cluster.state.nodes) > 1:
             await agreement.replica.transfer_leadership()
         await agreement.gossip.leave()
-
-    def _registered(self, node_id: str) -> RegisteredNode | None:
-        return self._agreement.cluster.state.nodes.get(node_id) if self._agreement else None
-
-    def _may_speak(self, node_id: str) -> bool:
-        """Whoever holds the cluster key, of this cluster, unless it was removed and counts for nothing.
-
-        A node that was away may know less than the others: it must hear even a leader that joined meanwhile.
-        A voter that was removed is heard until the others have agreed to go on without it.
-        """
-        agreement = self._agreement
-        if agreement is None:
-            return False
-        is_removed = agreement.cluster.state.nodes.removed(node_id) is not None
-        return not is_removed or int(node_id, 16) in agreement.replica.membership
-
-    def _was_removed(self, node_id: str) -> bool:
-        return self._agreement is not None and not self._may_speak(node_id)
 
     def _note_removals(self, agreement: Agreement, links: PeerLinks) -> None:
         removals = agreement.cluster.state.nodes.removals
@@ -365,14 +351,6 @@ class Node:
             code="removed",
         )
         self.stop(everything=True)
-
-    def _address_of(self, node_id: str) -> tuple[str, int] | None:
-        """Where a member is now, by gossip; before it was heard, where it was when it joined."""
-        for heard in self._agreement.gossip.members() if self._agreement else ():
-            if heard.node_id == node_id:
-                return heard.address
-        known = self._registered(node_id)
-        return (known.host, known.peer_port) if known else None
 
     def _warnings(self, agreement: Agreement, work: Work) -> tuple[str, ...]:
         """What this node says of itself in everybody's `pinode status`."""

@@ -5,6 +5,7 @@ switched off in the middle of it stays a node that is leaving.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -110,7 +111,9 @@ class Departure:
     async def _leave(self) -> None:
         await self._set("drained")
         await self._until(self._what_is_here, self._drain_seconds)
-        await self._set("leaving")
+        with contextlib.suppress(QueueError, TimeoutError):
+            # The group may go on without this node before it hears that this is agreed; the others know.
+            await self._set("leaving")
         self._waiting_for = "the others to go on without its vote"
         self.is_saying_farewell = True
         async with asyncio.timeout(self._farewell_seconds):

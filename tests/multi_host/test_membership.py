@@ -153,4 +153,5 @@ def test_a_fresh_machine_founds_nothing_beside_a_cluster_of_its_name(nodes: Grow
     assert "pinode start --join TOKEN" in nodes.said(second)
 
     nodes.join(second, first)
-    nodes.until_roles(first, voters=1, learners=1)
+    nodes.until(lambda: "joined the cluster" in nodes.said(second), seconds=30, what="it has joined")
+    nodes.until(lambda: second.name in nodes.roles(first), seconds=10, what="it is a node")

@@ -128,6 +128,25 @@ async def test_a_node_that_the_group_does_not_let_go_stays() -> None:
         await until(lambda: here.availability == "active")
 
 
+async def test_a_node_that_does_not_hear_that_it_may_go_asks_the_others() -> None:
+    """The group goes on without it at once, and tells it nothing any more."""
+    async with town() as here:
+        execute = here.leaver.execute
+
+        async def deaf(command: AgreedCommand, **how: Any) -> Any:
+            answer = await execute(command, **how)
+            if isinstance(command, SetAvailability) and command.availability == "leaving":
+                here.see("pi4", counts_as="none")
+                raise TimeoutError
+            return answer
+
+        here.leaver.execute = deaf  # type: ignore[method-assign]
+        here.departure.begin(by="ada")
+        await here.left.wait()
+
+    assert here.state.nodes.get(here.leaver.node_id) is None
+
+
 async def test_nobody_is_struck_off_that_is_not_leaving() -> None:
     async with town() as here:
         with pytest.raises(Conflict, match="not leaving"):
