@@ -116,16 +116,13 @@ async def _check(route: Route, request: web.Request) -> None:
     cluster = site_of(request).cluster
     if route.access == "local" and not on_socket(request):
         raise NotFound("this is answered on the node's own socket only.", hint="Run the command on the node.")
-    caller = _find_caller(route, request, cluster)
+    caller = _checked_caller(route, request, cluster)
+    if request.method not in SAFE_METHODS and not route.streams_body:
+        await read_body(request)
+        caller = _checked_caller(route, request, cluster)  # a login can end while a body arrives
     if caller is not None:
         request[CALLER] = caller
-    if caller is None and route.access != "public":
-        raise NotLoggedIn(
-            "you are not logged in.", hint="Log in, or send a token: POST /api/v1/sessions gives one."
-        )
     if request.method not in SAFE_METHODS:
-        if not route.streams_body:
-            await read_body(request)
         if caller is not None and caller.by == "session":
             await check_not_forged(request, caller.secret)
         elif caller is None and route.is_page:
@@ -137,13 +134,19 @@ async def _check(route: Route, request: web.Request) -> None:
         request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])
 
 
-def _find_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:
+def _checked_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:
+    """Who asks; nobody only where anybody may. Raises `NotLoggedIn`."""
     try:
-        return caller_of(request, cluster)
+        caller = caller_of(request, cluster)
     except NotLoggedIn:
         if route.access == "public":
             return None
         raise
+    if caller is None and route.access != "public":
+        raise NotLoggedIn(
+            "you are not logged in.", hint="Log in, or send a token: POST /api/v1/sessions gives one."
+        )
+    return caller
 
 
 def app_managed_by(cluster: Cluster, caller: Caller, name: str) -> App:

@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pinode.people.commands import EndSession
+from pinode.web.caller import token_hash
+from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_stage import Stage, stage, token_of
+from tests.waiting import eventually
 
 URL = "https://git.example.org/bob/blog.git"
 BAD_NAMES = [
@@ -218,6 +222,40 @@ async def test_a_body_that_comes_too_slowly_is_not_waited_for(web: Stage) -> Non
         error = (await answer.json())["error"]
 
     assert (answer.status, error["code"]) == (400, "too_slow")
+
+
+async def test_a_login_that_ends_while_a_body_arrives_changes_nothing() -> None:
+    class Looked(FakeCluster):
+        """Says when somebody's login was looked at."""
+
+        looks = 0
+        _now_ms = 0
+
+        @property
+        def now_ms(self) -> int:  # asked for whenever a token is
+            self.looks += 1
+            return self._now_ms
+
+        @now_ms.setter
+        def now_ms(self, now_ms: int) -> None:
+            self._now_ms = now_ms
+
+    cluster = Looked()
+    async with stage("bob", cluster=cluster) as web:
+
+        async def body() -> AsyncIterator[bytes]:
+            looks = cluster.looks
+            yield b'{"name": "shop"'
+            await eventually(lambda: cluster.looks > looks)
+            cluster.apply(EndSession(token_hash=token_hash(token_of("bob"))))
+            yield b"}"
+
+        headers = {"Authorization": f"Bearer {token_of('bob')}"}
+        async with web.client.post("/api/v1/apps", data=body(), headers=headers) as answer:
+            status = answer.status
+
+    assert status == 401
+    assert cluster.state.registry.app("shop") is None
 
 
 async def test_a_form_with_files_is_refused(web: Stage) -> None:
