@@ -233,6 +233,7 @@ def persistence_on(disk: Disk, path: Path, callbacks: PersistenceCallbacks | Non
         segment_bytes=SEGMENT_BYTES,
         open_disk=lambda _: disk,
         callbacks=callbacks or PersistenceCallbacks(ignore, ignore, ignore, ignore),
+        make_writer=StoreWriter,
     )
 
 
