@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 FILE = "hardware.json"
 SYSTEM, PROCESSES = Path("/sys"), Path("/proc")
 BUILT_IN = "0"  # addr_assign_type of an address that came with the card; others are drawn or set
+LOCALLY_ADMINISTERED = 0x02  # in the first byte: given by a hypervisor or a program, no two times the same
 DMI = ("product_uuid", "board_serial", "product_serial")  # readable by root alone
 
 
@@ -40,7 +41,8 @@ def _mac_addresses(system: Path) -> Iterator[str]:
     """Of the network cards: what has no device behind it (bridges, tunnels) comes and goes."""
     for interface in system.glob("class/net/*"):
         address, kind = _text(interface / "address"), _text(interface / "addr_assign_type")
-        if (interface / "device").exists() and kind == BUILT_IN and is_serial(address):
+        is_real = (interface / "device").exists() and kind == BUILT_IN and is_serial(address)
+        if is_real and not int(address[:2], 16) & LOCALLY_ADMINISTERED:
             yield address.lower()
 
 

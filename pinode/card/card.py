@@ -38,6 +38,8 @@ class Card:
         Raises `OnlyVoter` where a person has to decide.
         """
         finish_recovery(self._data_dir)
+        if is_moved_on_purpose and self._store.record() is None:
+            self._believe_move()
         recorded = HardwareRecord(self._data_dir)
         before = recorded.read()
         if recorded.compare(self._seen) is Sameness.OTHER:
@@ -47,13 +49,22 @@ class Card:
             elif (self._data_dir / "node.key").exists():
                 self.begin_anew(OldState(Reason.OTHER_HARDWARE, what))
         recorded.keep(self._seen)
-        rejoin = read_rejoin(self._data_dir)
-        if is_moved_on_purpose and rejoin is not None and rejoin.refused_name:
-            keep_rejoin(self._data_dir, replace(rejoin, refused_name=""))
         if self._store.record() is not None and generation_of(self._data_dir) > 1:
             directory = self._data_dir / LOG
             if not any(directory.glob(SEGMENTS)):
                 self.begin_anew(OldState(Reason.LOST_LOG, f"{directory} is missing or empty"))
+
+    def _believe_move(self) -> None:
+        """The old machine is off, and nobody let the new node in yet.
+
+        A copy whose original ran since is behind it, and asks once more as a new node. Else the cluster was
+        not there, perhaps because all of it has moved: this node goes on as who it was.
+        """
+        rejoin = read_rejoin(self._data_dir)
+        if rejoin is not None and rejoin.refused_name:
+            keep_rejoin(self._data_dir, replace(rejoin, refused_name=""))
+        else:
+            SetAside(self._data_dir).undo(Reason.OTHER_HARDWARE)
 
     def begin_anew(self, old: OldState) -> None:
         """Set aside what is here, so that the next start comes back as a new node. Raises `OnlyVoter`."""

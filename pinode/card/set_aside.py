@@ -17,13 +17,14 @@ from pinode.card.old_state import Reason
 from pinode.errors import Conflict
 from pinode.peers.durable_files import sync_folder, write_durably
 from pinode.peers.founding_store import FoundingStore
+from pinode.peers.rejoin import FILE as REJOIN_FILE
 from pinode.peers.rejoin import Rejoin, keep_rejoin
 from pinode.settings import Address, parse_address
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "set-aside"
-MOVING = ".moving"
+MOVING, RETURNING = ".moving", ".returning"
 NOTE = "why.json"
 VERSION = 1
 MOST = 5  # kept; more of them mean that something is wrong with the card or the machine
@@ -105,8 +106,35 @@ class SetAside:
         sync_folder(self._data_dir)
         return self._move(folder)
 
+    def undo(self, reason: Reason) -> bool:
+        """Put the newest state back, if it was set aside for this reason; whether it was.
+
+        Only while its successor is of no cluster yet. What that one has is overwritten: it is a key.
+        """
+        kept = self.all()
+        if not kept or kept[-1].reason is not reason:
+            return False
+        folder = kept[-1].folder
+        returning = folder.with_name(folder.name + RETURNING)
+        os.rename(folder, returning)
+        sync_folder(self._folder)
+        self._put_back(returning)
+        return True
+
+    def _put_back(self, folder: Path) -> None:
+        (self._data_dir / REJOIN_FILE).unlink(missing_ok=True)
+        for name in PROMISES:
+            if (folder / name).exists():
+                os.rename(folder / name, self._data_dir / name)
+        sync_folder(self._data_dir)
+        (folder / NOTE).unlink(missing_ok=True)
+        folder.rmdir()
+        logger.warning("state put back folder=%s", folder)
+
     def finish(self) -> None:
         """Go on with a move that the end of the process, or of the power, has cut short."""
+        for folder in sorted(self._folder.glob(f"*{RETURNING}")):
+            self._put_back(folder)
         for folder in sorted(self._folder.glob(f"*{MOVING}")):
             if (folder / NOTE).exists():
                 self._move(folder)

@@ -31,6 +31,14 @@ class ComingBack:
         """Whose place it wants; nobody's once it is known for a copy of who runs."""
         return None if self._note.refused_name else self._note.old_id
 
+    @property
+    def what_is_waited_for(self) -> str:
+        """For the log of a node that nobody lets in."""
+        moved = (
+            " (were all nodes moved? then `pinode start --moved` on each)" if self._note.may_be_copy else ""
+        )
+        return f"waiting for the own cluster, to come back to it in place of {self._note.old_id}{moved}"
+
     def is_to(self, record: FoundingRecord) -> bool:
         """Whether this is the cluster that it was in."""
         return record.cluster_id == self._note.cluster_id

@@ -156,6 +156,8 @@ class Founder:
                 pause, seen_before = min(2 * pause, LAST_PAUSE_SECONDS), len(seen)
 
     def _say_what_is_waited_for(self, seen: int) -> None:
+        if self.back is not None:
+            logger.info("%s", self.back.what_is_waited_for)
         if self.may_found:
             logger.info("waiting for nodes seen=%d expected=%d", seen, self._settings.cluster.expect)
         else:

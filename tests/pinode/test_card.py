@@ -117,6 +117,42 @@ def test_a_card_that_was_moved_on_purpose_keeps_what_it_has(tmp_path: Path) -> N
     assert node_id_in(tmp_path) == node_id
 
 
+def test_where_all_cards_were_moved_each_goes_on_once_somebody_says_so(tmp_path: Path) -> None:
+    """Each began anew, and waits for a cluster of which nothing is left but what was set aside."""
+    node_id = member_in(tmp_path)
+    log = sorted(file.name for file in (tmp_path / "log").iterdir())
+    start(tmp_path, ELSEWHERE)
+    load_identity(tmp_path, SECRETS)  # the key of the new node, which nobody let in
+
+    assert start(tmp_path, ELSEWHERE, moved=True) == []
+
+    assert node_id_in(tmp_path) == node_id and read_rejoin(tmp_path) is None
+    assert sorted(file.name for file in (tmp_path / "log").iterdir()) == log
+    assert start(tmp_path, ELSEWHERE) == []
+
+
+def test_who_was_let_in_as_a_new_node_does_not_become_the_old_one_again(tmp_path: Path) -> None:
+    member_in(tmp_path)
+    start(tmp_path, ELSEWHERE)
+    again = member_in_place(tmp_path)
+
+    assert start(tmp_path, ELSEWHERE, moved=True) == [Reason.OTHER_HARDWARE]
+    assert node_id_in(tmp_path) == again
+
+
+def test_a_state_that_is_being_put_back_when_the_power_goes_is_put_back_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    node_id = member_in(tmp_path)
+    start(tmp_path, ELSEWHERE)
+    folder = tmp_path / FOLDER / "0001-other-hardware"
+    returning = folder.rename(folder.with_name(folder.name + ".returning"))
+    (returning / "log").rename(tmp_path / "log")
+
+    assert start(tmp_path, ELSEWHERE, moved=True) == []
+    assert node_id_in(tmp_path) == node_id
+
+
 def test_the_card_of_the_only_voter_is_not_left_behind_unasked(tmp_path: Path) -> None:
     node_id = member_in(tmp_path, others=())
 

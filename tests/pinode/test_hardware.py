@@ -106,6 +106,7 @@ def test_only_addresses_that_network_cards_were_built_with_count(tmp_path: Path)
     add_interface(system, "docker0", "02:42:00:00:00:01", is_real=False)
     add_interface(system, "wlan0", "3e:00:00:00:00:01", kind="3")  # drawn by a network manager
     add_interface(system, "usb0", "3e:00:00:00:00:02", kind="1")
+    add_interface(system, "eth1", "52:54:00:00:00:01")  # given by a hypervisor
     add_interface(system, "eth0", "dc:a6:32:00:00:01")
 
     assert read_hardware(system, processes).mac_addresses == {"dc:a6:32:00:00:01"}
