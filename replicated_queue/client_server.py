@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, cast
 
+from replicated_queue.answer_size import divided, told_together
 from replicated_queue.broker import Broker
 from replicated_queue.courier import Parcel
 from replicated_queue.errors import (
@@ -212,8 +213,7 @@ class ClientConnection(asyncio.Protocol):
             except QueueError as error:
                 refused[place] = error
         if not refused:
-            checked = request._replace(bundle=bundle._replace(commands=commands))
-            self._send(number, checked, timeout_seconds)
+            self._send_checked(number, request, commands, timeout_seconds)
             return
         # A program of a newer version may ask for one thing that is unknown here among others that are not.
         for place, refusal in refused.items():
@@ -222,6 +222,19 @@ class ClientConnection(asyncio.Protocol):
             alone = bundle.only((place,))._replace(commands=[command])
             waits = (request.waits[place],) if request.waits else ()
             self._send(number + place, submit(alone, waits=waits, repeated=request.repeated), timeout_seconds)
+
+    def _send_checked(
+        self, number: int, request: Submit, commands: Sequence[Command], timeout_seconds: float
+    ) -> None:
+        checked = request.bundle._replace(commands=commands)
+        parts = list(divided(commands))
+        if len(parts) == 1:
+            self._send(number, request._replace(bundle=checked), timeout_seconds)
+            return
+        for places in parts:
+            waits = request.waits[places.start : places.stop]
+            part = submit(checked.only(places), waits=waits, repeated=request.repeated)
+            self._send(number + places.start, part, timeout_seconds)
 
     def _permitted(self, command: Command) -> Command:
         if isinstance(command, ExpireLease):
@@ -278,7 +291,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _answer(self, number: int, outcomes: Sequence[Outcome]) -> None:
         assert self._writer is not None
-        self._writer.write(encode_response(number, self._broker.applied_index, outcomes))
+        for together in told_together(outcomes):
+            self._writer.write(encode_response(number, self._broker.applied_index, together))
+            number += len(together)
 
 
 def _without(count: int, left_out: Mapping[int, object]) -> list[int]:

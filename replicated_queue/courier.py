@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from replicated_queue.answer_size import MOST_ASKED_BYTES, most_bytes
 from replicated_queue.errors import (
     Busy,
     NoQuorum,
@@ -206,17 +207,21 @@ class Courier:
                 self._retry(parcel)
             return
         batch: list[Parcel] = []
-        size_bytes = 0
+        size_bytes = answer_bytes = 0
         for parcel in parcels:
             if parcel.has_asked:
                 self._begin_call(leader, [parcel])  # its answer must not hold up others
                 continue
-            more_bytes = _size_bytes(parcel.request)
-            if batch and (len(batch) == MAX_BATCH or size_bytes + more_bytes > MAX_BATCH_BYTES):
+            more_bytes, answer = _size_bytes(parcel.request), _most_answer_bytes(parcel.request)
+            if batch and (
+                len(batch) == MAX_BATCH
+                or size_bytes + more_bytes > MAX_BATCH_BYTES
+                or answer_bytes + answer > MOST_ASKED_BYTES
+            ):
                 self._begin_call(leader, batch)
-                batch, size_bytes = [], 0
+                batch, size_bytes, answer_bytes = [], 0, 0
             batch.append(parcel)
-            size_bytes += more_bytes
+            size_bytes, answer_bytes = size_bytes + more_bytes, answer_bytes + answer
         if batch:
             self._begin_call(leader, batch)
 
@@ -374,6 +379,10 @@ class Courier:
             self._finish(parcel, parcel.last_busy)
         else:
             self._finish(parcel, NoQuorum(waited_seconds=now - parcel.sent_at))
+
+
+def _most_answer_bytes(request: LeaderRequest) -> int:
+    return most_bytes(request.bundle.commands) if isinstance(request, Submit) else 0
 
 
 def _size_bytes(request: LeaderRequest) -> int:

@@ -73,6 +73,7 @@ class FakeTransport:
         self.lose_answers = 0  # of how many calls to come
         self.refuse_calls = 0
         self.is_silent = False
+        self.answer_bytes: list[int] = []  # of each answer
 
     async def call(self, peer: int, frame: bytes, *, timeout_seconds: float) -> bytes:
         self.calls += 1
@@ -82,6 +83,7 @@ class FakeTransport:
         if self.is_silent:
             await asyncio.Event().wait()
         answer = await self._group.brokers[peer].answer(frame)
+        self.answer_bytes.append(len(answer))
         if self.lose_answers:
             self.lose_answers -= 1
             raise ConnectionResetError("the link broke before the answer")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from replicated_queue.answer_size import MEBIBYTE, divided, told_together
 from replicated_queue.client import QueueClient
 from replicated_queue.codec import STAMP
 from replicated_queue.errors import LeaseLost, QueueError
@@ -14,7 +15,7 @@ from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Ack, Put, Reserve, Reserved
 from replicated_queue.queue.job import Job
 from replicated_queue.queue_state import QueueStateMachine
-from replicated_queue.request_codec import decode_bundle, decode_entry, encode_bundle, submit
+from replicated_queue.request_codec import decode_bundle, decode_entry, encode_bundle, jobs_values, submit
 from replicated_queue.requests import Submit
 from replicated_queue.sessions import Bundle, single
 from tests.replicated_queue.fake_group import FakeGroup
@@ -138,6 +139,35 @@ async def test_requests_of_one_turn_of_a_client_are_one_entry_and_refused_one_by
         assert answers[0] == 1 and answers[2] == 2
         assert isinstance(answers[1], QueueError) and not isinstance(answers[1], LeaseLost)
         assert len(group.entries) == 1
+
+
+@pytest.mark.parametrize("asked_at", [1, 2])
+async def test_many_large_jobs_that_are_reserved_together_come_in_frames_that_hold_them(
+    tmp_path: Path, asked_at: int
+) -> None:
+    ca = ThrowawayCA(tmp_path)
+    async with FakeGroup() as group:
+        server = await QueueServer(group.brokers[asked_at], ca.server_context()).start()
+        async with QueueClient([server.address], token=TOKEN, ca=ca.ca_file) as client:
+            datas = [b"%05d" % number + bytes(60_000) for number in range(150)]
+            await client.put_many("mail", datas)
+
+            jobs = await asyncio.gather(*(client.reserve("mail") for _ in datas))
+
+        await server.stop()
+        assert sorted(job.data for job in jobs if job is not None) == datas
+        assert all(size < 8 * MEBIBYTE for size in group.transports[2].answer_bytes)
+
+
+def test_answers_are_divided_by_what_they_can_be_and_by_what_they_are() -> None:
+    small, large = Reserve(("mail",)), Reserve(("mail",), count=1_000)
+    jobs = jobs_values([Job(1, "mail", bytes(60_000), 3, 1, 9, 60.0)])
+
+    assert list(divided([Put("mail", b"")] * 1_000)) == [range(1_000)]
+    assert [len(places) for places in divided([small] * 100)] == [63, 37]
+    assert [len(places) for places in divided([large] * 5)] == [3, 2]
+    assert [len(part) for part in told_together([(67,)] * 9 + [jobs] * 10)] == [17, 2]
+    assert list(told_together([])) == [[]]
 
 
 async def test_of_a_bundle_that_finds_one_job_the_other_reserve_waits_by_itself() -> None:
