@@ -109,6 +109,10 @@ class Departure:
             self._asked.clear()
 
     async def _leave(self) -> None:
+        self.is_saying_farewell = True
+        if await self._is_struck_off():
+            return  # it was leaving when it was switched off, and hears nothing of the log any more
+        self.is_saying_farewell = False
         await self._set("drained")
         await self._until(self._what_is_here, self._drain_seconds)
         with contextlib.suppress(QueueError, TimeoutError):

@@ -152,4 +152,20 @@ MUTANTS = (
         "        if False:",
         OF_DEPARTURE + "test_nobody_is_struck_off_that_is_not_leaving",
     ),
+    planted(
+        "dynos 1",
+        "a node that was switched off while it left can neither go nor stay",
+        "pinode/operations/departure.py",
+        "        if await self._is_struck_off():\n            return  # it",
+        "        if False:\n            return  # it",
+        OF_DEPARTURE + "test_a_node_that_was_switched_off_while_it_left_goes_on_where_it_was",
+    ),
+    planted(
+        "dynos 1",
+        "a node that was left behind before it heard that it may go stays for ever",
+        "pinode/operations/departure.py",
+        "        with contextlib.suppress(QueueError, TimeoutError):\n            # The group",
+        "        with contextlib.nullcontext():\n            # The group",
+        OF_DEPARTURE + "test_a_node_that_does_not_hear_that_it_may_go_asks_the_others",
+    ),
 )

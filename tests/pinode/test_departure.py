@@ -142,7 +142,25 @@ async def test_a_node_that_does_not_hear_that_it_may_go_asks_the_others() -> Non
 
         here.leaver.execute = deaf  # type: ignore[method-assign]
         here.departure.begin(by="ada")
-        await here.left.wait()
+        async with asyncio.timeout(5):
+            await here.left.wait()
+
+    assert here.state.nodes.get(here.leaver.node_id) is None
+
+
+async def test_a_node_that_was_switched_off_while_it_left_goes_on_where_it_was() -> None:
+    """It is of the group no more, so nothing can be agreed on through it."""
+    async with town() as here:
+        here.agreed.apply(SetAvailability(node_id=here.leaver.node_id, availability="leaving", by="ada"))
+        here.see("pi4", counts_as="none")
+
+        async def deaf(command: AgreedCommand, **how: Any) -> Any:
+            raise TimeoutError
+
+        here.leaver.execute = deaf  # type: ignore[method-assign]
+        here.departure.begin(by="ada")
+        async with asyncio.timeout(5):
+            await here.left.wait()
 
     assert here.state.nodes.get(here.leaver.node_id) is None
 
