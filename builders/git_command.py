@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from git.cmd import Git
-
 from builders.errors import BoundHit, CloneFailed
 from builders.git_access import GitAccess
 from builders.log import BuildLog
@@ -86,7 +84,10 @@ class GitCommand:
         self._bounds = bounds
         self._log = log
         self._deadline = time.monotonic() + bounds.wall_seconds
-        self._git = Git(str(self._folder))
+        # Half of a build's start: what was pushed or uploaded needs none of it.
+        from git.cmd import Git
+
+        self._git_at = Git
         self._env = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)} | {
             "HOME": str(home),
             "LC_ALL": "C",
@@ -123,7 +124,7 @@ class GitCommand:
         """What the command writes. Raises `GitError`, or `BoundHit` when it takes too long or too much
         disk.
         """
-        git = self._git if cwd is None else Git(cwd)
+        git = self._git_at(str(self._folder) if cwd is None else cwd)
         running: Any = git.execute(["git", *words], as_process=True, env=self._env, start_new_session=True)
         process = running.proc
         watch = _Watch(process.pid, self._folder, self._bounds, self._deadline, self._log)
