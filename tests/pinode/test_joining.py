@@ -217,6 +217,18 @@ async def test_whoever_asks_again_after_a_lost_answer_is_the_same_node(
     assert member.names == ["pi1", "pi4"]
 
 
+async def test_a_join_that_the_power_cut_off_in_the_middle_is_taken_up_again(
+    member: Member, tmp_path: Path
+) -> None:
+    """The record is written last: until it is there, the token is asked for again."""
+    await join(tmp_path, member.token())
+    (tmp_path / "cluster.record").unlink()
+
+    await join(tmp_path, member.token())
+
+    assert FoundingStore(tmp_path).record() == member.record and member.names == ["pi1", "pi4"]
+
+
 async def test_a_wrong_secret_is_refused_without_an_entry_in_the_log(member: Member, tmp_path: Path) -> None:
     before = member.cluster.commit_index
 
