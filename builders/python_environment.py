@@ -145,9 +145,9 @@ class Environment:
         base = [self.interpreter.path, "-I", "-S", "-W", "ignore", "-m", "compileall", "-q", "-q"]
         base += ["-s", str(self.context.app), "-p", "/app"]
         packages = ["-j", str(COMPILERS), "--invalidation-mode", "unchecked-hash", "-x", SELDOM_RUN]
-        layer = layer_of(
-            self.context.request, ENVIRONMENT, made_by=" ".join([self.interpreter.version, *base, *packages])
-        )
+        # Not where it is built: the same files elsewhere give the same.
+        made_by = " ".join([self.interpreter.version, *packages])
+        layer = layer_of(self.context.request, ENVIRONMENT, made_by=made_by)
         if layer.known is None:
             await self._compile(*base, *packages, str(self._packages))
         # What an app may write to at run time is looked at again when it runs.
