@@ -13,6 +13,7 @@ from typing import Final, Self
 from replicated_queue.client_link import ClientLink, NodeAddress, client_context, connect
 from replicated_queue.client_requests import Pending, bundled, runs_of
 from replicated_queue.errors import (
+    Busy,
     MalformedMessage,
     NodeUnreachable,
     NoQuorum,
@@ -231,7 +232,8 @@ class QueueClient(QueueOperations):
             case SessionExpired() if error.surely_not_done and not pending.is_repeated:
                 # Asked once by us and by the node, and refused: it may be asked anew under a later index.
                 self._fail(pending, _SessionRenewed())
-            case NoQuorum() if pending.is_repeated:
+            case NoQuorum() | Busy() if pending.is_repeated:
+                # The node did nothing with it; the one that was asked before may have.
                 self._fail(pending, OutcomeUnknown())
             case _:
                 self._fail(pending, error)

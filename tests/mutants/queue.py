@@ -43,6 +43,14 @@ MUTANTS = (
     ),
     planted(
         4,
+        "a busy node answers for those that were asked before",
+        "replicated_queue/client.py",
+        "case NoQuorum() | Busy() if",
+        "case NoQuorum() if",
+        TESTS + "test_queue_client.py::test_of_a_repeated_request_no_node_can_say_that_nothing_was_done",
+    ),
+    planted(
+        4,
         "what may have been done is said to be surely not done",
         "replicated_queue/courier.py",
         "                parcel.maybe_done = True\n",

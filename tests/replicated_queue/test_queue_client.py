@@ -19,8 +19,9 @@ from replicated_queue import (
     SessionExpired,
 )
 from replicated_queue.client_link import NodeAddress
+from replicated_queue.client_requests import Pending
 from replicated_queue.client_server import STRANGER_FRAME_BYTES, queue_protocol
-from replicated_queue.errors import InvalidRequest, JobNotFound
+from replicated_queue.errors import Busy, DiskFull, InvalidRequest, JobNotFound, QueueError
 from replicated_queue.queue.commands import ExpireLease
 from replicated_queue.request_codec import LENGTH, MAX_FRAME_BYTES
 from tests.replicated_queue.fake_group import FakeGroup
@@ -229,6 +230,21 @@ async def test_a_put_without_answer_is_told_apart_from_one_that_failed(ca: Throw
 
         with pytest.raises(OutcomeUnknown):
             await queue.put("mail", b"")
+
+
+@pytest.mark.parametrize("refusal", [Busy(), DiskFull("/data"), NoQuorum(waited_seconds=3.0)])
+async def test_of_a_repeated_request_no_node_can_say_that_nothing_was_done(refusal: QueueError) -> None:
+    """Checklist 3.4: the node that was asked before may have had it done."""
+    loop = asyncio.get_running_loop()
+    first, repeated = Pending(loop.create_future(), 0.0, 0.0), Pending(loop.create_future(), 0.0, 0.0)
+    repeated.is_repeated = True
+    client = QueueClient(["nowhere"])
+
+    for pending in (first, repeated):
+        client._refused(pending, refusal)
+
+    assert first.future.exception() is refusal
+    assert isinstance(repeated.future.exception(), OutcomeUnknown)
 
 
 def forget_all_sessions(group: FakeGroup) -> None:

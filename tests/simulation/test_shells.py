@@ -27,6 +27,7 @@ def test_shells_keep_every_promise_through_faults_and_agree_after_them(block: in
         23,  # a snapshot is left behind by the log while it travels, and the next one waits for a minute
         77,  # a learner that waits for a snapshot is made a voter, for its distance is small
         100,  # who restarts while it fetches a snapshot is taken for busy with it for a minute
+        1_000_130,  # a leader that hands over is busy with a repeated request, which another had done
         207,  # who came for a damaged snapshot hears of the next one late
     ],
 )
