@@ -154,4 +154,4 @@ def test_a_fresh_machine_founds_nothing_beside_a_cluster_of_its_name(nodes: Grow
 
     nodes.join(second, first)
     nodes.until(lambda: "joined the cluster" in nodes.said(second), seconds=30, what="it has joined")
-    nodes.until(lambda: second.name in nodes.roles(first), seconds=10, what="it is a node")
+    nodes.until(lambda: second.name in nodes.roles(second), seconds=30, what="it is a node, and knows it")
