@@ -537,11 +537,9 @@ class ShellWorld(QueueWorld):
                 kind, argument = "reserve", 0
                 job = await queue.reserve("mail", wait=random.choice((0.0, 0.0, 0.7, 2.5)))
                 self.waits_served += job is not None and self.now - invoked > 0.3
-                if (
-                    job is None
-                ):  # this says nothing of the moment: jobs that others are about to get do not count
+                if job is None:
                     person.is_busy = False
-                    return
+                    return  # it says nothing of the moment: jobs that others are about to get do not count
                 person.jobs.append(job)
                 result = (job.id, job.token)
             at = self.now
