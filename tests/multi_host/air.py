@@ -35,6 +35,7 @@ class Air(Network):
         self._ending = threading.Event()
         self._carrier: threading.Thread | None = None
         super().__init__(count)
+        assert set(self._ports) == set(self.hosts), "frames pass by without us"
         self._carrier = threading.Thread(target=self._carry, name="air", daemon=True)
         self._carrier.start()
 
@@ -72,10 +73,10 @@ class Air(Network):
         self._ports.clear()
         super().close()
 
-    def _plug_in(self, host: Host) -> None:
+    def _connect(self, host: Host, interface: str) -> None:
         with in_network_of(host.namespace):
             port = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(port, TUNSETIFF, struct.pack("16sH", b"eth0", TAP_WITHOUT_HEADER))
+            fcntl.ioctl(port, TUNSETIFF, struct.pack("16sH", interface.encode(), TAP_WITHOUT_HEADER))
         self._ports[host.number] = port
         run_tool("ip", "-n", host.namespace, "link", "set", "eth0", "up")
 

@@ -178,13 +178,17 @@ class Network:
         host.power_on()
 
     def plug_in(self, host: Host, interface: str, ip: str) -> None:
-        """A cable from an interface of the host, with this address, to the switch."""
-        port = f"p{host.number}" if interface == "eth0" else f"p{host.number}-{interface}"
-        cable = f"link add {port} type veth peer name {interface} netns {host.namespace}\nlink set {port} master br0 up\n"
-        run_tool("ip", "-n", self._switch, "-b", "-", stdin=cable)
+        """Connect an interface of the host, with this address."""
+        self._connect(host, interface)
         address = f"{ip}/64 dev {interface} nodad" if ":" in ip else f"{ip}/24 brd + dev {interface}"
         setup = f"addr add {address}\nlink set {interface} up\n"
         run_tool("ip", "-n", host.namespace, "-b", "-", stdin=setup)
+
+    def _connect(self, host: Host, interface: str) -> None:
+        """A cable to the switch."""
+        port = f"p{host.number}" if interface == "eth0" else f"p{host.number}-{interface}"
+        cable = f"link add {port} type veth peer name {interface} netns {host.namespace}\nlink set {port} master br0 up\n"
+        run_tool("ip", "-n", self._switch, "-b", "-", stdin=cable)
 
     def partition(self, *groups: Sequence[int]) -> None:
         """Only hosts of one group reach each other; a host named in no group is alone. Takes effect at once."""
