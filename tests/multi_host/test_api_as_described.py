@@ -8,7 +8,8 @@ import pytest
 from tests.multi_host.three_nodes import Nodes, running_nodes
 from tests.pinode.asked_at_random import Server
 
-pytestmark = pytest.mark.multi_host
+pytestmark = [pytest.mark.multi_host, pytest.mark.soak, pytest.mark.timeout(3600)]
+EXAMPLES = 100  # of each operation; `make test` asks the application without a node
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +19,7 @@ def nodes() -> Iterator[Nodes]:
         yield running
 
 
-@pytest.mark.parametrize(
-    "examples", [2, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
-)
-def test_a_node_answers_as_it_describes_itself_and_with_no_bug(nodes: Nodes, examples: int) -> None:
+def test_a_node_answers_as_it_describes_itself_and_with_no_bug(nodes: Nodes) -> None:
     node = nodes.nodes[0]
     document = node.client().get("/openapi.json")
     token = node.client().post("/api/v1/tokens")["token"]
@@ -32,7 +30,7 @@ def test_a_node_answers_as_it_describes_itself_and_with_no_bug(nodes: Nodes, exa
     asked = 0
     for name, operation in server.operations(document):
         try:
-            operation.check(examples=examples)
+            operation.check(examples=EXAMPLES)
         except Exception as error:
             raise AssertionError(f"{name}: {json.dumps(str(error))}") from error
         asked += 1

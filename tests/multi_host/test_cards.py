@@ -131,6 +131,7 @@ def test_a_card_in_another_machine_comes_back_as_a_new_node_in_its_old_place(boa
     assert take_all(three) == [b"before"]
 
 
+@pytest.mark.soak  # rules and links have tests of their own, this is the whole way
 def test_an_old_copy_of_a_card_that_is_put_back_is_found_out_by_the_others(boards: Boards) -> None:
     """The leader was told more than the copy has; `test_standing.py` tries those that only count starts."""
     one, _, three = boards.nodes
@@ -176,6 +177,7 @@ def test_a_majority_that_is_destroyed_is_recovered_from_the_node_that_is_left(bo
     assert take_all(one) == [b"kept"]
 
 
+@pytest.mark.soak  # rules and links have tests of their own, this is the whole way
 def test_a_lone_node_with_a_damaged_log_stops_and_names_recover_which_says_what_is_left(
     tmp_path: Path,
 ) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 from tests.multi_host.three_nodes import Nodes
 
-pytestmark = pytest.mark.multi_host
+pytestmark = [
+    pytest.mark.multi_host,
+    pytest.mark.soak,
+]  # `test_membership` goes most of the way in `make test`
 PUT = "/api/v1/queue/topics/mail/jobs"
 
 

@@ -139,6 +139,7 @@ def test_a_cluster_grows_loses_a_node_for_good_and_shrinks(nodes: GrowingNodes, 
         nodes.until_it_answers(node)
 
 
+@pytest.mark.soak  # rules and links have tests of their own, this is the whole way
 def test_a_fresh_machine_founds_nothing_beside_a_cluster_of_its_name(nodes: GrowingNodes) -> None:
     """It says where that one is, and does not stand in its own way when it is given a token."""
     first, second = nodes.nodes[:2]
