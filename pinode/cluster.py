@@ -79,7 +79,8 @@ class Cluster(Protocol):
     ) -> Any:
         """Have the command agreed, once, and return its result when it is applied on this node too.
 
-        Raises the typed refusal (`AppExists`, `LeaseLost`, ...), `NoQuorum` when no leader answers in time.
+        Raises the typed refusal (`AppExists`, `LeaseLost`, ...), `NoQuorum` when no leader answers in time,
+        and `TimedOut` when it is done but not applied here by then.
         """
         ...
 

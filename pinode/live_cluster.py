@@ -9,6 +9,7 @@ from gossip.service import Gossip
 from pinode.apps.observed import CountsAs, DynoReport, NodeState, NodeStats, NodeView
 from pinode.cluster import PeerCalls
 from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
+from pinode.errors import TimedOut
 from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
 from pinode.nodes.node import RegisteredNode
 from pinode.peers.certificates import public_key_hash
@@ -115,6 +116,11 @@ class LiveCluster:
         result = await self.queue.submit(
             domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
         )
+        if not await self.queue.catch_up(timeout_seconds=timeout_seconds):
+            raise TimedOut(
+                "it is done, but this node has fallen behind and does not show it yet",
+                hint="Look again in a moment, or at another node.",
+            )
         return decode_result(domain, result)
 
     def seal(self, value: str) -> bytes:

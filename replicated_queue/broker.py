@@ -275,15 +275,16 @@ class Broker(QueueOperations):
             finally:
                 self._slots.give_back(slot)
 
-    async def catch_up(self) -> None:
-        """Wait until this node has applied what the leader had when it last answered, a second at most."""
+    async def catch_up(self, *, timeout_seconds: float = CATCH_UP_SECONDS) -> bool:
+        """Wait until this node has applied what the leader had when it last answered; whether it has."""
         index = self._courier.known_index
         if self._log.applied_index >= index:
-            return
+            return True
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._behind.append((index, reached))
-        await asyncio.wait([reached], timeout=CATCH_UP_SECONDS)
+        await asyncio.wait([reached], timeout=timeout_seconds)
         self._behind = [waiting for waiting in self._behind if waiting[1] is not reached]
+        return reached.done()
 
     def _applied(self, index: int) -> None:
         for wanted, reached in self._behind:

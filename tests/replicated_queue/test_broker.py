@@ -284,6 +284,16 @@ async def test_a_read_on_any_node_shows_what_any_other_has_answered() -> None:
         assert (await asked).ready == 1
 
 
+async def test_a_node_that_does_not_catch_up_in_time_says_so() -> None:
+    async with FakeGroup() as group:
+        group.behind = {2}
+        await group.brokers[2].put("mail", b"x")
+
+        assert not await group.brokers[2].catch_up(timeout_seconds=0.0)
+        group.catch_up()
+        assert await group.brokers[2].catch_up(timeout_seconds=0.0)
+
+
 async def test_a_node_that_is_behind_shows_its_own_changes() -> None:
     """A put is answered when the node that took it has applied it too."""
     async with FakeGroup() as group:
