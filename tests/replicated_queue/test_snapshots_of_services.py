@@ -138,6 +138,7 @@ async def test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_for_who_ne
 
 async def have_snapshot_of_now(leader: ReplicaService) -> None:
     """Then the next one will have its name."""
+    await eventually(lambda: not leader._snapshots._is_busy, within_seconds=20)
     leader._snapshots._take_soon()
     index = leader.applied_index
     await eventually(
