@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pinode.apps.commands import CreateHook
+from pinode.apps.commands import CreateHook, RequestBuild
 from pinode.people.commands import StartSession
 from pinode.web.caller import token_hash
 from pinode.web.routes import ROUTES, Route
@@ -117,7 +117,8 @@ async def test_what_is_for_administrators_is_refused_to_members_and_changes_noth
 @pytest.mark.parametrize("route", [route for route in OF_APPS if "logs" not in route.path], ids=name_of)
 async def test_the_owner_and_administrators_may_do_all_with_an_app(web: Stage, route: Route, by: str) -> None:
     web.cluster.complete_build(web.cluster.start_build("blog"))
-    web.cluster.start_build("blog")
+    url = "https://git.example.org/ada/blog.git"
+    web.cluster.apply(RequestBuild(app="blog", git_url=url, ref=None, subdirectory=None, actor="ada"))
 
     status, _ = await ask(web, route, by)
 
