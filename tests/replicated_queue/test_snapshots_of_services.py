@@ -206,6 +206,8 @@ async def test_a_full_disk_keeps_the_old_snapshot_and_the_log(tmp_path: Path) ->
         leader = await group.elected()
         disk = disks[tmp_path / "1"]
         await fill(group, leader, 100)
+        segments = {f"{number:016x}.wal" for number in (1, 2)}  # the second is prepared beside the writing
+        await eventually(lambda: segments <= disk.files.keys())
         disk.capacity_bytes = sum(file.size_bytes for file in disk.files.values()) + 70_000
         data = group.journals[1].data[:]
         await fill(group, leader, 60, start=100)
