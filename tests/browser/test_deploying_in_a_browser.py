@@ -96,7 +96,8 @@ async def test_the_cluster_page_follows_what_happens(web: Stage) -> None:
 
 async def test_everything_is_reached_with_the_keyboard_alone(web: Stage) -> None:
     page = await web.open("/")
-    await page.keyboard.type(SETUP_CODE)  # the first field has the focus
+    await page.locator("#setup_code:focus").wait_for()  # given by the browser with the first picture, not before
+    await page.keyboard.type(SETUP_CODE)
     await page.keyboard.press("Tab")
     await page.keyboard.type("ada")
     await page.keyboard.press("Tab")
@@ -104,6 +105,7 @@ async def test_everything_is_reached_with_the_keyboard_alone(web: Stage) -> None
     await page.keyboard.type("four random words")
     await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Log in").wait_for()
+    await page.locator("#username:focus").wait_for()
     await page.keyboard.type("ada")
     await page.keyboard.press("Tab")
     await page.keyboard.type("four random words")
