@@ -73,6 +73,7 @@ class Admission:
             peer_port=member.peer_port,
             token_hash=token_hash,
             replaces=self._predecessor(member, request.replaces),
+            feature_level=request.feature_level,
         )
         try:
             await self._cluster.execute(command, timeout_seconds=AGREE_SECONDS)

@@ -14,6 +14,8 @@ from pinode.apps.build import BUILD_TOPIC
 from pinode.apps.commands import RegistryCommand
 from pinode.apps.errors import BuildQueueFull, LeaseLost, MalformedCommand, Refused
 from pinode.apps.registry import Registry
+from pinode.errors import Conflict
+from pinode.feature_level import FEATURE_LEVEL
 from pinode.nodes import codec as nodes_codec
 from pinode.nodes.commands import NodeCommand
 from pinode.nodes.node import RegisteredNode
@@ -52,6 +54,22 @@ QUEUE, REGISTRY, PEOPLE, NODES = "queue", "registry", "people", "nodes"  # domai
 MOVE_NO_BUILD = (Put, Reserve)  # a worker says itself when it begins
 BUILD_LEASE_MS = 12_000  # so long a build waits when its node was killed; renewed every 4 s, in memory alone
 BUILD_ATTEMPTS = 3
+
+
+class ProgramTooOld(Conflict):
+    """The others agree on what this program does not know: to guess would part the replicas."""
+
+    code = "program_too_old"
+
+    def __init__(self, *, level: int, needed: int) -> None:
+        super().__init__(
+            f"the pinode on this node is too old for its cluster: it supports feature level {level}, "
+            f"and the cluster is at {needed}.",
+            hint="Install the version here that the other nodes run (`pinode nodes` on one of them shows it) "
+            "and start it again. What this node holds is kept.",
+        )
+
+
 AgreedCommand = RegistryCommand | PeopleCommand | NodeCommand
 
 
@@ -64,7 +82,10 @@ class ClusterState:
         founders: Iterable[RegisteredNode] = (),
         setup_code_hash: bytes = b"",
         queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 (frozen)
+        feature_level: int = FEATURE_LEVEL,
     ) -> None:
+        """`feature_level`: the highest this program supports; beyond it, it applies nothing."""
+        self._feature_level = feature_level
         self.queue = PriorityQueue(queue_limits)
         self.registry = Registry(_JobsOfBuilds(self.queue))
         self.people = People(setup_code_hash=setup_code_hash)
@@ -101,7 +122,13 @@ class ClusterState:
 
     def restore(self, chunks: Iterable[bytes]) -> Generator[None, None, Callable[[], None]]:
         """See `StateMachine`."""
-        return restoring(self._parts(), chunks)
+        become = yield from restoring(self._parts(), chunks)
+
+        def become_and_check() -> None:
+            become()
+            self._check_level()
+
+        return become_and_check
 
     def _parts(self) -> dict[str, Part]:
         return {
@@ -153,7 +180,12 @@ class ClusterState:
             result = self.nodes.apply(nodes_codec.decode_command(encoded), now=now)
         except Refused as refusal:
             return apps_codec.encode_refusal(refusal)
+        self._check_level()
         return apps_codec.encode_result(result)
+
+    def _check_level(self) -> None:
+        if self.nodes.feature_level > self._feature_level:
+            raise ProgramTooOld(level=self._feature_level, needed=self.nodes.feature_level)
 
     def _follow(self, command: Command, *, index: int, now: int) -> None:
         """Tell the builds whose jobs the queue has moved by itself."""

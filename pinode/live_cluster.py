@@ -1,7 +1,7 @@
 """The real `Cluster`: one node's agreed state and observations, joined from log, gossip and reports."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gossip.member import Member, MemberState
@@ -9,7 +9,8 @@ from gossip.service import Gossip
 from pinode.apps.observed import CountsAs, DynoReport, NodeState, NodeStats, NodeView
 from pinode.cluster import PeerCalls
 from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
-from pinode.errors import TimedOut
+from pinode.errors import Conflict, TimedOut
+from pinode.feature_level import SINCE, level_of
 from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
 from pinode.nodes.node import RegisteredNode
 from pinode.peers.certificates import public_key_hash
@@ -24,6 +25,18 @@ RUNNING = ("starting", "up", "stopping")
 QUEUE_NEWS_SECONDS = 0.25  # how often at most who waits for changes hears that jobs have moved
 CONFIG_PURPOSE = b"config value"
 RETURN_SECONDS = 60.0  # after a power cut nodes come back one by one
+
+
+class NotYetEverywhere(Conflict):
+    """Not all members could apply the command."""
+
+    code = "feature_level"
+
+    def __init__(self, older: Sequence[str]) -> None:
+        super().__init__(
+            f"upgrade the other nodes first: {', '.join(older)}, and would not understand this.",
+            hint="Nothing was changed. It works a moment after the last node was upgraded.",
+        )
 
 
 class Changes:
@@ -69,7 +82,10 @@ class LiveCluster:
         secrets: ClusterSecrets,
         random_bytes: Callable[[int], bytes],
         monotonic: Callable[[], float],
+        since: Mapping[str, int] = SINCE,
     ) -> None:
+        """`since`: which commands need which feature level."""
+        self._since = since
         self.settings = settings
         self.node_id = node_id
         self.node_name = node_name
@@ -113,6 +129,7 @@ class LiveCluster:
     ) -> Any:
         """Have the command agreed once; its result, when it is applied here too."""
         domain, data = encode_command(command)
+        await self._wait_for_level(level_of(command, self._since))
         result = await self.queue.submit(
             domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
         )
@@ -122,6 +139,16 @@ class LiveCluster:
                 hint="Look again in a moment, or at another node.",
             )
         return decode_result(domain, result)
+
+    async def _wait_for_level(self, needed: int) -> None:
+        """What some member could not apply must not enter the log. Ours is no higher than the leader's."""
+        nodes = self.state.nodes
+        if needed <= nodes.feature_level:
+            return
+        await self.queue.be_current()
+        if needed > nodes.feature_level:
+            older = [view for view in self.nodes() if view.feature_level < needed]
+            raise NotYetEverywhere([f"{view.name} runs {view.version or 'an older one'}" for view in older])
 
     def seal(self, value: str) -> bytes:
         """Seal under the data key."""
@@ -229,6 +256,7 @@ class LiveCluster:
             state=state,
             incarnation=member.incarnation if member else 0,
             availability=known.availability,
+            feature_level=known.feature_level,
             counts_as=self._counts_as(node_id),
             version=facts.version,
             arch=facts.arch,

@@ -1,4 +1,4 @@
-"""Keeps what is agreed about this node as it is: the name in its settings, the address that others dial."""
+"""Keeps what is agreed about this node as it is: its name, its address, the feature level of its program."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pinode.apps.errors import Refused
 from pinode.cluster import Cluster
 from pinode.errors import PinodeError
+from pinode.feature_level import FEATURE_LEVEL
 from pinode.nodes.commands import AddNode
 from replicated_queue.errors import QueueError
 
@@ -25,8 +26,10 @@ class Registration:
         host: Callable[[], str],
         is_caught_up: Callable[[], bool],
         look_seconds: float = LOOK_SECONDS,
+        feature_level: int = FEATURE_LEVEL,
     ) -> None:
         """`host`: the address of this machine now."""
+        self._feature_level = feature_level
         self._cluster = cluster
         self._host = host
         self._is_caught_up = is_caught_up
@@ -50,15 +53,30 @@ class Registration:
             name=cluster.node_name,
             host=self._host(),
             peer_port=cluster.settings.listen.peer.port,
+            feature_level=self._feature_level,
         )
-        agreed = AddNode(node_id=known.node_id, name=known.name, host=known.host, peer_port=known.peer_port)
+        agreed = AddNode(
+            node_id=known.node_id,
+            name=known.name,
+            host=known.host,
+            peer_port=known.peer_port,
+            feature_level=known.feature_level,
+        )
         if wanted in (agreed, self._refused):
             return
         try:
             await cluster.execute(wanted)
-            logger.info("registered anew name=%s host=%s port=%d", wanted.name, wanted.host, wanted.peer_port)
+            logger.info(
+                "registered anew name=%s host=%s port=%d feature_level=%d",
+                wanted.name,
+                wanted.host,
+                wanted.peer_port,
+                wanted.feature_level,
+            )
         except Refused as refused:
             self._refused = wanted
-            logger.warning("this node keeps the name %s: %s %s", known.name, refused.message, refused.hint)
+            logger.warning(
+                "this node stays registered as %s: %s %s", known.where, refused.message, refused.hint
+            )
         except (PinodeError, QueueError, TimeoutError) as error:
             logger.info("not registered anew yet reason=%r", error)

@@ -51,6 +51,7 @@ FLOORS: dict[str, float] = {
     "pinode.registration": 2,
     "pinode.settings": 0,
     "pinode.errors": 0,
+    "pinode.feature_level": 0,
 }
 SAME_FLOOR = {0, 1, 2}  # on these floors a room may use its neighbours; cycles are looked for all the same
 CORES = [
@@ -82,6 +83,7 @@ CORES = [
     "pinode/apps/*.py",
     "pinode/people/*.py",
     "pinode/nodes/*.py",
+    "pinode/feature_level.py",
     "pinode/rate_limit.py",
     "pinode/card/hardware.py",
     "pinode/card/old_state.py",

@@ -67,6 +67,7 @@ class NodeView:
     state: NodeState
     incarnation: int
     availability: Availability = "active"  # as agreed
+    feature_level: int = 1  # as it is registered
     counts_as: CountsAs = "voter"  # in the log, by what is agreed and applied here
     version: str = ""
     arch: str = ""

@@ -11,7 +11,8 @@ class AddNode:
 
     With `token_hash` only while that token is good; without it the node has proved that it holds the cluster
     key. With `replaces` the node of that id is removed in the same step, and its name is free.
-    Refused: `JoinTokenRefused`, `NodeWasRemoved`, `NodeNameTaken`, `TooManyNodes`, `InvalidNode`.
+    Refused: `JoinTokenRefused`, `NodeWasRemoved`, `NodeTooOld`, `NodeNameTaken`, `TooManyNodes`,
+    `InvalidNode`.
     """
 
     node_id: str
@@ -20,6 +21,7 @@ class AddNode:
     peer_port: int
     token_hash: bytes | None = field(default=None, repr=False)
     replaces: str | None = None
+    feature_level: int = 1  # what its program supports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,22 @@ class NodeWasRemoved(NodeError, Conflict):
         )
 
 
+class NodeTooOld(NodeError, Conflict):
+    """The program of the node cannot apply what the others may agree on."""
+
+    code = "node_too_old"
+
+    def __init__(self, *, name: str, level: int, needed: int) -> None:
+        super().__init__(
+            f"the pinode on {name} is too old for this cluster: it supports feature level {level}, "
+            f"and the cluster is at {needed}.",
+            hint="Install the version there that the others run; `pinode nodes` on one of them shows it.",
+            name=name,
+            level=level,
+            needed=needed,
+        )
+
+
 class NodeUnknown(NodeError, NotFound):
     """No such node is registered."""
 

@@ -15,6 +15,7 @@ class RegisteredNode:
     peer_port: int
     joined_at_ms: int = 0  # cluster time; 0: it founded the cluster
     availability: Availability = "active"
+    feature_level: int = 1  # of its program (`pinode.feature_level`)
 
     @property
     def where(self) -> str:

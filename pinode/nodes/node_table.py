@@ -21,6 +21,7 @@ from pinode.nodes.errors import (
     JoinTokenRefused,
     LastNode,
     NodeNameTaken,
+    NodeTooOld,
     NodeUnknown,
     NodeWasRemoved,
     TooManyJoinTokens,
@@ -89,6 +90,11 @@ class NodeTable:
         """How many removed nodes are remembered."""
         return len(self._removed)
 
+    @property
+    def feature_level(self) -> int:
+        """The lowest that all registered nodes support. It never falls: who supports less is refused."""
+        return min((node.feature_level for node in self._nodes.values()), default=1)
+
     def named(self, name: str) -> RegisteredNode | None:
         """The node of this name."""
         return next((node for node in self._nodes.values() if node.name == name), None)
@@ -135,6 +141,8 @@ class NodeTable:
         removed = self._removed.get(command.node_id)
         if removed is not None:
             raise NodeWasRemoved(node_id=removed.node_id, name=removed.name)
+        if command.feature_level < self.feature_level:
+            raise NodeTooOld(name=command.name, level=command.feature_level, needed=self.feature_level)
         before = self._nodes.get(command.node_id)
         replaced = self._nodes.get(command.replaces or "")
         holder = self.named(command.name)
@@ -153,6 +161,7 @@ class NodeTable:
             peer_port=command.peer_port,
             joined_at_ms=before.joined_at_ms if before else now,
             availability=before.availability if before else "active",
+            feature_level=command.feature_level,
         )
 
     def _remove(self, command: RemoveNode, *, now: int) -> None:
@@ -213,5 +222,7 @@ def _check(command: AddNode) -> None:
         wrong = f"{command.host[:100]!r}", "is no address that others can dial"
     elif not 0 < command.peer_port < 65536:
         wrong = f"{command.peer_port}", "is no port"
+    elif command.feature_level < 1:
+        wrong = f"{command.feature_level}", "is no feature level"
     if wrong is not None:
         raise InvalidNode(what=wrong[0], rule=wrong[1])

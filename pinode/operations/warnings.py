@@ -30,6 +30,10 @@ def _of_the_cluster(nodes: Sequence[NodeView], *, has_quorum: bool) -> Iterator[
     elif len(nodes) == 2:
         voters = " or ".join(node.name for node in nodes if node.counts_as == "voter")
         yield f"two nodes: when {voters} is off, nothing can be changed. {THREE}"
+    newest = max((node.feature_level for node in nodes), default=1)
+    if older := [node for node in nodes if node.feature_level < newest]:
+        named = ", ".join(f"{node.name} ({node.version or 'version unknown'})" for node in older)
+        yield f"not all nodes are upgraded: what is new waits for {named}."
 
 
 def _of_a_node(node: NodeView, *, has_quorum: bool) -> Iterator[str]:

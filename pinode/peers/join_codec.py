@@ -5,6 +5,7 @@ from typing import Any
 
 import msgpack
 
+from pinode.feature_level import FEATURE_LEVEL
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.founding_codec import decode_record, encode_record
 from pinode.peers.founding_record import FoundingMember, FoundingRecord
@@ -23,6 +24,7 @@ class JoinRequest:
     member: FoundingMember
     replaces: str | None  # the id this machine had before it lost its state
     secret: bytes = field(repr=False)
+    feature_level: int = FEATURE_LEVEL  # of its program
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def encode_request(request: JoinRequest) -> bytes:
     """A request as bytes."""
     member = request.member
     fields = [member.node_id, member.name, member.host, member.peer_port, request.replaces, request.secret]
-    return _packed([VERSION, *fields])
+    return _packed([VERSION, *fields, request.feature_level])
 
 
 def decode_request(data: bytes) -> JoinRequest:
@@ -56,13 +58,14 @@ def decode_request(data: bytes) -> JoinRequest:
     if len(data) > MAX_REQUEST_BYTES:
         raise MalformedFrame("a join request over its bound")
     try:
-        version, node_id, name, host, port, replaces, secret, *_ = msgpack.unpackb(data)
+        version, node_id, name, host, port, replaces, secret, *later = msgpack.unpackb(data)
         if version != VERSION:
             raise MalformedFrame(f"a join request of version {version!r:.20}")
-        if type(port) is not int or type(secret) is not bytes:
-            raise ValueError("a port or a secret of another type")
+        level = later[0] if later else 1  # older nodes do not say
+        if type(port) is not int or type(level) is not int or type(secret) is not bytes:
+            raise ValueError("a port, a level or a secret of another type")
         member = FoundingMember(node_id=_text(node_id), name=_text(name), host=_text(host), peer_port=port)
-        return JoinRequest(member, None if replaces is None else _text(replaces), secret)
+        return JoinRequest(member, None if replaces is None else _text(replaces), secret, level)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise MalformedFrame("a join request that cannot be read") from error
 

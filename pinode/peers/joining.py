@@ -29,6 +29,7 @@ _CLASSES: dict[str, type[PinodeError]] = {
     "join_token_refused": NotAllowed,
     "node_name_taken": Conflict,
     "node_was_removed": Conflict,
+    "node_too_old": Conflict,
     "too_many_nodes": Conflict,
     "invalid_node": InvalidInput,
 }

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 TABLE, JOINING, PLAN = "pinode/nodes/node_table.py", "pinode/peers/joining.py", "pinode/scheduler/plan.py"
 OF_TABLE, OF_JOINING = "tests/pinode/test_node_table.py::", "tests/pinode/test_joining.py::"
 OF_EMPTYING, OF_DEPARTURE = "tests/pinode/test_plan_emptying.py::", "tests/pinode/test_departure.py::"
+OF_LEVELS = "tests/pinode/test_feature_level.py::"
 OF_STANDING = "tests/pinode/test_standing.py::"
 
 
@@ -167,5 +168,32 @@ MUTANTS = (
         "        with contextlib.suppress(QueueError, TimeoutError):\n            # The group",
         "        with contextlib.nullcontext():\n            # The group",
         OF_DEPARTURE + "test_a_node_that_does_not_hear_that_it_may_go_asks_the_others",
+    ),
+    planted(
+        "consensus 40",
+        "a node that is too old joins a cluster that was upgraded",
+        TABLE,
+        "        if command.feature_level < self.feature_level:",
+        "        if False:",
+        OF_LEVELS
+        + "test_an_older_program_may_not_join_and_hears_what_to_do "
+        + OF_LEVELS
+        + "test_the_level_never_falls_whatever_happens_to_the_nodes",
+    ),
+    planted(
+        "consensus 40",
+        "a program applies what comes after its time",
+        "pinode/cluster_state.py",
+        "        if self.nodes.feature_level > self._feature_level:",
+        "        if False:",
+        OF_LEVELS + "test_a_node_that_is_set_back_to_an_older_program_ends_and_keeps_what_it_holds",
+    ),
+    planted(
+        "consensus 40",
+        "a command enters the log that an older node could not apply",
+        "pinode/live_cluster.py",
+        "        if needed <= nodes.feature_level:",
+        "        if True:",
+        OF_LEVELS + "test_what_is_new_waits_until_the_last_node_is_upgraded",
     ),
 )
