@@ -96,7 +96,8 @@ async def test_the_cluster_page_follows_what_happens(web: Stage) -> None:
 
 async def test_everything_is_reached_with_the_keyboard_alone(web: Stage) -> None:
     page = await web.open("/")
-    await page.locator("#setup_code:focus").wait_for()  # given by the browser with the first picture, not before
+    # The focus is given by the browser with the first picture, not before.
+    await page.locator("#setup_code:focus").wait_for()
     await page.keyboard.type(SETUP_CODE)
     await page.keyboard.press("Tab")
     await page.keyboard.type("ada")
