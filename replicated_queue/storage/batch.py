@@ -41,8 +41,10 @@ def read_header(segment: bytes, offset: int, *, position: int, name: str) -> Hea
     if offset + HEADER_BYTES > len(segment) or not segment.startswith(MAGIC, offset):
         return None
     _, version, size, chain_before, own_position, synced, payload_crc = FIELDS.unpack_from(segment, offset)
+    if own_position != position:  # of the log that this segment was part of before
+        return None
     (chain,) = CHECK.unpack_from(segment, offset + FIELDS.size)
-    if chain != crc32(segment[offset : offset + FIELDS.size]) or own_position != position:
+    if chain != crc32(segment[offset : offset + FIELDS.size]):
         return None
     if version != VERSION:
         raise NewerLogFormat(name, version=version)

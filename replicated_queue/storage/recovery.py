@@ -98,6 +98,7 @@ class Recovery:
         self.first = 1  # number of the first segment that is there
         self.ends: list[int] = []  # last index of the log at the end of each segment
         self._end = _End()
+        self._torn: dict[int, int] = {}  # segment → where the last header behind the end ends in it
 
     def run(self) -> None:
         """Read, judge, repair. Raises `CorruptLog`, `NewerLogFormat`, `DiskFailed`."""
@@ -170,13 +171,18 @@ class Recovery:
             offset += HEADER_BYTES + header.payload_bytes
 
     def _refuse_damage(self) -> None:
-        """A later batch may have recorded that what we cannot read was synced: then it is no torn tail."""
+        """A later batch may have recorded that what we cannot read was synced: then it is no torn tail.
+
+        What lies behind the end and does not say that it belongs there is from an earlier use of the segment.
+        """
         for segment in range(self._end.segment, len(self.segments)):
             file = self.segments[segment]
             data = file.read()
             offset = data.find(MAGIC, self._end.offset if segment == self._end.segment else 0)
             while offset >= 0:
                 header = read_header(data, offset, position=self._position(segment, offset), name=file.name)
+                if header is not None:
+                    self._torn[segment] = offset + HEADER_BYTES
                 if header is not None and header.synced > self.position:
                     damaged = self.segments[self._end.segment].name
                     reason = f"a batch at byte {header.position} of the log came after it"
@@ -184,9 +190,10 @@ class Recovery:
                 offset = data.find(MAGIC, offset + 1)
 
     def _rewrite_tail(self) -> None:
-        """Write what was read after the newest mark once more, and zeros behind it, and sync.
+        """Write what was read after the newest mark once more, zeros over what is torn behind it, and sync.
 
-        It may have been in the system's cache only, and a cache may lie after an error of the disk.
+        It may have been in the system's cache only, and a cache may lie after an error of the disk. A whole
+        batch of a torn tail must go: a batch like its lost predecessor would bring it back.
         """
         synced = self._end.last.synced if self._end.last is not None else 0
         for segment, file in enumerate(self.segments):
@@ -203,8 +210,8 @@ class Recovery:
             changed = start < stop
             if changed:
                 file.write_at(start, data[start:stop])
-            if data.count(0, stop) != len(data) - stop:
-                write_zeros(file, stop, len(data))
+            if segment in self._torn:
+                write_zeros(file, stop, self._torn[segment])
                 changed = True
             if changed:
                 file.sync()

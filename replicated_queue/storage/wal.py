@@ -1,12 +1,13 @@
-"""The write-ahead log: batches appended to zeroed segments, each synced before the next is written."""
+"""The write-ahead log: batches appended to segments of full size, each synced before the next is written."""
 
+from collections import deque
 from contextlib import suppress
 
 from .batch import HEADER_BYTES, encode_batch
 from .disk import Disk, DiskFile
 from .errors import NoRoom
 from .recovery import Recovered, Recovery
-from .segments import make_segment, segment_name
+from .segments import ASIDE_MAX, lay_aside, lying_aside, make_segment, segment_name, use_again
 
 SPARE_AT = 0.5  # of a segment written: time to prepare the next
 
@@ -30,6 +31,9 @@ class Wal:
                 self._spare = file
             elif number != self._number:
                 file.close()
+        self._aside: deque[str] = deque()  # segments to be used again; taken by the thread that prepares
+        with suppress(NoRoom):
+            self._aside.extend(lying_aside(disk, size_bytes=segment_bytes))
         self._position = recovery.position
         self._chain = recovery.chain
         if not recovery.ends_with_mark:
@@ -66,11 +70,16 @@ class Wal:
         return self._offset + HEADER_BYTES + payload_bytes > self._segment_bytes
 
     def prepare_spare(self) -> None:
-        """Create the next segment. May run beside `append`, on another thread, but not twice at a time.
+        """Have the next segment ready, one that lies aside if there is any.
 
-        Raises `NoRoom`, with no trace.
+        May run beside `append`, on another thread, but not twice at a time. Raises `NoRoom`, with no trace.
         """
-        if self._spare is None:
+        if self._spare is not None:
+            return
+        if self._aside:
+            self._spare = use_again(self._disk, self._aside[0], self._number + 1)
+            self._aside.popleft()
+        else:
             self._spare = make_segment(self._disk, self._number + 1, size_bytes=self._segment_bytes)
 
     def append(self, payload: bytes, *, last_index: int | None = None) -> None:
@@ -94,13 +103,16 @@ class Wal:
             self._last_index = last_index
 
     def forget_upto(self, index: int) -> None:
-        """Entries up to `index` are in two snapshots: remove the segments that hold nothing else.
+        """Entries up to `index` are in two snapshots: lay aside the segments that hold nothing else.
 
-        Oldest first, and each removal on the disk before the next, so that none is ever missing in between.
+        Oldest first, and each on the disk before the next, so that none is ever missing in between.
         """
         while self._ends and self._ends[0] <= index:
-            self._disk.remove(segment_name(self._first))
-            self._disk.sync_names()
+            if len(self._aside) < ASIDE_MAX:
+                self._aside.append(lay_aside(self._disk, self._first))
+            else:
+                self._disk.remove(segment_name(self._first))
+                self._disk.sync_names()
             self._first += 1
             del self._ends[0]
 

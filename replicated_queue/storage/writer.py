@@ -44,7 +44,7 @@ class _Look:
 
 @dataclass(frozen=True, slots=True)
 class _Forget:
-    """Queued to have the segments up to an index removed."""
+    """Queued to have the segments up to an index laid aside."""
 
     index: int
 
@@ -96,7 +96,7 @@ class StoreWriter:
         self._queue.put(write)
 
     def forget_upto(self, index: int) -> None:
-        """Queue the removal of segments that hold no entry above `index`."""
+        """Have the segments laid aside that hold no entry above `index`."""
         self._queue.put(_Forget(index))
 
     def stop(self) -> None:

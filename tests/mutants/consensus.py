@@ -504,6 +504,22 @@ MUTANTS = (
         WAL + "test_damage_in_an_earlier_segment_is_refused",
     ),
     planted(
+        33,
+        "a segment is written to before its new name is on the disk",
+        "replicated_queue/storage/segments.py",
+        "    disk.rename(aside, segment_name(number))\n    disk.sync_names()\n",
+        "    disk.rename(aside, segment_name(number))\n",
+        WAL + "test_power_cuts_over_and_over_lose_nothing_where_segments_are_used_again",
+    ),
+    planted(
+        33,
+        "a segment that entries still need is used again",
+        "replicated_queue/storage/wal.py",
+        "        while self._ends and self._ends[0] <= index:",
+        "        while self._ends and self._ends[0] <= index + 1:",
+        WAL + "test_power_cuts_over_and_over_lose_nothing_where_segments_are_used_again",
+    ),
+    planted(
         34,
         "a failed sync is taken for a success",
         "replicated_queue/storage/wal.py",

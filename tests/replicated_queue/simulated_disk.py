@@ -175,7 +175,8 @@ class SimulatedDisk:
             change(self._durable_files)
         self._unsynced_names = []
         self.files = dict(self._durable_files)
-        for file in self.files.values():
+        for name, file in self.files.items():
+            file.name = name
             file.lose_power(random, flips)
         self.cut_after = None
 

@@ -20,7 +20,7 @@ from replicated_queue.storage.errors import (
     NewerLogFormat,
     NoRoom,
 )
-from replicated_queue.storage.segments import segment_name
+from replicated_queue.storage.segments import ASIDE_MAX, segment_name
 from replicated_queue.storage.store import ReplicaStore
 from replicated_queue.storage.wal import Wal
 from replicated_queue.storage.writer import StoreWriter, Write, WriterCallbacks
@@ -111,6 +111,149 @@ def test_power_cuts_over_and_over_also_during_recovery_lose_nothing(seed: int) -
     recovered = open_wal(disk).take_recovered().entries
 
     assert recovered[: len(acknowledged)] == acknowledged
+
+
+def aside(disk: SimulatedDisk) -> list[str]:
+    return [name for name in disk.names() if name.endswith(".old")]
+
+
+def compacted(count: int, *, upto: int) -> tuple[SimulatedDisk, Wal]:
+    """A log of `count` entries, of which two snapshots cover those up to `upto`."""
+    disk = SimulatedDisk()
+    wal = open_wal(disk)
+    for index in range(1, count + 1):
+        wal.append(record(entry(index)), last_index=index)
+    wal.forget_upto(upto)
+    return disk, wal
+
+
+def test_a_segment_that_is_needed_no_more_becomes_the_next_one_and_is_not_zeroed_again() -> None:
+    disk, wal = compacted(40, upto=25)
+    (oldest, *_) = aside(disk)
+    file, newest = disk.files[oldest], max(name for name in disk.names() if name.endswith(".wal"))
+    writes = len(file.unsynced)
+
+    wal.prepare_spare()
+
+    following = segment_name(int(newest.removesuffix(".wal"), 16) + 1)
+    assert disk.files[following] is file and oldest not in disk.names()
+    assert len(file.unsynced) == writes and file.cached.count(0) < SEGMENT_BYTES
+
+
+def test_no_more_segments_lie_aside_than_are_soon_needed() -> None:
+    disk, _ = compacted(200, upto=190)
+
+    assert len(aside(disk)) == ASIDE_MAX
+
+
+def test_what_a_segment_held_before_is_neither_read_nor_taken_for_damage() -> None:
+    disk, wal = compacted(40, upto=38)
+    for index in range(41, 61):
+        wal.append(record(entry(index)), last_index=index)
+    newest = disk.files[max(name for name in disk.names() if name.endswith(".wal"))]
+
+    recovered = open_wal(disk).take_recovered()
+
+    assert any(entry(old).data in newest.cached for old in range(1, 39))
+    assert recovered.entries[-20:] == [entry(index) for index in range(41, 61)]
+    assert recovered.last_index == 60
+
+
+@pytest.mark.parametrize("operation", range(0, 240, 2))
+def test_a_power_cut_at_any_step_of_a_log_that_uses_segments_again_loses_nothing(operation: int) -> None:
+    for seed in range(4):
+        live_and_die(Random(seed), SimulatedDisk(), lives=1, cut_after=operation)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_power_cuts_over_and_over_lose_nothing_where_segments_are_used_again(seed: int) -> None:
+    live_and_die(Random(seed), SimulatedDisk(), lives=8)
+
+
+def live_and_die(random: Random, disk: SimulatedDisk, *, lives: int, cut_after: int | None = None) -> None:
+    """Append, forget what snapshots would cover, prepare and lose the power, and look what is there."""
+    acknowledged = forgotten = 0
+    sizes: dict[int, int] = {}
+    for _ in range(lives):
+        disk.cut_after = disk.operations + (random.randrange(120) if cut_after is None else cut_after)
+        try:
+            wal = open_wal(disk)
+            acknowledged = check(wal, acknowledged, forgotten, sizes)
+            while True:
+                index = acknowledged + 1
+                sizes[index] = random.randrange(1, 800)
+                wal.append(record(entry(index, size=sizes[index])), last_index=index)
+                acknowledged = index
+                if random.random() < 0.2:
+                    forgotten = random.randrange(forgotten, acknowledged + 1)
+                    wal.forget_upto(forgotten)
+                if random.random() < 0.3 and wal.wants_spare:
+                    wal.prepare_spare()
+        except PowerCut:
+            disk.lose_power(random)
+    check(open_wal(disk), acknowledged, forgotten, sizes)
+
+
+def check(wal: Wal, acknowledged: int, forgotten: int, sizes: dict[int, int]) -> int:
+    """All that was acknowledged and not forgotten is there, and nothing else; the last index."""
+    recovered = wal.take_recovered()
+    first = recovered.last_index - len(recovered.entries) + 1
+    assert first <= forgotten + 1 and acknowledged <= recovered.last_index <= acknowledged + 1
+    assert recovered.entries == [
+        entry(index, size=sizes[index]) for index in range(first, recovered.last_index + 1)
+    ]
+    return recovered.last_index
+
+
+def test_damage_is_refused_also_where_a_segment_is_used_again() -> None:
+    disk, wal = compacted(40, upto=38)
+    for index in range(41, 71):
+        wal.append(record(entry(index)), last_index=index)
+    segments = [name for name in disk.names() if name.endswith(".wal")]
+
+    disk.files[segments[-2]].flip_bit(300)
+
+    with pytest.raises(CorruptLog):
+        open_wal(disk)
+
+
+def test_a_tail_is_cut_also_where_a_segment_is_used_again() -> None:
+    for seed in range(20):
+        disk, wal = compacted(40, upto=38)
+        for index in range(41, 61):
+            wal.append(record(entry(index)), last_index=index)
+        disk.cut_after = disk.operations + 1
+        with pytest.raises(PowerCut):
+            wal.append(record(entry(61, size=700)), last_index=61)
+        disk.lose_power(Random(seed))
+
+        wal = open_wal(disk)
+        last = wal.take_recovered().last_index
+        wal.append(record(entry(last + 1)), last_index=last + 1)
+
+        assert last in (60, 61)
+        assert open_wal(disk).take_recovered().last_index == last + 1
+
+
+def test_what_was_aside_is_used_after_a_restart_too_unless_it_has_another_size() -> None:
+    disk, _ = compacted(40, upto=38)
+    other = disk.create("00000000000000ff.old")
+    other.reserve(SEGMENT_BYTES // 2)
+    kept = [name for name in aside(disk) if name != other.name]
+
+    wal = open_wal(disk)
+    wal.prepare_spare()
+
+    assert kept and aside(disk) == kept[1:]
+
+
+def test_a_full_disk_has_room_for_the_next_segment_where_one_lies_aside() -> None:
+    disk, wal = compacted(40, upto=38)
+    disk.fill()
+
+    wal.prepare_spare()
+
+    assert wal.has_spare
 
 
 def test_a_torn_tail_is_cut_and_writing_goes_on() -> None:

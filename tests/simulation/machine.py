@@ -40,7 +40,7 @@ class Machine:
     paused_until: float = 0.0
     disk_free_at: float = 0.0  # stalled until then
     is_rotten: bool = False  # bits of its disk have flipped
-    must_refuse: SimulatedFile | None = None  # a log with a flipped bit before its end
+    must_refuse: tuple[str, SimulatedFile] | None = None  # a segment with a flipped bit before its end
     is_ruined: bool = False  # it found that out, and will never vote again
 
     life: int = 0  # counts starts; what belonged to an earlier one is void
@@ -138,7 +138,7 @@ class Machine:
             written = [range(at, at + length) for at, length in batches_of(file) if start + at < last]
             if written:
                 file.flip_bit(random.choice(random.choice(written)))
-                self.must_refuse = file
+                self.must_refuse = file.name, file
         elif file.durable:
             file.flip_bit(random.randrange(len(file.durable)))
 

@@ -105,7 +105,7 @@ class World:
         node = self.nodes[me]
         if node.is_ruined:
             return
-        must_refuse = node.must_refuse in node.disk.files.values()
+        must_refuse = node.must_refuse in node.disk.files.items()  # unless it is no segment any more
         try:
             store = ReplicaStore(node.disk, segment_bytes=SETTINGS.segment_bytes)
         except CorruptLog:
