@@ -96,7 +96,6 @@ class LiveCluster:
         self._random_bytes = random_bytes
         self.cluster_name = record.name
         self.cluster_id = record.cluster_id.hex()
-        self.peer_authority_hash = public_key_hash(secrets.authority_pem)
         self.changes = Changes()
         self._replica = replica
         self._gossip = gossip
@@ -149,6 +148,11 @@ class LiveCluster:
         if needed > nodes.feature_level:
             older = [view for view in self.nodes() if view.feature_level < needed]
             raise NotYetEverywhere([f"{view.name} runs {view.version or 'an older one'}" for view in older])
+
+    @property
+    def peer_authority_hash(self) -> bytes:
+        """What a joiner knows this cluster by, until the cluster key is rotated."""
+        return public_key_hash(self._secrets.authority_pem)
 
     def seal(self, value: str) -> bytes:
         """Seal under the data key."""

@@ -26,6 +26,7 @@ from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.identity import Identity, load_identity
 from pinode.peers.joining import Joining, join_with_token
 from pinode.peers.kept_generations import KeptGenerations, next_generation
+from pinode.peers.key_store import KeyStore
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
 from pinode.peers.rejoin import read_rejoin
@@ -220,7 +221,11 @@ class Node:
         token = self._joining.token
         if token is not None and self._rejoin is None:
             await join_with_token(settings, token, name=self._name, host=self._own.host)
-        return ClusterSecrets.derived_from(load_or_make_cluster_key(settings))
+        key = load_or_make_cluster_key(settings)
+        store = KeyStore(settings.cluster.key_file, settings.node.data_dir)
+        held = store.load(key)
+        store.keep(held)  # a rotation may have been cut short between two files
+        return ClusterSecrets(held)
 
     async def _close_loopback(self) -> None:
         """Keep builds and dynos from this machine's own services. Nodes of a demo are such services."""

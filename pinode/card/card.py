@@ -1,5 +1,6 @@
 """The card as a whole: looked at before each start, and left behind when it must not vote any more."""
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import node_id_in
 from pinode.peers.kept_generations import generation_of
+from pinode.peers.key_store import FILE as KEYS
 from pinode.peers.known_members import KnownMembers
 from pinode.peers.rejoin import keep_rejoin, read_rejoin
 from pinode.settings import Address
@@ -87,6 +89,8 @@ class Card:
         (self._data_dir / "known_members").unlink(missing_ok=True)
         kept_key = key_file.with_name(f"{key_file.name}.left")
         key_file.replace(kept_key)
+        with contextlib.suppress(FileNotFoundError):  # there is none before the first rotation
+            (self._data_dir / KEYS).replace(self._data_dir / f"{KEYS}.left")
         logger.info("this node has left its cluster; what it held is in %s", self._data_dir / FOLDER)
         logger.info("the next start begins anew; the cluster's key is kept as %s", kept_key)
 

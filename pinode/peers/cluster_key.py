@@ -25,9 +25,9 @@ def new_cluster_key() -> ClusterKey:
     return ClusterKey(secrets.token_bytes(KEY_BYTES))
 
 
-def write_cluster_key(path: Path, key: ClusterKey) -> None:
-    """Write the key, readable by its owner alone. Raises `FileExistsError` rather than write over another."""
-    write_durably(path, base64.b64encode(key.secret) + b"\n", mode=0o600, replace=False)
+def write_cluster_key(path: Path, key: ClusterKey, *, replace: bool = False) -> None:
+    """Write the key, for its owner alone. Raises `FileExistsError` unless it may `replace` another."""
+    write_durably(path, base64.b64encode(key.secret) + b"\n", mode=0o600, replace=replace)
 
 
 def load_or_make_cluster_key(settings: Settings) -> ClusterKey:

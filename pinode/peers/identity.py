@@ -1,7 +1,7 @@
 """Who this node is: its key pair, made at its first start, and what it shows to peers and to browsers."""
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from pinode.peers.certificates import (
     subjects_of,
     web_certificate,
 )
+from pinode.peers.derived_keys import DerivedKeys
 from pinode.peers.durable_files import write_durably
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.tls import PeerFiles
@@ -48,14 +49,31 @@ def load_node_id(data_dir: Path) -> str:
 
 
 def load_identity(data_dir: Path, secrets: ClusterSecrets) -> Identity:
-    """Read this node's key, or make it at the first start; certify it under this cluster's key."""
+    """Read this node's key, or make it at the first start; certify it under this cluster's key.
+
+    Whoever is certified under any cluster key that opens is believed.
+    """
     files = PeerFiles(
         key=data_dir / "node.key", certificate=data_dir / "node.crt", authority=data_dir / "peers.crt"
     )
-    key = _load_or_make(files.key, Ed25519PrivateKey.generate)
-    _write_if_changed(files.certificate, peer_certificate(key, secrets.authority_key))
-    _write_if_changed(files.authority, secrets.authority_pem)
+    key = node_key(files)
+    write_certificates(files, key, secrets.opening)
     return Identity(node_id=node_id_of(key.public_key()), files=files, secrets=secrets)
+
+
+def write_certificates(files: PeerFiles, key: Ed25519PrivateKey, opening: Sequence[DerivedKeys]) -> None:
+    """Have the files say how this node proves itself (by the first of these keys), and whom it believes.
+
+    Authorities come before the certificate, so that at no moment a node shows what it does not believe.
+    """
+    authorities = "".join(keys.authority_pem for keys in opening)
+    _write_if_changed(files.authority, authorities)
+    _write_if_changed(files.certificate, peer_certificate(key, opening[0].authority_key))
+
+
+def node_key(files: PeerFiles) -> Ed25519PrivateKey:
+    """This node's own key."""
+    return _load_or_make(files.key, Ed25519PrivateKey.generate)
 
 
 def node_id_in(data_dir: Path) -> str | None:

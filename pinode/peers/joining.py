@@ -10,13 +10,13 @@ from pinode.errors import Conflict, InvalidInput, NotAllowed, PinodeError
 from pinode.peers.certificates import is_issued_by_peer_authority, public_key_hash
 from pinode.peers.cluster_key import ClusterKey, read_cluster_key, write_cluster_key
 from pinode.peers.connection import FrameConnection
+from pinode.peers.derived_keys import derived
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.founding_record import FoundingMember
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import load_node_id
 from pinode.peers.join_codec import Admitted, JoinRequest, Rejected, decode_answer, encode_request
 from pinode.peers.join_token import JoinToken
-from pinode.peers.keys import ClusterSecrets
 from pinode.peers.tls import PEER_NAME, join_client_context
 from pinode.settings import Address, Settings
 
@@ -80,7 +80,7 @@ async def join_with_token(
         pause=pause,
     )
     key = ClusterKey(admitted.cluster_key)
-    if public_key_hash(ClusterSecrets.derived_from(key).authority_pem) != token.authority_hash:
+    if public_key_hash(derived(key).authority_pem) != token.authority_hash:
         raise AnotherCluster(admitted.addresses[0])
     if not settings.cluster.key_file.exists():
         write_cluster_key(settings.cluster.key_file, key)
@@ -100,7 +100,7 @@ def _refuse_another_key(settings: Settings, token: JoinToken) -> None:
         key = read_cluster_key(file)
     except FileNotFoundError:
         return
-    if public_key_hash(ClusterSecrets.derived_from(key).authority_pem) != token.authority_hash:
+    if public_key_hash(derived(key).authority_pem) != token.authority_hash:
         raise Conflict(
             f"{file} is the key of another cluster than the join token is of.",
             hint=f"If that key is not needed here any more, move {file} away and start again.",

@@ -1,18 +1,16 @@
-"""Keys derived from the cluster key, one for each purpose, so that none is used for two."""
+"""What a node opens and seals with the cluster keys that it holds; while it runs, a rotation changes them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pinode.errors import PinodeError
-from pinode.peers.certificates import authority_certificate
 from pinode.peers.cluster_key import ClusterKey
+from pinode.peers.derived_keys import DerivedKeys, derived
+from pinode.peers.held_keys import HeldKeys
 
-SALT = b"pinode cluster key 1"
 NONCE_BYTES = 12
 SEALED_VERSION = b"\x01"
 
@@ -23,36 +21,70 @@ class SealBroken(PinodeError):
     code = "seal_broken"
 
 
-def derive(secret: bytes, *, purpose: bytes, length: int = 32) -> bytes:
-    """HKDF-SHA256 (RFC 5869): a key for one purpose; other purposes tell nothing about it."""
-    return HKDF(algorithm=SHA256(), length=length, salt=SALT, info=purpose).derive(secret)
-
-
-@dataclass(frozen=True, slots=True)
 class ClusterSecrets:
-    """What the cluster key opens: gossip, the authority that signs nodes, and values sealed at rest."""
+    """The keys of one node now. Everything that is asked of it is of the key in use, but where it says so."""
 
-    cluster_key: ClusterKey
-    gossip_key: bytes = field(repr=False)
-    authority_key: Ed25519PrivateKey = field(repr=False)
-    data_key: bytes = field(repr=False)
-    mark: str  # names the key to others on the network, and tells nothing of it
+    def __init__(self, held: HeldKeys) -> None:
+        self._held = held
+        self._listeners: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"ClusterSecrets(generation={self._held.generation}, mark={self.mark!r})"
 
     @classmethod
     def derived_from(cls, key: ClusterKey) -> "ClusterSecrets":
-        """Derive all of them; the same on every node that holds the key."""
-        return cls(
-            cluster_key=key,
-            gossip_key=derive(key.secret, purpose=b"gossip"),
-            authority_key=Ed25519PrivateKey.from_private_bytes(derive(key.secret, purpose=b"peer authority")),
-            data_key=derive(key.secret, purpose=b"data"),
-            mark=derive(key.secret, purpose=b"public mark", length=8).hex(),
-        )
+        """Of a node that holds this one key."""
+        return cls(HeldKeys(in_use=key))
+
+    @property
+    def held(self) -> HeldKeys:
+        """All keys that it holds."""
+        return self._held
+
+    def hold(self, held: HeldKeys) -> None:
+        """Hold these from now on, and tell whoever wants to know."""
+        self._held = held
+        for listener in self._listeners:
+            listener()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have `listener()` called whenever other keys are held."""
+        self._listeners.append(listener)
+
+    @property
+    def opening(self) -> tuple[DerivedKeys, ...]:
+        """Of all cluster keys that open, the one in use first."""
+        return tuple(derived(key) for key in self._held.all)
+
+    @property
+    def cluster_key(self) -> ClusterKey:
+        """The key in use."""
+        return self._held.in_use
+
+    @property
+    def gossip_key(self) -> bytes:
+        """What gossip's keys are derived from."""
+        return derived(self._held.in_use).gossip_key
+
+    @property
+    def data_key(self) -> bytes:
+        """What seals values from now on; those of `held` open them."""
+        return derived(self._held.in_use).data_key
+
+    @property
+    def authority_key(self) -> Ed25519PrivateKey:
+        """What signs the certificates of nodes."""
+        return derived(self._held.in_use).authority_key
 
     @property
     def authority_pem(self) -> str:
         """Certificate of the peers' authority."""
-        return authority_certificate(self.authority_key)
+        return derived(self._held.in_use).authority_pem
+
+    @property
+    def mark(self) -> str:
+        """The key's name, which tells nothing of it."""
+        return derived(self._held.in_use).mark
 
     def seal(self, value: bytes, *, purpose: bytes, nonce: bytes) -> bytes:
         """Encrypt a value for keeping; `nonce` is 12 fresh random bytes, `purpose` is needed to open it."""
@@ -60,14 +92,15 @@ class ClusterSecrets:
         return SEALED_VERSION + nonce + ChaCha20Poly1305(self.data_key).encrypt(nonce, value, purpose)
 
     def open(self, sealed: bytes, *, purpose: bytes) -> bytes:
-        """Decrypt what `seal` made for the same purpose. Raises `SealBroken`."""
+        """Decrypt what `seal` made for the same purpose, before a rotation too. Raises `SealBroken`."""
         nonce, encrypted = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-        try:
-            if sealed[:1] != SEALED_VERSION or len(nonce) != NONCE_BYTES:
-                raise InvalidTag
-            return ChaCha20Poly1305(self.data_key).decrypt(nonce, encrypted, purpose)
-        except InvalidTag as error:
-            raise SealBroken(
-                f"a sealed value for {purpose.decode('utf-8', 'replace')} does not open",
-                hint="This node's cluster.key is not the one it was sealed under.",
-            ) from error
+        if sealed[:1] == SEALED_VERSION and len(nonce) == NONCE_BYTES:
+            for data_key in self._held.data_keys:
+                try:
+                    return ChaCha20Poly1305(data_key).decrypt(nonce, encrypted, purpose)
+                except InvalidTag:
+                    continue
+        raise SealBroken(
+            f"a sealed value for {purpose.decode('utf-8', 'replace')} does not open",
+            hint="This node's cluster.key is not the one it was sealed under.",
+        )
