@@ -32,10 +32,12 @@ def test_a_cut_in_one_direction_makes_nobody_dead(cluster: Members) -> None:
     assert one_way_cut(cluster, 6)["deaths"] == 0
 
 
+@pytest.mark.soak  # lived through in virtual time by tests/gossip in every run
 def test_a_fifth_of_all_frames_lost_makes_nobody_dead(cluster: Members) -> None:
     assert lost_frames(cluster, 6)["deaths"] == 0
 
 
+@pytest.mark.soak  # lived through in virtual time by tests/gossip in every run
 def test_a_radio_that_stalls_for_300_milliseconds_makes_nobody_dead(cluster: Members) -> None:
     assert stalled_radio(cluster, 6)["deaths"] == 0
 
@@ -50,6 +52,7 @@ def test_a_process_that_stood_still_for_five_seconds_is_back_everywhere_in_two_a
     assert measured["accused"] == 0
 
 
+@pytest.mark.soak  # lived through in virtual time by tests/gossip in every run
 def test_a_wall_clock_that_jumps_a_day_ahead_and_then_to_1970_changes_nothing(cluster: Members) -> None:
     measured: Any = wall_clock(cluster, 5)
 
@@ -62,6 +65,7 @@ def test_a_wall_clock_that_jumps_a_day_ahead_and_then_to_1970_changes_nothing(cl
     assert back < -10_000
 
 
+@pytest.mark.soak  # lived through in virtual time by tests/gossip in every run
 def test_two_halves_that_were_apart_hold_equal_tables_soon_after_they_meet(cluster: Members) -> None:
     measured: Any = halves_apart(cluster, 0)
 

@@ -246,7 +246,7 @@ async def test_a_push_to_a_full_disk_is_refused_before_anything_is_sent(
 async def test_a_client_killed_while_it_sends_leaves_nothing(
     stage: PushStage, repository: Repository
 ) -> None:
-    repository.commit({"large": os.urandom(20_000_000)})
+    repository.commit({"large": os.urandom(8_000_000)})
     process = await stage.start_git(
         repository, "-c", "http.postBuffer=65536", "push", stage.node.url(), "main"
     )
