@@ -212,10 +212,18 @@ MUTANTS = (
     ),
     planted(
         10,
-        "a worker is given what it cannot do",
+        "a worker is given what it cannot do where other jobs stand beside it",
         LINES,
         "            if has is not None and not has.issuperset(needs):",
         "            if False:",
+        NEEDS + "test_what_a_worker_cannot_do_it_is_given_neither_beside_other_jobs_nor_from_several_topics",
+    ),
+    planted(
+        10,
+        "a worker is given what it cannot do where all jobs of the topic need the same",
+        LINES,
+        "        if needs and not has.issuperset(needs):",
+        "        if False:",
         NEEDS + "test_a_job_is_given_only_to_a_worker_that_has_all_it_needs",
     ),
     planted(
@@ -326,8 +334,8 @@ MUTANTS = (
         16,
         "buried jobs stay for ever",
         QUEUE,
-        "        self._book.drop_old_buried()\n",
-        "",
+        "            self._book.drop_old_buried()\n",
+        "            pass\n",
         BOUNDS + "test_a_buried_job_that_nobody_looks_after_is_dropped_when_it_is_too_old",
     ),
     planted(

@@ -22,6 +22,18 @@ def test_a_job_is_given_only_to_a_worker_that_has_all_it_needs() -> None:
     assert log.take(has=(ARM, "disk", GO))[0] == job_id
 
 
+def test_what_a_worker_cannot_do_it_is_given_neither_beside_other_jobs_nor_from_several_topics() -> None:
+    log = QueueLog()
+    needed = log.put(needs=(ARM,))
+    log.put(needs=(GO,))
+    elsewhere = log.put(topic="files", needs=(ARM,))
+
+    assert log.reserve() is None
+    assert log.reserve("mail", "files", has=("disk",)) is None
+    assert {log.take("mail", "files", has=(ARM,))[0] for _ in range(2)} == {needed, elsewhere}
+    assert log.reserve("mail", "files", has=(ARM,)) is None
+
+
 def test_an_urgent_job_is_never_hidden_behind_one_the_worker_cannot_do() -> None:
     """Checklist 3.10."""
     log = QueueLog()
