@@ -96,6 +96,7 @@ CORES = [
     "pinode/dynos/release_dyno.py",
     "pinode/metrics/rings.py",
     "pinode/router/route_table.py",
+    "pinode/slugs/fetch_plan.py",
     "pinode/router/settling.py",
 ]
 CORE_MAY_NOT = {

@@ -13,6 +13,7 @@ SILENCE_BEFORE_PROBE_SECONDS = 2
 PROBE_INTERVAL_SECONDS = 1
 UNACKNOWLEDGED_MILLISECONDS = 2500  # a peer that vanished without a word is given up after this
 HIGH_WATER_BYTES = 512 * 1024
+BACKGROUND = 8 << 2  # the code point CS1, as the byte of the header
 JOINED_BYTES = 64 * 1024  # of one loop turn; more is written at once
 
 
@@ -157,6 +158,14 @@ def _is_silence(error: Exception | None) -> bool:
     return not (
         error is None or isinstance(error, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError)
     )
+
+
+def yield_to_others(connection: socket.socket) -> None:
+    """Have Wi-Fi, and routers that look at it, send what is on this connection after all else (RFC 8325)."""
+    if connection.family == socket.AF_INET6:
+        connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, BACKGROUND)
+    else:
+        connection.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, BACKGROUND)
 
 
 def notice_dead_peers(connection: socket.socket) -> None:

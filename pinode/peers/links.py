@@ -11,7 +11,7 @@ from typing import Literal
 
 from pinode.peers.answers import Answers, CallHandler, StreamHandler
 from pinode.peers.certificates import peer_in
-from pinode.peers.connection import FrameConnection, notice_dead_peers
+from pinode.peers.connection import FrameConnection, notice_dead_peers, yield_to_others
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.frames import VERSION, Hello, Refusal
 from pinode.peers.identity import Identity
@@ -226,6 +226,8 @@ class PeerLinks:
             connection.abort()
             raise PeerUnreachable(f"{where} was not reached: node {found} answers there", was_asked=False)
         notice_dead_peers(connection.transport.get_extra_info("socket"))
+        if lane == "bulk":
+            yield_to_others(connection.transport.get_extra_info("socket"))
         self._track(connection)
         connection.write(self._standing.hello(lane))
         return connection
@@ -253,6 +255,7 @@ class PeerLinks:
             connection.receive_with(lambda frame: self._received(peer, frame))
             self._heard(peer)
         elif hello.lane == "bulk":
+            yield_to_others(connection.transport.get_extra_info("socket"))
             self._answers.attach_stream(connection, peer, self._tasks)
         else:
             self._answers.attach_calls(connection, peer, self._tasks, is_member=is_member)

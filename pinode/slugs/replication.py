@@ -4,29 +4,24 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-
-import msgpack
+from zlib import crc32
 
 from pinode.apps.commands import HoldSlug
 from pinode.apps.observed import NodeView
 from pinode.cluster import Cluster
-from pinode.errors import InvalidInput, NotFound, PinodeError
+from pinode.errors import NotFound, PinodeError
+from pinode.slugs.slug_fetch import SlugFetch
+from pinode.slugs.slug_questions import SlugQuestion, decode_question, encode_head, encode_question
 from pinode.slugs.slug_store import DamagedSlug, SlugStore
 from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 * 1024
-CHUNK_SECONDS = 15.0
+PIECE_BYTES = 128 * 1024  # sent at once: encrypting it must not hold up the other links
+MOST_STREAMS = 8  # read at once by this node, of all slugs: each takes up to 3 MiB of memory
 KEEP_SECONDS = 600.0  # for another node to fetch a whole slug over Wi-Fi
 COPIES = 2  # of a new slug, its builder's included
 HOLD_SECONDS = 10.0
-
-
-class SlugUnavailable(PinodeError):
-    """No node that can be reached has the slug, whole."""
-
-    code = "slug_unavailable"
 
 
 class SlugReplication:
@@ -36,6 +31,7 @@ class SlugReplication:
         self._cluster = cluster
         self._store = store
         self._fetching: dict[str, asyncio.Lock] = {}
+        self._streams = asyncio.Semaphore(MOST_STREAMS)
         self._read_method, self._keep_method = f"{store.kind}.read", f"{store.kind}.keep"
 
     def serve(self) -> None:
@@ -46,7 +42,7 @@ class SlugReplication:
     async def fetch(self, digest: str, *, holders: Sequence[str] = ()) -> None:
         """Have the slug in the local store, verified. `holders` are asked before those the registry names.
 
-        Raises `SlugUnavailable` naming who was asked and what came of it.
+        Raises `SlugUnavailable` naming who was asked and what came of it, or `SlugNotKept`.
         """
         lock = self._fetching.setdefault(digest, asyncio.Lock())  # two dynos of one release start together
         try:
@@ -81,7 +77,7 @@ class SlugReplication:
                 await self._cluster.peers.call(
                     node.node_id,
                     self._keep_method,
-                    msgpack.packb({"digest": digest}),
+                    encode_question(SlugQuestion(digest=digest)),
                     timeout_seconds=KEEP_SECONDS,
                 )
                 kept.append(node.node_id)
@@ -92,42 +88,25 @@ class SlugReplication:
         return kept
 
     async def _fetch(self, digest: str, holders: Sequence[str]) -> None:
-        tried: list[str] = []
-        for node in self._candidates(digest, holders):
-            try:
-                await self._fetch_from(node, digest)
-                logger.info("%s fetched digest=%.12s from=%s", self._store.kind, digest, node.name)
-                return
-            except (PinodeError, OSError, TimeoutError) as error:
-                tried.append(f"{node.name}: {error or type(error).__name__}")
-        raise SlugUnavailable(
-            f"{self._store.kind} {digest[:12]} could not be fetched "
-            f"({'; '.join(tried) or 'no other node is in reach'})",
-            hint="Start a node that has it, or deploy again",
-        )
+        await SlugFetch(
+            self._cluster.peers,
+            self._store,
+            digest,
+            nodes=self._candidates(digest, holders),
+            streams=self._streams,
+        ).run()
 
     def _candidates(self, digest: str, holders: Sequence[str]) -> list[NodeView]:
         """Who may have it: those that are named first, then the registry's holders, then everybody."""
-        order = [*holders, *(self._cluster.state.registry.holders(digest) or ())]
-        others = [node for node in self._living() if node.node_id != self._cluster.node_id]
-        return sorted(
-            others, key=lambda node: order.index(node.node_id) if node.node_id in order else len(order)
-        )
+        known = self._cluster.state.registry.holders(digest) or ()
 
-    async def _fetch_from(self, node: NodeView, digest: str) -> None:
-        chunks = self._cluster.peers.stream(
-            node.node_id, self._read_method, msgpack.packb({"digest": digest}), timeout_seconds=CHUNK_SECONDS
-        )
-        slug_bytes = int.from_bytes(await anext(chunks, b""), "big")
-        if not slug_bytes:
-            raise NotFound("it has no such slug")
-        download = self._store.begin(digest, slug_bytes=slug_bytes)
-        try:
-            async for chunk in chunks:
-                await download.append(chunk)
-            await download.commit()
-        finally:
-            download.close()
+        def place(node: NodeView) -> tuple[bool, bool, int]:
+            # Of many holders each node begins with others: not all of a cluster with the same four.
+            spread = crc32(f"{self._cluster.node_id} {node.node_id}".encode())
+            return node.node_id not in holders, node.node_id not in known, spread
+
+        others = [node for node in self._living() if node.node_id != self._cluster.node_id]
+        return sorted(others, key=place)
 
     async def _announce(self, digest: str) -> None:
         """Tell the cluster that this node holds it too; a new slug is told by the build that made it."""
@@ -142,35 +121,27 @@ class SlugReplication:
             logger.info("%s kept but not announced digest=%.12s reason=%s", self._store.kind, digest, error)
 
     async def _read(self, peer: str, payload: bytes) -> AsyncIterator[bytes]:
-        """First the size, then the bytes."""
-        digest = _digest_in(payload)
-        await self._store.verify(digest)
-        path = self._store.path(digest)
-        yield path.stat().st_size.to_bytes(8, "big")
-        offset = 0
-        while chunk := await asyncio.to_thread(_read_at, path, offset):
-            offset += len(chunk)
-            yield chunk
+        """First the slug's size and where the bytes begin, then the bytes."""
+        asked = decode_question(payload)
+        if asked.is_first:
+            await self._store.verify(asked.digest)
+        path = self._store.path(asked.digest)
+        slug_bytes = path.stat().st_size
+        yield encode_head(asked, slug_bytes=slug_bytes)
+        offset, end = asked.part(slug_bytes)
+        while piece := await asyncio.to_thread(_read_at, path, offset, min(PIECE_BYTES, end - offset)):
+            offset += len(piece)
+            yield piece
 
     async def _keep(self, peer: str, payload: bytes) -> bytes:
-        await self.fetch(_digest_in(payload), holders=(peer,))
+        await self.fetch(decode_question(payload).digest, holders=(peer,))
         return b""
 
     def _living(self) -> list[NodeView]:
         return [node for node in self._cluster.nodes() if node.state in ("alive", "suspect")]
 
 
-def _read_at(path: Path, offset: int) -> bytes:
+def _read_at(path: Path, offset: int, most: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(CHUNK_BYTES)
-
-
-def _digest_in(payload: bytes) -> str:
-    try:
-        digest = msgpack.unpackb(payload)["digest"]
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise InvalidInput("a question about a slug names none") from error
-    if not isinstance(digest, str):
-        raise InvalidInput("a question about a slug names none")
-    return digest
+        return file.read(most)

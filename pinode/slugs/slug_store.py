@@ -16,12 +16,14 @@ from pathlib import Path
 
 from builders.archive import ArchiveBounds, unpack
 from pinode.errors import InvalidInput, NotFound, PinodeError, TooLarge
+from pinode.slugs.partial_slug import PARTIAL, RECORD, PartialSlug, record_of, remove_partial
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 BLOCK_BYTES = 1024 * 1024
 UNPACKED_FACTOR = 8
 MOST_BYTES = 500 * 1024 * 1024
-PARTIAL = ".partial"
+ADDED = ".added"  # what is being copied in, under a name of chance
+MOST_PARTIAL = 4  # fetches that were broken off, to go on with
 DAMAGED = ".damaged"
 BOUNDS = {"slug": "slug_bytes", "source": "clone_bytes"}  # the settings
 
@@ -54,8 +56,10 @@ class SlugStore:
         self._directory = directory
         self._most_bytes = most_bytes
         directory.mkdir(parents=True, exist_ok=True)
-        for left_over in directory.glob(f"*{PARTIAL}"):  # of a process that ended in the middle
+        self._fetched: set[Path] = set()  # partial slugs that are open
+        for left_over in directory.glob(f"*{ADDED}"):  # of a process that ended in the middle
             left_over.unlink(missing_ok=True)
+        self._drop_partial()
 
     async def add(self, source: Path, *, digest: str | None = None) -> StoredSlug:
         """Copy a finished archive in, durably. With `digest`, refuse it with `DamagedSlug` when it is another
@@ -82,7 +86,7 @@ class SlugStore:
         return [StoredSlug(digest=path.stem, slug_bytes=path.stat().st_size) for path in sorted(found)]
 
     def files(self) -> Mapping[str, int]:
-        """By digest, of all that lie here, damaged ones that were set aside too: the file's number.
+        """By digest, of all that lie here, damaged and partial ones too: the file's number.
 
         It is another one when the slug has been taken in again.
         """
@@ -91,7 +95,7 @@ class SlugStore:
         return {
             digest: number
             for digest, _, kind, number in found
-            if DIGEST.fullmatch(digest) and f".{kind}" in (self._suffix, DAMAGED)
+            if DIGEST.fullmatch(digest) and f".{kind}" in (self._suffix, DAMAGED, PARTIAL)
         }
 
     async def verify(self, digest: str) -> StoredSlug:
@@ -115,13 +119,30 @@ class SlugStore:
         """Check it and write it to the file `target`, for all to read. Raises `NotFound`, `DamagedSlug`."""
         await asyncio.to_thread(self._copy_to, digest, target)
 
-    def begin(self, digest: str, *, slug_bytes: int) -> "Download":
-        """Receive a slug piece by piece from another node; the caller closes the download."""
+    async def open_partial(self, digest: str, *, slug_bytes: int) -> PartialSlug:
+        """Receive a slug in chunks, or go on with one that was broken off; the caller closes it, here. One
+        fetch of a slug at a time.
+        """
         if slug_bytes > self._most_bytes:
             raise self._too_large(slug_bytes)
-        self._path(digest)  # checks the digest
-        partial = self._directory / f"{digest}-{secrets.token_hex(4)}{PARTIAL}"
-        return Download(self, partial, digest, slug_bytes)
+        path = self._path(digest).with_suffix(PARTIAL)
+        assert path not in self._fetched, "one fetch of a slug at a time"
+        self._fetched.add(path)
+        try:
+            return await asyncio.to_thread(PartialSlug, path, slug_bytes=slug_bytes)
+        except BaseException:  # cancelled too: nobody has it open
+            self._fetched.discard(path)
+            raise
+
+    async def keep_partial(self, partial: PartialSlug, digest: str) -> bool:
+        """All chunks are there: keep it, if it is the slug that was promised."""
+        return await asyncio.to_thread(self._keep_partial, partial, digest)
+
+    async def close_partial(self, partial: PartialSlug) -> None:
+        """What came of a slug that was not kept stays for the next time."""
+        await asyncio.to_thread(partial.close)  # it waits for a chunk that is being written
+        self._fetched.discard(partial.path)
+        self._drop_partial()
 
     def _path(self, digest: str) -> Path:
         if not DIGEST.fullmatch(digest):
@@ -136,7 +157,7 @@ class SlugStore:
 
     def _add(self, source: Path, digest: str | None) -> StoredSlug:
         hashed, written = hashlib.sha256(), 0
-        partial = self._directory / f"{secrets.token_hex(8)}{PARTIAL}"
+        partial = self._directory / f"{secrets.token_hex(8)}{ADDED}"
         try:
             # What a build leaves is a stranger's: not a link to something of ours.
             with (
@@ -154,12 +175,29 @@ class SlugStore:
             found = hashed.hexdigest()
             if digest is not None and found != digest:
                 raise DamagedSlug(f"the archive is {self.kind} {found[:12]}, not {digest[:12]}.")
-            self.keep(partial, found)
+            self._keep(partial, found)
         finally:
             partial.unlink(missing_ok=True)
         return StoredSlug(digest=found, slug_bytes=written)
 
-    def keep(self, partial: Path, digest: str) -> None:
+    def _keep_partial(self, partial: PartialSlug, digest: str) -> bool:
+        if not partial.has_digest(digest):
+            return False
+        self._keep(partial.path, digest)
+        record_of(partial.path).unlink()
+        return True
+
+    def _drop_partial(self) -> None:
+        """Those that nobody goes on with, but for the newest."""
+        idle = [path for path in self._directory.glob(f"*{PARTIAL}") if path not in self._fetched]
+        idle.sort(key=lambda path: path.stat().st_mtime)
+        for path in idle[:-MOST_PARTIAL]:
+            remove_partial(path)
+        for record in self._directory.glob(f"*{RECORD}"):
+            if not record.with_suffix("").exists():  # the power failed while it was removed
+                record.unlink(missing_ok=True)
+
+    def _keep(self, partial: Path, digest: str) -> None:
         """Give a whole, synced file its name, durably."""
         os.replace(partial, self._path(digest))
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -184,6 +222,8 @@ class SlugStore:
     def _remove(self, digest: str) -> bool:
         path = self._path(digest)
         path.with_suffix(DAMAGED).unlink(missing_ok=True)
+        if (partial := path.with_suffix(PARTIAL)) not in self._fetched:
+            remove_partial(partial)
         try:
             path.unlink()
         except FileNotFoundError:
@@ -205,51 +245,3 @@ class SlugStore:
             with target.open("wb") as copy:
                 shutil.copyfileobj(file, copy, BLOCK_BYTES)
         target.chmod(0o644)
-
-
-class Download:
-    """A slug that arrives in pieces, in order; it becomes visible whole or not at all."""
-
-    def __init__(self, store: SlugStore, partial: Path, digest: str, slug_bytes: int) -> None:
-        self._store = store
-        self._partial = partial
-        self._digest = digest
-        self._slug_bytes = slug_bytes
-        self._hashed = hashlib.sha256()
-        self._written = 0
-        self._file = partial.open("wb")
-
-    async def append(self, piece: bytes) -> None:
-        """The next bytes. Raises `DamagedSlug` when there are more of them than were announced."""
-        if self._written + len(piece) > self._slug_bytes:
-            raise DamagedSlug(
-                f"{self._store.kind} {self._digest[:12]} is longer than "
-                f"the {self._slug_bytes} bytes announced."
-            )
-        await asyncio.to_thread(self._write, piece)
-
-    async def commit(self) -> StoredSlug:
-        """All has arrived: check it and keep it. Raises `DamagedSlug` when it is not the slug that was
-        promised.
-        """
-        if self._written != self._slug_bytes or self._hashed.hexdigest() != self._digest:
-            self.close()
-            raise DamagedSlug(f"what arrived for {self._store.kind} {self._digest[:12]} is something else.")
-        await asyncio.to_thread(self._keep)
-        return StoredSlug(digest=self._digest, slug_bytes=self._written)
-
-    def close(self) -> None:
-        """Forget what has not been committed; harmless afterwards."""
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
-
-    def _write(self, piece: bytes) -> None:
-        self._file.write(piece)
-        self._hashed.update(piece)
-        self._written += len(piece)
-
-    def _keep(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._store.keep(self._partial, self._digest)

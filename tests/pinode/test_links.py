@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,27 @@ async def test_a_stream_brings_all_chunks_and_holds_back_a_sender_that_is_faster
     assert first == b"s" * 100_000
     assert ahead < 300
     assert len(rest) == 399
+
+
+async def test_streams_are_marked_as_background_at_both_ends_and_calls_are_not() -> None:
+    one, two = cluster_of(2)
+
+    async def marks(peer: str, payload: bytes) -> AsyncIterator[bytes]:
+        yield bytes(mark for node in (one, two) for mark in marks_of(node))
+
+    async with running(one, two):
+        two.links.serve("echo", echo)
+        two.links.serve_stream("marks", marks)
+        await one.links.call(two.node_id, "echo", b"", timeout_seconds=5)
+        (seen,) = [part async for part in one.links.stream(two.node_id, "marks", b"", timeout_seconds=5)]
+
+    assert sorted(seen) == [0, 0, 0x20, 0x20]
+
+
+def marks_of(node: PeerNode) -> Iterator[int]:
+    for connection in node.links._connections:
+        link = connection.transport.get_extra_info("socket")
+        yield link.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
 
 
 async def test_a_stream_cut_off_is_not_taken_for_a_complete_one() -> None:

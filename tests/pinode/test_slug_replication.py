@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pinode.apps.commands import CompleteBuild, CreateApp, HoldSlug
-from pinode.slugs.replication import SlugReplication, SlugUnavailable
+from pinode.slugs.replication import SlugReplication
+from pinode.slugs.slug_fetch import SlugUnavailable
 from pinode.slugs.slug_store import SlugStore
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.linked_clusters import linked_clusters, peers_of

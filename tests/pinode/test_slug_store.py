@@ -174,44 +174,6 @@ async def test_a_hostile_slug_is_refused_although_its_digest_is_right(
     assert not (tmp_path / "escaped").exists()
 
 
-async def test_a_download_becomes_visible_whole(tmp_path: Path, store: SlugStore) -> None:
-    download = store.begin(DIGEST, slug_bytes=len(CONTENT))
-    await download.append(CONTENT[:1_000])
-    assert not store.has(DIGEST)
-
-    await download.append(CONTENT[1_000:])
-    await download.commit()
-    download.close()
-
-    assert (await store.verify(DIGEST)).slug_bytes == len(CONTENT)
-
-
-@pytest.mark.parametrize("pieces", [[CONTENT[:-1]], [CONTENT[:-1] + b"!"], [CONTENT, b"!"], []])
-async def test_a_download_that_is_something_else_never_becomes_visible(
-    tmp_path: Path, store: SlugStore, pieces: list[bytes]
-) -> None:
-    download = store.begin(DIGEST, slug_bytes=len(CONTENT))
-
-    with pytest.raises(DamagedSlug):
-        for piece in pieces:
-            await download.append(piece)
-        await download.commit()
-    download.close()
-
-    assert not list((tmp_path / "slugs").iterdir())
-
-
-async def test_what_a_crash_left_of_a_download_is_removed_at_the_next_start(
-    tmp_path: Path, store: SlugStore
-) -> None:
-    await store.begin(DIGEST, slug_bytes=len(CONTENT)).append(b"half")
-
-    again = SlugStore(tmp_path / "slugs", most_bytes=100_000)
-
-    assert not again.slugs()
-    assert not list((tmp_path / "slugs").iterdir())
-
-
 @pytest.mark.parametrize(
     "digest", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "/", "a" * 64 + "\n"]
 )
@@ -219,11 +181,11 @@ async def test_a_digest_that_is_none_names_no_file(store: SlugStore, digest: str
     with pytest.raises(InvalidInput):
         store.path(digest)
     with pytest.raises(InvalidInput):
-        store.begin(digest, slug_bytes=1)
+        await store.open_partial(digest, slug_bytes=1)
 
 
 async def test_a_slug_that_is_not_here_is_said_to_be_elsewhere(tmp_path: Path, store: SlugStore) -> None:
     with pytest.raises(NotFound):
         await store.verify(DIGEST)
     with pytest.raises(TooLarge):
-        store.begin(DIGEST, slug_bytes=100_001)
+        await store.open_partial(DIGEST, slug_bytes=100_001)
