@@ -8,7 +8,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from builders.errors import BuildError
 
@@ -20,17 +22,20 @@ MOST_SECONDS = 3_600
 MOST_ATTEMPTS = 100
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-CRON_MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
-CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-CRON_NAMES = {
-    name: str(number)
-    for names, start in (
-        ("jan feb mar apr may jun jul aug sep oct nov dec", 1),
-        ("sun mon tue wed thu fri sat", 0),
-    )
-    for number, name in enumerate(names.split(), start)
+CRON_MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
 }
-CRON_PART = re.compile(r"(?P<from>\*|\d{1,2})(-(?P<to>\d{1,2}))?(/(?P<step>\d{1,2}))?")
+CRON_FIELDS = 5
+
+
+Concurrency = Literal["allow", "forbid", "replace"]
+CONCURRENCIES: tuple[Concurrency, ...] = ("allow", "forbid", "replace")
 
 
 class MalformedAppJson(BuildError):
@@ -74,7 +79,9 @@ class CronEntry:
 
     schedule: str
     command: str
-    concurrency: str = "allow"  # of runs of it: allow, forbid, replace
+    concurrency: Concurrency = "forbid"  # with a run of it that has not ended
+    is_suspended: bool = False  # `"maintenance": true`: no schedule starts it
+    timezone: str = "UTC"  # in which the schedule is meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,8 @@ def parse_app_json(data: bytes) -> AppJson:
             _cron(item, f"cron[{number}]") for number, item in enumerate(_list(fields.get("cron"), "cron"))
         ),
     )
+    if len({(item.schedule, item.timezone, item.command) for item in read.cron}) < len(read.cron):
+        raise _malformed("cron of app.json has an entry twice", "Write it once, or change one of them")
     if len(json.dumps(render_app_json(read))) > APP_JSON_BYTES:
         raise _malformed("app.json says too much", f"With its defaults, {APP_JSON_BYTES} bytes are allowed")
     return read
@@ -133,7 +142,13 @@ def render_app_json(app_json: AppJson) -> dict[str, Any]:
             for name, checks in app_json.healthchecks.items()
         },
         "cron": [
-            {"schedule": item.schedule, "command": item.command, "concurrency_policy": item.concurrency}
+            {
+                "schedule": item.schedule,
+                "command": item.command,
+                "concurrency_policy": item.concurrency,
+                "maintenance": item.is_suspended,
+                "timezone": item.timezone,
+            }
             for item in app_json.cron
         ],
     }
@@ -230,41 +245,60 @@ def _cron(item: Any, where: str) -> CronEntry:
     fields = _object(item, where)
     command = _text(fields.get("command"), f"{where}.command").strip()
     schedule = " ".join(_text(fields.get("schedule"), f"{where}.schedule").split())
-    concurrency = fields.get("concurrency_policy", "allow")
-    if not command or "\n" in command:
+    wanted = fields.get("concurrency_policy") or "forbid"
+    concurrency = next((known for known in CONCURRENCIES if known == wanted), None)
+    if not command or not command.isprintable():
         raise _malformed(f"{where} of app.json has no command in one line", "Name what it runs")
-    if not is_schedule(schedule):
+    reason = schedule_fault(schedule)
+    if reason is not None:
         raise _malformed(
-            f"{where}.schedule of app.json is {schedule[:80]!a}",
+            f"{where}.schedule of app.json is {schedule[:80]!a} ({reason})",
             "Write five fields such as `0 3 * * *`, or a macro such as `@daily`",
         )
-    if concurrency not in ("allow", "forbid", "replace"):
+    if concurrency is None:
         raise _malformed(
-            f"{where}.concurrency_policy of app.json is {str(concurrency)[:40]!a}",
+            f"{where}.concurrency_policy of app.json is {str(wanted)[:40]!a}",
             "It is allow, forbid or replace",
         )
-    return CronEntry(schedule=schedule, command=command, concurrency=concurrency)
-
-
-def is_schedule(text: str) -> bool:
-    """Is it a cron schedule: minute, hour, day of month, month, day of week; or one of `CRON_MACROS`?"""
-    if text in CRON_MACROS:
-        return True
-    fields = text.split(" ")
-    return len(fields) == len(CRON_BOUNDS) and all(
-        _is_cron_part(part, *bounds)
-        for field_, bounds in zip(fields, CRON_BOUNDS, strict=True)
-        for part in field_.split(",")
+    return CronEntry(
+        schedule=schedule,
+        command=command,
+        concurrency=concurrency,
+        is_suspended=_truth(fields.get("maintenance", False), f"{where}.maintenance"),
+        timezone=_timezone(fields.get("timezone"), f"{where}.timezone"),
     )
 
 
-def _is_cron_part(part: str, lowest: int, highest: int) -> bool:
-    numbered = re.sub(r"[A-Za-z]{3}", lambda match: CRON_NAMES.get(match[0].lower(), match[0]), part)
-    match = CRON_PART.fullmatch(numbered)
-    if match is None or match["step"] == "0" or (match["from"] == "*" and match["to"]):
-        return False
-    ends = [int(end) for end in (match["from"], match["to"] or match["from"]) if end != "*"]
-    return all(lowest <= end <= highest for end in ends) and ends == sorted(ends)
+def schedule_fault(text: str) -> str | None:
+    """What is wrong with a cron schedule: minute, hour, day of month, month, day of week; or a macro."""
+    from cronsim import CronSim, CronSimError  # only for apps that have a schedule
+
+    fields = cron_fields(text)
+    if len(fields.split()) != CRON_FIELDS:
+        return "Wrong number of fields"
+    try:
+        next(CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        return str(error)
+    except StopIteration:
+        return "It never comes"
+    return None
+
+
+def cron_fields(schedule: str) -> str:
+    """The five fields that a macro stands for; else the schedule as it is."""
+    return CRON_MACROS.get(schedule, schedule)
+
+
+def _timezone(value: Any, where: str) -> str:
+    name = _text(value or "UTC", where)
+    try:
+        ZoneInfo(name)
+    except (ValueError, LookupError, OSError) as error:
+        raise _malformed(
+            f"{where} of app.json is {name[:40]!a}", "Write a name such as Europe/Berlin"
+        ) from error
+    return name
 
 
 def _named(fields: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from pinode.apps.checks import (
     check_texts,
 )
 from pinode.apps.commands import CreateApp, SetConfig, SetFormation
+from pinode.apps.cron_changes import forget_cron
 from pinode.apps.errors import AppExists, NoPortLeft, ProcessTypeNotFound, TooManyApps, TooManyDynos
 from pinode.apps.hook_changes import forget_hooks
 from pinode.apps.placement_changes import drop_placements
@@ -54,6 +55,7 @@ def destroy(tables: Tables, app: str) -> None:
     tables.apps.drop(app)
     forget_unused_sources(tables, app)
     forget_hooks(tables, app)
+    forget_cron(tables, app)
     forget_unused_slugs(tables)
 
 
@@ -79,6 +81,7 @@ def set_config(tables: Tables, command: SetConfig, *, now: int) -> int | None:
         slug_digest=present.slug_digest,
         process_types=present.process_types,
         health_checks=present.health_checks,
+        cron=present.cron,
         created_by=command.actor,
         description=_description(command),
         commit=present.commit,

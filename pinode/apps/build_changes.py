@@ -25,6 +25,7 @@ from pinode.apps.commands import (
     RequestBuild,
     StartBuild,
 )
+from pinode.apps.cron import check_cron
 from pinode.apps.errors import BuildFinished, BuildNotFound, BuildQueueFull, InvalidValue, LeaseLost
 from pinode.apps.health_check import check_health_checks
 from pinode.apps.hook_changes import check_delivery, note_delivery
@@ -123,6 +124,7 @@ class BuildChanges:
         check_process_types(command.process_types)
         check_quantities(command.default_formation)
         check_health_checks(command.health_checks)
+        check_cron(command.cron)
         check_slug(command.slug_digest, command.slug_bytes, command.holders)
         check_texts(commit=command.commit, arch=command.arch, python=command.python)
         slug = Slug(
@@ -140,6 +142,7 @@ class BuildChanges:
             slug_digest=command.slug_digest,
             process_types=dict(sorted(command.process_types.items())),
             health_checks=dict(sorted(command.health_checks.items())),
+            cron=command.cron,
             created_by=build.created_by,
             description=f"Deploy {command.commit[:8]}",
             commit=command.commit,

@@ -8,7 +8,7 @@ code, message, hint, details]`. The tables at the end are shared with `pinode.pe
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
-from pinode.apps import errors
+from pinode.apps import cron_errors, errors
 from pinode.apps.commands import RegistryCommand
 from pinode.apps.errors import MalformedCommand, Refused
 from pinode.apps.records import from_plain, pack, to_plain, unpack
@@ -88,4 +88,4 @@ def refusals_in(module: object) -> dict[str, Callable[..., Refused]]:
 
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(RegistryCommand)}
-REFUSALS = refusals_in(errors)
+REFUSALS = {**refusals_in(errors), **refusals_in(cron_errors)}

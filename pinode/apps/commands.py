@@ -9,6 +9,7 @@ again in `apply` where the answer can change meanwhile). New fields get defaults
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.source import Origin, Source
 
@@ -137,6 +138,7 @@ class CompleteBuild:
     default_formation: Mapping[str, int] = field(default_factory=dict)
     dynos_per_user: int = 20
     health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)
+    cron: tuple[CronEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +250,48 @@ class EndReleaseCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FireCron:
+    """Entry `ordinal` of the live release's cron is to run on this node, once; with `minute` (Unix seconds)
+    because that came, without because `actor` asks.
+
+    Result: the run's number; 0: its minute is skipped, because of runs that have not ended. Refused with
+    `CronFired` when that minute, or a later one, was fired before.
+    """
+
+    app: str
+    version: int
+    ordinal: int
+    node_id: str
+    minute: int | None = None
+    actor: str = ""
+    created_index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveCronRun:
+    """A run that has not begun, on a node that is gone, is to run on this one. Result: its new number."""
+
+    number: int
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCronRun:
+    """The node of this run is about to start its process; it may do so once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndCronRun:
+    """How this run ended: with an exit code, where anybody knows it, and well if there is no failure."""
+
+    number: int
+    exit_code: int | None = None
+    failure: str | None = None  # one line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateHook:
     """An address that a git server may call. Refused: `TooManyHooks`."""
 
@@ -284,11 +328,11 @@ class SetDeployKey:
 # whichever has the name by then.
 AppCommand = (
     DestroyApp | SetConfig | SetFormation | SetMaintenance | StopDynos | RestartDynos | RequestBuild
-    | Rollback | CreateHook | RevokeHook | SetDeployKey
+    | Rollback | CreateHook | RevokeHook | SetDeployKey | FireCron
 )  # fmt: skip
 RegistryCommand = (
     CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
     | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
     | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
-    | CreateHook | RevokeHook | SetDeployKey
+    | CreateHook | RevokeHook | SetDeployKey | FireCron | MoveCronRun | StartCronRun | EndCronRun
 )  # fmt: skip

@@ -16,11 +16,14 @@ from pinode.apps.commands import (
     CreateHook,
     DestroyApp,
     EndCancelledBuild,
+    EndCronRun,
     EndReleaseCommand,
     FailBuild,
     FailRelease,
+    FireCron,
     HoldSlug,
     MakeReleaseLive,
+    MoveCronRun,
     Place,
     RegistryCommand,
     RequestBuild,
@@ -32,10 +35,13 @@ from pinode.apps.commands import (
     SetFormation,
     SetMaintenance,
     StartBuild,
+    StartCronRun,
     StartReleaseCommand,
     StopDynos,
     Unplace,
 )
+from pinode.apps.cron import CronRun
+from pinode.apps.cron_changes import apply_to_cron
 from pinode.apps.hook import Hook
 from pinode.apps.hook_changes import create_hook, revoke_hook, set_deploy_key
 from pinode.apps.placement import Placement
@@ -111,6 +117,8 @@ class Registry:
                 self._builds.cancel(command, index=index, now=now)
             case CreateHook() | RevokeHook() | SetDeployKey():
                 self._apply_to_access(command, now=now)
+            case FireCron() | MoveCronRun() | StartCronRun() | EndCronRun():
+                return apply_to_cron(self._tables, command, index=index, now=now)
             case EndCancelledBuild():
                 self._builds.end_cancelled(command, index=index, now=now)
             case _:
@@ -218,8 +226,22 @@ class Registry:
         return is_running_command(self._tables, placement)
 
     def placements_on(self, node_id: str) -> tuple[Placement, ...]:
-        """On one node, by number."""
-        return tuple(placement for placement in self._tables.placements if placement.node_id == node_id)
+        """On one node, by number; runs of cron that have not ended among them."""
+        runs = [run.placement for run in self.open_cron_runs()]
+        found = [one for one in (*self._tables.placements, *runs) if one.node_id == node_id]
+        return tuple(sorted(found, key=lambda one: one.number))
+
+    def cron_runs(self, app: str) -> tuple[CronRun, ...]:
+        """Those that are kept of one app, newest first."""
+        return tuple(reversed(self._tables.cron_runs.of(app)))
+
+    def cron_run(self, number: int) -> CronRun | None:
+        """The run of this number, of any app."""
+        return self._tables.cron_runs.get(number)
+
+    def open_cron_runs(self) -> tuple[CronRun, ...]:
+        """Of all apps, those that wait or run, by number."""
+        return tuple(run for run in self._tables.cron_runs if not run.has_ended)
 
     def slugs(self) -> tuple[Slug, ...]:
         """All that releases refer to, by digest."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pinode.apps.app import SealedConfig
+from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import HealthCheck
 
 ReleaseState = Literal["pending", "live", "superseded", "failed"]
@@ -29,6 +30,7 @@ class Release:
     commit: str | None = None
     build_id: int | None = None
     health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)  # by process type
+    cron: tuple[CronEntry, ...] = ()  # `cron.1` is the first
     state: ReleaseState = "pending"
     failure: str | None = None
     command_state: CommandState = "waiting"  # of its `release:` command, where it has one

@@ -10,6 +10,7 @@ from pinode.apps.app import App
 from pinode.apps.build import Slug
 from pinode.apps.checks import RELEASE_TYPE, check_lines, one_line
 from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Rollback
+from pinode.apps.cron import CronEntry
 from pinode.apps.errors import (
     CannotRollBackTo,
     InvalidValue,
@@ -50,6 +51,7 @@ def add_release(
     slug_digest: str,
     process_types: Mapping[str, str],
     health_checks: Mapping[str, tuple[HealthCheck, ...]],
+    cron: tuple[CronEntry, ...],
     created_by: str,
     description: str,
     commit: str | None,
@@ -71,6 +73,7 @@ def add_release(
         config=app.config,
         process_types=process_types,
         health_checks=health_checks,
+        cron=cron,
         created_by=created_by,
         created_at_ms=now,
         description=description,
@@ -96,6 +99,7 @@ def roll_back(tables: Tables, command: Rollback, *, now: int) -> int:
         slug_digest=old.slug_digest,
         process_types=old.process_types,
         health_checks=old.health_checks,
+        cron=old.cron,
         created_by=command.actor,
         description=f"Rollback to v{old.version}",
         commit=old.commit,
@@ -193,6 +197,7 @@ def _check_pending(release: Release) -> None:
 def _forget_old_releases(tables: Tables, app: str) -> None:
     """Keep the newest of those that ended, and whatever still has placements."""
     kept = {placement.version for placement in tables.placements_of(app)}
+    kept |= {run.version for run in tables.cron_runs.of(app) if not run.has_ended}
     newest_first = list(reversed(tables.releases_of(app)))
     ended = [release for release in newest_first if release.state not in ("pending", "live")]
     served = [release for release in ended if release.has_served][:RELEASES_KEPT]

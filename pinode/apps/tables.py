@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pinode.apps.app import App
 from pinode.apps.build import Build, Slug
+from pinode.apps.cron import CronRun
 from pinode.apps.errors import AppDestroyed, AppNotFound, RegistryFull, ReleaseNotFound
 from pinode.apps.hook import Hook
 from pinode.apps.placement import Placement
@@ -89,6 +90,7 @@ class Tables:
         self.slugs: Table[str, Slug] = Table(Slug)
         self.sources: Table[tuple[str, str], Source] = Table(Source, lambda source: source.app)
         self.hooks: Table[tuple[str, str], Hook] = Table(Hook, lambda hook: hook.app)
+        self.cron_runs: Table[int, CronRun] = Table(CronRun, lambda run: run.app)
         self._open_builds: dict[int, Build] = {}  # by id; asked for at every change of a job
         self._builds_of_jobs: dict[int, Build] = {}
 

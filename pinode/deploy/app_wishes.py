@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from builders import app_json
 from builders.app_json import AppJson
 from pinode.apps.checks import DYNOS_PER_TYPE, RELEASE_TYPE
+from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import CHECKS_OF_A_TYPE, HEADERS_OF_A_CHECK, HealthCheck
 
 STARTING = ("startup", "readiness")  # kinds that are about the start of a dyno
@@ -34,6 +35,20 @@ def health_checks_of(wishes: AppJson) -> tuple[Mapping[str, tuple[HealthCheck, .
         if kept:
             found[name] = tuple(kept[:CHECKS_OF_A_TYPE])
     return found, unsupported
+
+
+def cron_of(wishes: AppJson) -> tuple[CronEntry, ...]:
+    """What the release has run by the clock."""
+    return tuple(
+        CronEntry(
+            schedule=item.schedule,
+            command=item.command,
+            concurrency=item.concurrency,
+            is_suspended=item.is_suspended,
+            timezone=item.timezone,
+        )
+        for item in wishes.cron
+    )
 
 
 def _problem(check: app_json.HealthCheck) -> str:

@@ -17,7 +17,7 @@ from pinode.apps.build import BUILD_TOPIC, Build
 from pinode.apps.commands import CompleteBuild, EndCancelledBuild, FailBuild, StartBuild
 from pinode.apps.errors import BuildFinished, BuildNotFound, LeaseLost, Refused
 from pinode.cluster import Cluster
-from pinode.deploy.app_wishes import formation_of, health_checks_of
+from pinode.deploy.app_wishes import cron_of, formation_of, health_checks_of
 from pinode.deploy.build_caches import BuildCaches
 from pinode.deploy.build_job import url_to_fetch
 from pinode.deploy.build_lease import BuildLease
@@ -348,6 +348,7 @@ class _Attempt:
             process_types=result.process_types,
             default_formation=formation_of(result.app_json),
             health_checks=checks,
+            cron=cron_of(result.app_json),
             dynos_per_user=self._cluster.settings.limits.dynos_per_user,
         )
 

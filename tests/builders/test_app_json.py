@@ -11,9 +11,9 @@ from builders.app_json import (
     EnvWish,
     HealthCheck,
     MalformedAppJson,
-    is_schedule,
     parse_app_json,
     render_app_json,
+    schedule_fault,
 )
 
 DOCUMENT: dict[str, Any] = {
@@ -93,6 +93,9 @@ def test_it_survives_the_way_out_of_the_build() -> None:
         ({"healthchecks": {name: [{}] * 64 for name in ("a", "b", "c", "d", "e", "f")}}, "says too much"),
         ({"healthchecks": {"web": "/"}}, "healthchecks.web of app.json is no list"),
         ({"cron": [{"command": "x", "schedule": "61 * * * *"}]}, "cron[0].schedule of app.json is '61 * * * *'"),
+        ({"cron": [{"command": "x", "schedule": "@daily", "timezone": "Europe/Atlantis"}]}, "cron[0].timezone"),
+        ({"cron": [{"command": "x", "schedule": "@daily", "maintenance": "yes"}]}, "cron[0].maintenance"),
+        ({"cron": [{"command": "x", "schedule": "@daily"}] * 2}, "cron of app.json has an entry twice"),
         ({"cron": [{"command": "", "schedule": "@daily"}]}, "cron[0] of app.json has no command"),
         ({"cron": [{"schedule": "@daily"}]}, "cron[0].command"),
         ({"cron": [{"command": "x", "schedule": "@daily", "concurrency_policy": "hope"}]}, "concurrency_policy"),
@@ -118,6 +121,8 @@ def test_what_is_malformed_is_refused_by_its_name(document: Any, said: str) -> N
         ("0 0 * * 7", True),
         ("@hourly", True),
         ("@reboot", False),
+        ("0 0 30 2 *", False),
+        ("0 0 29 2 *", True),
         ("* * * *", False),
         ("* * * * * *", False),
         ("*/0 * * * *", False),
@@ -130,4 +135,4 @@ def test_what_is_malformed_is_refused_by_its_name(document: Any, said: str) -> N
     ],
 )
 def test_a_schedule_has_five_fields_within_their_bounds(text: str, holds: bool) -> None:
-    assert is_schedule(text) is holds
+    assert (schedule_fault(text) is None) is holds

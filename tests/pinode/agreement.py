@@ -5,6 +5,7 @@ from typing import Any
 
 from pinode.apps.build import BUILD_TOPIC
 from pinode.apps.commands import CompleteBuild, CreateApp, RequestBuild, StartBuild
+from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.registry import Registry
 from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
@@ -109,6 +110,7 @@ def completion(
     arch: str = "aarch64",
     default_formation: Mapping[str, int] | None = None,
     health_checks: Mapping[str, tuple[HealthCheck, ...]] | None = None,
+    cron: tuple[CronEntry, ...] = (),
 ) -> CompleteBuild:
     return CompleteBuild(
         build_id=build_id,
@@ -122,4 +124,5 @@ def completion(
         process_types=process_types or {"web": "gunicorn app:app"},
         default_formation=default_formation or {},
         health_checks=health_checks or {},
+        cron=cron,
     )
