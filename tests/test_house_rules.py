@@ -89,6 +89,8 @@ CORES = [
     "pinode/card/old_state.py",
     "pinode/cluster_state.py",
     "pinode/scheduler/plan.py",
+    "pinode/scheduler/cron_plan.py",
+    "pinode/scheduler/occurrences.py",
     "pinode/deploy/git_protocol.py",
     "pinode/deploy/worker_choice.py",
     "pinode/dynos/dyno.py",

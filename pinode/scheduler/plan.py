@@ -24,7 +24,6 @@ START_SECONDS = 60  # in which a dyno must listen; its supervisor is first to sa
 MARGIN_MS = 30_000  # for the supervisor to say so before the plan loses patience
 FETCH_MS = 900_000  # from placement to answer, with a slug that takes long to fetch
 DRAIN_GRACE_MS = 2_000  # from live to the old dynos' end: routes go first
-RETURN_GRACE_MS = 10_000  # for a node that a new leader has not seen alive yet, as after a power cut of all
 
 UNKNOWN_END = (
     "it is unknown how the release command ended: {where} went away while it ran. "
@@ -328,19 +327,11 @@ class _Planning:
         return node is not None and node.is_to_be_emptied
 
     def _is_gone(self, node_id: str) -> bool:
-        """Whether its dynos are to move. A suspect keeps them; one not seen yet gets time to come back."""
-        node = self._nodes.get(node_id)
-        if node is None:
-            return True  # removed from the cluster
-        if node.state in ("alive", "suspect"):
-            return False
-        if node.state == "left" or self._memory.was_seen_alive(node_id):
-            return True
-        due_ms = self._memory.since_ms + RETURN_GRACE_MS
-        if self._now_ms < due_ms:
-            self._plan_again_at(due_ms)
-            return False
-        return True
+        """Whether its dynos are to move."""
+        gone_at_ms = self._memory.gone_at_ms(node_id, self._nodes.get(node_id), now_ms=self._now_ms)
+        if gone_at_ms is not None and gone_at_ms > self._now_ms:
+            self._plan_again_at(gone_at_ms)
+        return gone_at_ms is not None and gone_at_ms <= self._now_ms
 
     def _plan_again_at(self, at_ms: int) -> None:
         self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)

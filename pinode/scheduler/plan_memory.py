@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pinode.apps.observed import NodeView
 from pinode.apps.registry import Registry
 
+RETURN_GRACE_MS = 10_000  # for a node that a new leader has not seen alive yet, as after a power cut of all
+
 
 class PlanMemory:
     """Since when this leader knows of placements and live releases, and which nodes it has seen alive.
@@ -27,9 +29,16 @@ class PlanMemory:
         live = [(app.name, app.live_version) for app in registry.apps() if app.live_version is not None]
         self._live_since = {key: self._live_since.get(key, now_ms) for key in live}
 
-    def was_seen_alive(self, node_id: str) -> bool:
-        """Whether the node lived at some time while this leader led."""
-        return node_id in self._seen_alive
+    def gone_at_ms(self, node_id: str, node: NodeView | None, *, now_ms: int) -> int | None:
+        """When what ran on the node is lost: now, or at the end of the time it has to come back; None: never.
+
+        A suspect keeps its dynos; one that was not seen yet gets time.
+        """
+        if node is None or node.state == "left":
+            return now_ms
+        if node.is_in_reach:
+            return None
+        return now_ms if node_id in self._seen_alive else max(now_ms, self.since_ms + RETURN_GRACE_MS)
 
     def placed_since(self, number: int) -> int:
         """When this leader first knew of the placement."""

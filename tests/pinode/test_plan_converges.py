@@ -9,7 +9,7 @@ from pinode.apps.commands import RestartDynos, SetConfig, SetFormation, StartRel
 from pinode.apps.errors import Refused
 from pinode.apps.observed import Availability, NodeStats
 from pinode.apps.placement import Placement
-from pinode.scheduler.plan import RETURN_GRACE_MS
+from pinode.scheduler.plan_memory import RETURN_GRACE_MS
 from tests.pinode.observed_world import ObservedWorld, node
 
 TYPES = {"web": "x", "worker": "y", "release": "z"}

@@ -4,7 +4,7 @@ import pytest
 
 from pinode.apps.commands import Place, SetFormation, Unplace
 from pinode.apps.observed import NodeState, NodeStats
-from pinode.scheduler.plan import RETURN_GRACE_MS
+from pinode.scheduler.plan_memory import RETURN_GRACE_MS
 from tests.pinode.observed_world import ObservedWorld, node
 
 
