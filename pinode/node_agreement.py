@@ -102,6 +102,7 @@ def make_agreement(grounds: Grounds) -> Agreement:
     reports = Reports(cluster, run_id=str(gossip.run_id))
     reports.on_change(cluster.changes.note)
     replica.on_leadership(lambda *_: cluster.changes.note())
+    replica.on_leader(cluster.changes.note)
     replica.on_membership(lambda _: cluster.changes.note())
     gossip.subscribe(lambda event: _heard(event, grounds.name, cluster))
     caught_up = CaughtUp(replica, transport)

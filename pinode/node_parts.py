@@ -19,6 +19,7 @@ from pinode.metrics.history import NodeHistory
 from pinode.node_agreement import Agreement, Grounds
 from pinode.node_facts import NodeFacts
 from pinode.operations.departure import Departure, serve_farewells
+from pinode.operations.step_down import serve_step_downs
 from pinode.operations.tidying import SlugTidying
 from pinode.own_certificate import OwnCertificate, issued_by
 from pinode.peers.identity import Identity
@@ -67,6 +68,7 @@ def make_work(
     history = NodeHistory(cluster, rows=agreement.gossip.stats)
     history.serve()
     serve_farewells(cluster)
+    serve_step_downs(cluster, agreement.replica.transfer_leadership)
     _open_queue_door(grounds, cluster, certificate)
     return Work(
         certificate=certificate,

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "node:cordon": ("member_commands", "node_cordon", "give a node no new dynos and builds"),
     "node:drain": ("member_commands", "node_drain", "move a node's dynos elsewhere"),
     "node:uncordon": ("member_commands", "node_uncordon", "let a node take dynos and builds again"),
+    "leader:step-down": ("member_commands", "leader_step_down", "have the leader hand over to another node"),
     "join-token": ("member_commands", "join_token", "a token that lets further Pis join"),
     "setup-code": ("node_commands", "setup_code", "the code that registers the first administrator"),
     "demo": ("demo", "demo", "three nodes on this machine, and an app"),

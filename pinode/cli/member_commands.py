@@ -81,6 +81,22 @@ def node_remove(invocation: Invocation, node: str, confirm: str | None, force: b
     return ExitCode.OK
 
 
+@click.command("leader:step-down")
+@click.pass_obj
+def leader_step_down(invocation: Invocation) -> int:
+    """Have the leader hand over to another voter: before work on it, or when its card is slow."""
+    document = ApiClient(invocation).post("/api/v1/leader/step-down", {})
+    if invocation.json:
+        show_json(document)
+        return ExitCode.OK
+    was, leader = printable(document["was"]), document["leader"]
+    if leader is None:
+        say(f"{was} leads no more; `pinode status` shows who does")
+    else:
+        say(f"{printable(leader)} leads now; it was {was}")
+    return ExitCode.OK
+
+
 @click.command("node:cordon")
 @click.argument("node")
 @click.pass_obj

@@ -9,6 +9,7 @@ from pinode.errors import InvalidInput, NotFound
 from pinode.operations.join_tokens import make_join_token, revoke_join_tokens
 from pinode.operations.membership import remove_node, set_availability
 from pinode.operations.status import node_document
+from pinode.operations.step_down import step_down
 from pinode.peers.join_token import SECRET_BYTES
 from pinode.web.answer_shapes import NODE
 from pinode.web.messages import answer, json_body, node_in_path, nothing, number_of
@@ -83,6 +84,19 @@ async def _set(request: web.Request, availability: Availability) -> web.StreamRe
     site, node = site_of(request), node_in_path(request)
     await set_availability(site.cluster, node, availability, by=caller(request).name)
     return answer(node_document(site.cluster, node_in_path(request), wall_clock=site.wall_clock()))
+
+
+@operation(
+    "Have the leader hand over to another voter",
+    body=NOTHING,
+    needs_body=False,
+    answers={200: Record({"was": TEXT, "leader": maybe(TEXT)})},
+)
+async def let_leader_step_down(request: web.Request) -> web.StreamResponse:
+    """POST /leader/step-down → {was, leader}: names of nodes; `leader` is null while unknown."""
+    await json_body(request)
+    handed_over = await step_down(site_of(request).cluster)
+    return answer({"was": handed_over.was, "leader": handed_over.leader})
 
 
 @operation(

@@ -82,6 +82,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{API}/nodes/{{node}}/cordon", membership_api.cordon, "admin"),
     Route("POST", f"{API}/nodes/{{node}}/drain", membership_api.drain, "admin"),
     Route("POST", f"{API}/nodes/{{node}}/uncordon", membership_api.uncordon, "admin"),
+    Route("POST", f"{API}/leader/step-down", membership_api.let_leader_step_down, "admin"),
     Route("GET", f"{API}/events", cluster_api.events, "user"),
     Route("GET", f"{API}/local/setup-code", cluster_api.setup_code, "local"),
     Route("POST", f"{API}/local/stop", cluster_api.stop, "local"),

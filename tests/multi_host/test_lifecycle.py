@@ -154,6 +154,19 @@ def test_a_stopped_node_hands_its_dyno_over_and_joins_again(nodes: Nodes) -> Non
     )  # fmt: skip
 
 
+def test_a_leader_steps_down_when_another_node_is_told_so(nodes: Nodes) -> None:
+    was = nodes.status(nodes.nodes[0])["cluster"]["leader"]
+    asked = next(node for node in nodes.nodes if node.name != was)
+
+    answer = asked.client().post("/api/v1/leader/step-down", {})
+
+    assert answer["was"] == was and answer["leader"] not in (was, None)
+    nodes.until(
+        lambda: all(nodes.status(node)["cluster"]["leader"] == answer["leader"] for node in nodes.nodes),
+        seconds=5, what="everybody follows the new leader",
+    )  # fmt: skip
+
+
 def test_a_leader_that_dies_in_the_middle_of_a_rollout_leaves_the_rest_to_the_next_one(
     nodes: Nodes, repositories: str
 ) -> None:

@@ -31,6 +31,7 @@ CONTRACT = [
     "tokens:revoke",
     "init",
     "join-token",
+    "leader:step-down",
     "leave",
     "node:cordon",
     "node:drain",
