@@ -117,14 +117,9 @@ class Gossip:
         self._settings = settings or GossipSettings()
         self._clock = clock
         self._subscribers: list[Subscriber] = []
+        state = MemberState.ALIVE
         me = Member(
-            node_id=node_id,
-            name=name,
-            address=address,
-            run_id=run_id,
-            incarnation=0,
-            state=MemberState.ALIVE,
-            meta=meta,
+            node_id=node_id, name=name, address=address, run_id=run_id, incarnation=0, state=state, meta=meta
         )
         _check_sound(me)
         now = clock()
@@ -135,7 +130,8 @@ class Gossip:
         self._socket: socket.socket | None = None
         self._is_ipv6 = False
         self._streams: asyncio.TaskGroup | None = None
-        self._wake = asyncio.Event()
+        self._failed: asyncio.Future[None] | None = None  # while it runs
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Take part until cancelled. Raises `OSError` when `bind` is taken."""
@@ -143,13 +139,17 @@ class Gossip:
         with _bound_socket(self._bind) as listening:
             self._socket = listening
             self._is_ipv6 = listening.family is socket.AF_INET6
+            self._failed = loop.create_future()
             try:
-                loop.add_reader(listening, self._wake.set)
+                loop.add_reader(listening, self._turn)
                 async with asyncio.TaskGroup() as self._streams:
-                    await self._serve(loop)
+                    self._turn()
+                    await self._failed
             finally:
                 loop.remove_reader(listening)
-                self._socket = self._streams = None
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._socket = self._streams = self._failed = None
 
     async def leave(self) -> None:
         """Say goodbye, so that nobody suspects us; returns within a second. `run` must still be running."""
@@ -215,18 +215,26 @@ class Gossip:
         """0: well; up to 8: we seem to be the slow one ourselves (Lifeguard)."""
         return self._swim.health.score
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand over what was received, then let the core do what is due, then wait for either."""
-        while True:
-            self._wake.clear()
+    def _turn(self) -> None:
+        """Hand over what was received, then let the core do what is due, and come back when more is.
+
+        A callback of the loop and no task, for each of a task's turns costs the loop two.
+        """
+        if self._failed is None or self._failed.done():
+            return
+        try:
             self._receive_all()
             self._perform(self._swim.tick(now=self._clock()))
-            wait_seconds = self._swim.next_deadline() - self._clock()
-            timer = loop.call_later(max(0.0, wait_seconds), self._wake.set)
-            try:
-                await self._wake.wait()
-            finally:
-                timer.cancel()
+        except Exception as error:  # a bug, or what a subscriber raised: it must end `run`, not vanish
+            self._failed.set_exception(error)
+            return
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        wait_seconds = self._swim.next_deadline() - self._clock()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait_seconds), self._turn)
 
     def _receive_all(self) -> None:
         assert self._socket is not None
@@ -264,7 +272,8 @@ class Gossip:
     def _act(self, effects: Sequence[Effect]) -> None:
         """Perform what a call from outside led to; the timer may have to be set anew."""
         self._perform(effects)
-        self._wake.set()
+        if self._failed is not None:
+            self._set_timer()
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

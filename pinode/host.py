@@ -51,7 +51,7 @@ class HostSample:
 class HostSensors:
     """Measures this machine; rates are since the measurement before.
 
-    Every two seconds on every node, so it reads a few small files and nothing else (decision 10).
+    Every few seconds on every node, so it reads a few small files and nothing else (decision 10).
     """
 
     def __init__(

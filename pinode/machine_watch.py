@@ -20,8 +20,8 @@ from pinode.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MEASURE_SECONDS = 2.0  # how often this machine is measured
-SOONEST_NEWS_SECONDS = 5.0  # and told to the others, when it changed by enough
+MEASURE_SECONDS = 5.0  # how often this machine is measured, and told to the others when it changed by enough
+LOOK_AGAIN_SECONDS = 2.0  # when it seems to have another address
 LATEST_NEWS_SECONDS = 30.0  # or all the same
 GIVE_BACK_SECONDS = 60.0  # how often free memory goes back to the system
 
@@ -82,7 +82,7 @@ class MachineWatch:
             dynos, builds = agreement.cluster.at_work(agreement.cluster.node_id)
             row = NodeRow(stats=stats, dynos=dynos, builds=builds)
             since = began - told_at
-            if since >= LATEST_NEWS_SECONDS or (since >= SOONEST_NEWS_SECONDS and is_news(told, row)):
+            if since >= LATEST_NEWS_SECONDS or is_news(told, row):
                 agreement.gossip.publish(encode_row(row))
                 told, told_at = row, began
             if warned != (warned := self._warnings()):
@@ -90,8 +90,9 @@ class MachineWatch:
             if began - given_back_at >= GIVE_BACK_SECONDS:
                 given_back_at = began
                 give_back()
-            await asyncio.sleep(MEASURE_SECONDS)
-            lag_seconds = max(0.0, time.monotonic() - began - MEASURE_SECONDS)
+            pause = LOOK_AGAIN_SECONDS if self._own.is_in_doubt else MEASURE_SECONDS
+            await asyncio.sleep(pause)
+            lag_seconds = max(0.0, time.monotonic() - began - pause)
 
     async def _move(self) -> None:
         """This machine has another address: whoever dials it must learn that, and its certificate name it."""

@@ -24,6 +24,11 @@ class OwnAddress:
         self._found = host
         self._times = 0
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last look found another address than `host`: look again soon."""
+        return self._found != self.host
+
     def look(self) -> bool:
         """Whether `host` is another one from now on; ask every few seconds.
 

@@ -37,6 +37,8 @@ class Group(Protocol):
     @property
     def membership(self) -> Membership: ...
 
+    def on_leadership(self, callback: Callable[[bool, int], None]) -> None: ...
+
     def followers(self) -> Sequence[Follower]: ...
 
     async def change_membership(self, change: Change) -> None: ...
@@ -63,13 +65,19 @@ class Autopilot:
         self._round_seconds = round_seconds
         self._watch: AutopilotWatch | None = None
         self._watched_term = 0
+        self._led = asyncio.Event()  # or perhaps: it is looked whether it still leads
+        self._led.set()
+        replica.on_leadership(lambda *_: self._led.set())
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
+            await self._led.wait()
             await asyncio.sleep(self._round_seconds)
             if self._replica.is_leading:
                 await self.look()
+            else:
+                self._led.clear()
 
     async def look(self) -> None:
         """Do whatever is to be done now, one change after the other."""

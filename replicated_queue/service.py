@@ -18,7 +18,7 @@ from .persistence import MakeWriter
 from .promises import Promises
 from .proposals import Done, Part, Proposal, Proposals
 from .raft.membership import Change, Membership
-from .raft.messages import InstallSnapshot, Ready, Role
+from .raft.messages import Heartbeat, InstallSnapshot, Ready, Role
 from .raft.progress import Follower
 from .replica import Replica
 from .revival import restore_state, revived
@@ -127,7 +127,7 @@ class ReplicaService:
         replica, now = self._replica, self._clock()
         self._guard(lambda: replica.receive(decoded, now=now))
         if replica.raft.has_ready or self._second_copy.is_holding:  # many frames change nothing
-            self._turns.soon()
+            (self._turns.now if isinstance(decoded.message, Heartbeat) else self._turns.soon)()
 
     def serve_snapshot(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
         """Answer `Transport.fetch` of a peer that is a member."""

@@ -29,6 +29,14 @@ class Turns:
             self._is_due = True
             self._loop.call_soon(self._take)
 
+    def now(self) -> None:
+        """Take one at once, unless one is due soon: for heartbeats, which come alone.
+
+        To answer them is most of an idle node's work, and each turn of the loop costs.
+        """
+        if not self._is_due and self._loop is not None:
+            self._turn()
+
     def by(self, deadline: float, *, now: float) -> None:
         """Take one at the latest at `deadline`, of the clock that shows `now`; earlier costs an idle turn."""
         if self._timer is not None:

@@ -87,7 +87,9 @@ class NodeHistory:
     def _rings_of(self, node_id: NodeId) -> NodeRings:
         if node_id not in self._rings and len(self._rings) >= MAX_NODES:
             self._rings.pop(next(iter(self._rings)))
-        return self._rings.setdefault(node_id, NodeRings())
+        if node_id not in self._rings:
+            self._rings[node_id] = NodeRings()
+        return self._rings[node_id]
 
     async def _all(self, _peer: str, _payload: bytes) -> AsyncIterator[bytes]:
         for node_id in list(self._rings):

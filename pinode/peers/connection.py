@@ -69,9 +69,16 @@ class FrameConnection(asyncio.Protocol):
         """Write one message; a closed connection swallows it."""
         self._write(encode(message))
 
-    def write_frame(self, content: bytes) -> None:
-        """Write one opaque frame; a closed connection swallows it."""
-        self._write(framed(content))
+    def write_frame(self, content: bytes, *, at_once: bool = False) -> None:
+        """Write one opaque frame; a closed connection swallows it.
+
+        Without `at_once` it goes with all that is written in this turn of the loop.
+        """
+        frame = framed(content)
+        if at_once and self.is_open and not self._unwritten:
+            self.transport.write(frame)
+        else:
+            self._write(frame)
 
     def _write(self, frame: bytes) -> None:
         if not self.is_open:

@@ -47,7 +47,8 @@ class LaneLink:
         """Send, or keep while dialling, or drop."""
         if self._connection is not None and self._connection.is_open:
             if self._connection.buffered_bytes < MAX_BUFFERED_BYTES:
-                self._connection.write_frame(frame)
+                # Votes and heartbeats come alone: to wait for others would only cost a turn of the loop.
+                self._connection.write_frame(frame, at_once=self._lane == "votes")
         elif self._is_dialling:
             self._keep(frame)
         elif self._clock() >= self._not_before:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from typing import Any
 
+from pinode import __version__
 from pinode.apps.app import APP_NAME
 from pinode.web.messages import MAX_PAGE
 from pinode.web.operation import Content, Operation, operation_of
@@ -70,7 +70,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "pinode",
-            "version": version("pinode"),
+            "version": __version__,
             "description": "Any node answers any request. Errors: see the code.",
         },
         "servers": [{"url": "/"}],

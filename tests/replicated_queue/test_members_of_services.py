@@ -117,8 +117,9 @@ async def test_who_belongs_is_known_again_after_a_restart_from_log_and_from_snap
         for peer in (1, 2):
             group.start(peer)
 
-        await group.elected()
-        assert group.services[1].membership == group.services[2].membership == Membership.of((1,), (2,))
+        for peer in (1, 2):
+            known = group.services[peer]
+            await eventually(lambda known=known: known.membership == Membership.of((1,), (2,)))
 
 
 async def test_a_removed_leader_steps_down_and_the_others_elect_one_of_themselves(tmp_path: Path) -> None:
