@@ -41,3 +41,11 @@ class App:
     live_version: int | None = None  # the release that serves
     in_maintenance: bool = False  # routers answer with a page of their own
     is_stopped: bool = False  # no dyno runs, whatever the formation says, until a restart or a deploy
+    folder: str = ""  # see `folder_name`; empty: the name
+
+    @property
+    def folder_name(self) -> str:
+        """Names it for ever, and it alone, where nodes keep something of it: logs, caches, the user of its
+        dynos. It is the name the app began with, unless that was another's.
+        """
+        return self.folder or self.name

@@ -10,7 +10,7 @@ from pinode.apps.checks import (
     check_quantities,
     check_texts,
 )
-from pinode.apps.commands import CreateApp, SetConfig, SetFormation
+from pinode.apps.commands import CreateApp, RenameApp, SetConfig, SetFormation
 from pinode.apps.cron_changes import forget_cron
 from pinode.apps.errors import AppExists, NoPortLeft, ProcessTypeNotFound, TooManyApps, TooManyDynos
 from pinode.apps.hook_changes import forget_hooks
@@ -42,9 +42,22 @@ def create(tables: Tables, command: CreateApp, *, index: int, now: int) -> int:
         created_at_ms=now,
         created_index=index,
         git_url=command.git_url,
+        folder=_folder_for(tables, command.name, index=index),
     )
     tables.apps.put(app.name, app)
     return port_index
+
+
+def rename(tables: Tables, command: RenameApp) -> None:
+    """All that refers to the app by its name follows; ids, numbers and the port stay."""
+    app = tables.app(command.app)
+    check_app_name(command.name)
+    if command.name in tables.apps:
+        raise AppExists(app=command.name)
+    tables.check_room()
+    tables.apps.drop(app.name)
+    tables.apps.put(command.name, replace(app, name=command.name, folder=app.folder_name))
+    tables.rename(app.name, command.name)
 
 
 def destroy(tables: Tables, app: str) -> None:
@@ -107,6 +120,12 @@ def set_formation(tables: Tables, command: SetFormation) -> None:
     if grows and wanted > command.dynos_per_user:
         raise TooManyDynos(owner=app.owner, wanted=wanted, bound=command.dynos_per_user)
     tables.apps.put(app.name, changed)
+
+
+def _folder_for(tables: Tables, name: str, *, index: int) -> str:
+    """Empty, unless an app that is called otherwise now began with this name."""
+    is_taken = any(app.folder_name == name for app in tables.apps)
+    return f"{name}.{index}" if is_taken else ""  # no name has a dot
 
 
 def _description(command: SetConfig) -> str:

@@ -38,6 +38,16 @@ class DestroyApp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenameApp:
+    """Everything of the app goes on under `name`. Refused with `AppExists` when that is taken."""
+
+    app: str
+    name: str
+    actor: str
+    created_index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetConfig:
     """Sets and unsets config vars; makes a new release from the newest good one, if there is one."""
 
@@ -327,12 +337,12 @@ class SetDeployKey:
 # Given by people about an app they may manage. `created_index` is of the very app that was checked; 0:
 # whichever has the name by then.
 AppCommand = (
-    DestroyApp | SetConfig | SetFormation | SetMaintenance | StopDynos | RestartDynos | RequestBuild
-    | Rollback | CreateHook | RevokeHook | SetDeployKey | FireCron
+    DestroyApp | RenameApp | SetConfig | SetFormation | SetMaintenance | StopDynos | RestartDynos
+    | RequestBuild | Rollback | CreateHook | RevokeHook | SetDeployKey | FireCron
 )  # fmt: skip
 RegistryCommand = (
-    CreateApp | DestroyApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild | FailBuild
-    | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease | Rollback
-    | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
+    CreateApp | DestroyApp | RenameApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild
+    | FailBuild | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease
+    | Rollback | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
     | CreateHook | RevokeHook | SetDeployKey | FireCron | MoveCronRun | StartCronRun | EndCronRun
 )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from pinode.apps.app import App
-from pinode.apps.app_changes import create, destroy, set_config, set_formation
+from pinode.apps.app_changes import create, destroy, rename, set_config, set_formation
 from pinode.apps.build import Build, BuildJobs, Slug
 from pinode.apps.build_changes import BuildChanges
 from pinode.apps.carried import record_of, rows_of
@@ -26,6 +26,7 @@ from pinode.apps.commands import (
     MoveCronRun,
     Place,
     RegistryCommand,
+    RenameApp,
     RequestBuild,
     RestartDynos,
     RevokeHook,
@@ -95,6 +96,8 @@ class Registry:
         match command:
             case CreateApp():
                 return create(self._tables, command, index=index, now=now)
+            case RenameApp():
+                rename(self._tables, command)
             case SetConfig():
                 return set_config(self._tables, command, now=now)
             case SetFormation():
@@ -258,6 +261,10 @@ class Registry:
     def hook(self, app: str, hook_id: str) -> Hook | None:
         """One webhook."""
         return self._tables.hooks.get((app, hook_id))
+
+    def hook_of_id(self, hook_id: str) -> Hook | None:
+        """A webhook of whichever app: its address has the name that the app had when it was made."""
+        return next((hook for hook in self._tables.hooks if hook.id == hook_id), None)
 
     def sources(self) -> tuple[Source, ...]:
         """All that builds still refer to, by app and digest."""

@@ -61,7 +61,11 @@ class Table(Generic[K, V]):
 
     def of(self, app: str) -> list[V]:
         """Records of one app, in the order of keys."""
-        return [self._rows[key] for key in sorted(self._keys_of.get(app, ()))]
+        return [self._rows[key] for key in self.keys_of(app)]
+
+    def keys_of(self, app: str) -> list[K]:
+        """Keys of the records of one app, in order."""
+        return sorted(self._keys_of.get(app, ()))
 
     def items(self) -> list[tuple[K, V]]:
         """Keys and records, as they are at the call."""
@@ -153,6 +157,19 @@ class Tables:
         changed = replace(self.app(app), **fields)  # type: ignore[arg-type]
         self.apps.put(app, changed)
         return changed
+
+    def rename(self, app: str, name: str) -> None:
+        """Have every record of the app name it `name`, in its key as well; of a table that is added, too."""
+        for kind, table in self.all().items():
+            for key in table.keys_of(app):
+                record: Any = table.get(key)
+                if kind == "builds":
+                    self.drop_build(key)
+                else:
+                    table.drop(key)
+                self.put_carried(
+                    kind, (name, *key[1:]) if isinstance(key, tuple) else key, replace(record, app=name)
+                )
 
     @property
     def size_bytes(self) -> int:

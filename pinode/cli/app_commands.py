@@ -6,7 +6,7 @@ from pinode.cli.api_client import ApiClient
 from pinode.cli.confirmation import confirm_name
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import ago, printable, say, show_json, table
-from pinode.cli.target import app_option, app_path, chosen_app
+from pinode.cli.target import app_option, app_path, chosen_app, follow_rename
 
 
 @click.command()
@@ -69,6 +69,27 @@ def apps_info(invocation: Invocation, name: str | None, app: str | None) -> int:
     for fact, value in facts:
         if value:
             click.echo(f"  {fact:<9}  {printable(value)}")
+    return ExitCode.OK
+
+
+@click.command()
+@click.argument("old")
+@click.argument("new")
+@click.pass_obj
+def apps_rename(invocation: Invocation, old: str, new: str) -> int:
+    """Call an app otherwise: its port, releases, config and dynos stay; its old host name ends.
+
+    Where the remote `pinode` of this folder pushes to the app, it does so under the new name.
+    """
+    document = ApiClient(invocation).request(
+        "PATCH", app_path(chosen_app(invocation, old)), body={"name": new}
+    )
+    if invocation.json:
+        show_json(document)
+        return ExitCode.OK
+    say(f"{old} is called {document['name']} now; its dynos see that in PINODE_APP when they start next")
+    follow_rename(old, document["name"])
+    click.echo(document["url"])
     return ExitCode.OK
 
 

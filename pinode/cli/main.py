@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "apps": ("app_commands", "apps", "all apps"),
     "apps:create": ("app_commands", "apps_create", "create an app"),
     "apps:info": ("app_commands", "apps_info", "one app"),
+    "apps:rename": ("app_commands", "apps_rename", "call an app otherwise"),
     "apps:destroy": ("app_commands", "apps_destroy", "remove an app for good"),
     "deploy": ("build_commands", "deploy", "build and deploy an app from a git URL"),
     "builds": ("build_commands", "builds", "an app's builds"),

@@ -8,8 +8,11 @@ import click
 
 from pinode.apps.checks import check_app_name
 from pinode.cli.invocation import ExitCode, Failure, Invocation
+from pinode.cli.output import say
 
 GIT_SECONDS = 5
+REMOTE = "pinode"
+REMOTE_APP = re.compile(r"/git/([a-z][a-z0-9-]{0,29})\.git")
 
 
 def app_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,14 +36,32 @@ def app_path(name: str, *rest: str) -> str:
     return "/".join(["/api/v1/apps", name, *rest])
 
 
+def follow_rename(old: str, new: str) -> None:
+    """Have the git remote `pinode` of this folder push to the app by its new name, if it pushes to it."""
+    url = _git_remote("get-url", REMOTE)
+    if _app_in(url) != old:
+        return
+    renamed = REMOTE_APP.sub(f"/git/{new}.git", url.strip())
+    _git_remote("set-url", REMOTE, renamed)
+    if _app_in(_git_remote("get-url", REMOTE)) == new:
+        say(f"the remote {REMOTE} of this folder is {renamed} now")
+
+
 def _of_git_remote() -> str | None:
+    return _app_in(_git_remote("get-url", REMOTE))
+
+
+def _app_in(url: str) -> str | None:
+    match = REMOTE_APP.search(url)
+    return match[1] if match else None
+
+
+def _git_remote(*words: str) -> str:
+    """What git says; nothing where there is no git, no repository or no such remote."""
     import subprocess  # most commands name their app
 
     try:
-        found = subprocess.run(
-            ["git", "remote", "get-url", "pinode"], capture_output=True, text=True, timeout=GIT_SECONDS
-        )
+        done = subprocess.run(["git", "remote", *words], capture_output=True, text=True, timeout=GIT_SECONDS)
     except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"/git/([a-z][a-z0-9-]{0,29})\.git", found.stdout)
-    return match[1] if match else None
+        return ""
+    return done.stdout

@@ -385,4 +385,4 @@ def _free_bytes(directory: Path) -> int:
 
 def _cache_name(app: App) -> str:
     """Of this very app: the next one of its name may be another owner's."""
-    return f"{app.name}-{app.created_index}"
+    return f"{app.folder_name}-{app.created_index}"

@@ -94,7 +94,9 @@ class Intake:
             if self._program is None:
                 self._program = await asyncio.to_thread(self._prepare)
         try:
-            given = await asyncio.to_thread(make_folders, folder, app=app.name, isolation=self.isolation)
+            given = await asyncio.to_thread(
+                make_folders, folder, app=app.folder_name, isolation=self.isolation
+            )
             reception = Reception(self, app, folder, given, self._program)
             try:
                 yield reception
@@ -159,7 +161,7 @@ class Reception:
         async with intake.turns:
             order = IntakeOrder(
                 kind=kind,
-                app=self._app.name,
+                app=self._app.folder_name,
                 folder=self._folder,
                 commit=commit,
                 directory=directory,
@@ -216,7 +218,7 @@ class Reception:
 
 def cache_name(app: App) -> str:
     """Of this very app: the next one of its name may be another owner's."""
-    return f"{app.name}-{app.created_index}"
+    return f"{app.folder_name}-{app.created_index}"
 
 
 def _bounds(cluster: Cluster) -> Bounds:

@@ -41,7 +41,7 @@ class IntakeOrder:
     """What came in, in the file `work/given` of `folder`, which is this intake's alone."""
 
     kind: Literal["push", "upload"]
-    app: str
+    app: str  # its folder's name
     folder: Path
     commit: str = ""
     directory: str = ""

@@ -102,7 +102,7 @@ class Dyno:
         self.detail: str | None = None
         self.last_lines: tuple[str, ...] = ()  # of what it said before it crashed or failed
         self.is_gone = False
-        self._app = app
+        self.app = app
         self._timings = timings
         self._listens = listens
         self._first_look_seconds = max(
@@ -293,7 +293,7 @@ class Dyno:
 
     def _failed(self, detail: str, now: float) -> None:
         self.state = "failed"
-        self.detail = f"{detail}. See: pinode logs -a {self._app}"
+        self.detail = f"{detail}. See: pinode logs -a {self.app}"
         self._due["prepare"] = now + self._timings.retry_seconds
 
     def _end_process(self, now: float, *, drain_seconds: float) -> list[Effect]:

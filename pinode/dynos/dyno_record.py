@@ -28,6 +28,12 @@ class Launch:
     command: str
     config: SealedConfig
     health_checks: tuple[HealthCheck, ...] = ()
+    folder: str = ""  # see `App.folder_name`; empty: the app's name
+
+    @property
+    def folder_name(self) -> str:
+        """What names the app on nodes for ever."""
+        return self.folder or self.placement.app
 
     @property
     def listens(self) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Guest:
         self._shown = self._dyno.state
         self.log = DynoLog(
             premises.log_directory,
-            app=placement.app,
+            app=launch.folder_name,
             dyno=placement.dyno,
             placement=placement.number,
             most_bytes=settings.limits.log_bytes // 2,
@@ -101,7 +101,7 @@ class Guest:
         """Let it reach itself there, where dynos' ports are closed to dynos; some milliseconds of waiting."""
         isolation = self._premises.isolation
         if isolation.own_uids:
-            isolation.firewall.give_port(uid_of_app(self.launch.placement.app), port)
+            isolation.firewall.give_port(uid_of_app(self.launch.folder_name), port)
 
     def adopt(self, record: DynoRecord, process: DynoProcess) -> None:
         """Take over the process that was found."""
@@ -119,6 +119,12 @@ class Guest:
     def stop(self, *, drain: bool = True) -> None:
         """End it."""
         self._perform(self._dyno.stop(self._premises.clock(), drain=drain))
+
+    def rename(self, app: str) -> None:
+        """Its app is called otherwise now. The process goes on, and learns it when it is started again."""
+        placement = replace(self.launch.placement, app=app)
+        self.launch = replace(self.launch, placement=placement, folder=self.launch.folder_name)
+        self._dyno.app = app
 
     def tick(self) -> None:
         """Do what is due."""
@@ -202,7 +208,7 @@ class Guest:
     async def _prepare(self) -> None:
         """Have the slug here, and the app's folder as it was built."""
         slugs, digest = self._premises.slugs, self.launch.slug_digest
-        owner = uid_of_app(self.launch.placement.app) if self._premises.isolation.own_uids else None
+        owner = uid_of_app(self.launch.folder_name) if self._premises.isolation.own_uids else None
         app = self._folder / APP_FOLDER
         try:
             await asyncio.to_thread(self._clear)

@@ -57,7 +57,7 @@ def sandbox_spec(
             Bind(str(app), APP_DIRECTORY, writable=True),
             *interpreter_binds(app, managed=python_folder),
         ),
-        uid=uid_of_app(launch.placement.app) if isolation.own_uids else None,
+        uid=uid_of_app(launch.folder_name) if isolation.own_uids else None,
         status_fd=status_fd if isolation.available else None,
         hostname=launch.placement.dyno.replace("_", "-")[:HOSTNAME_LENGTH],
         limits=Limits(processes=processes),

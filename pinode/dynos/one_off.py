@@ -138,14 +138,18 @@ class OneOffs:
             node_id=self._cluster.node_id,
         )
         launch = Launch(
-            placement=placement, slug_digest=release.slug_digest, command=command, config=release.config
+            placement=placement,
+            slug_digest=release.slug_digest,
+            command=command,
+            config=release.config,
+            folder=app.folder,
         )
         return app, launch
 
     async def _log_it(self, app: App, launch: Launch) -> None:
         log = DynoLog(
             self._log_directory,
-            app=launch.placement.app,
+            app=launch.folder_name,
             dyno=launch.placement.dyno,
             placement=self._cluster.commit_index,
             most_bytes=self._cluster.settings.limits.log_bytes // 2,
@@ -199,7 +203,7 @@ class OneOffs:
         await asyncio.to_thread(lambda: folder.mkdir(mode=0o700, parents=True))
         if not self._slugs.has(launch.slug_digest):
             await self._replication.fetch(launch.slug_digest)
-        owner = uid_of_app(launch.placement.app) if self._isolation.own_uids else None
+        owner = uid_of_app(launch.folder_name) if self._isolation.own_uids else None
         await self._slugs.unpack(launch.slug_digest, folder / APP_FOLDER, owner=owner)
 
     async def _process_output(self, launch: Launch, folder: Path) -> AsyncGenerator[bytes, None]:

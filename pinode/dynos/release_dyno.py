@@ -32,7 +32,8 @@ class ReleaseDyno:
         self.detail: str | None = None
         self.last_lines: tuple[str, ...] = ()
         self.is_gone = False
-        self._where_to_look = f"All it said: pinode logs -p release.{version} -a {app}"
+        self.app = app
+        self._version = version
         self._timings = timings
         self._is_wanted = True
         self._is_starting = False
@@ -145,8 +146,8 @@ class ReleaseDyno:
     def _conclude(self, failure: str | None) -> list[Effect]:
         self.state = "exited" if failure is None else "failed"
         if failure is not None:
-            said = f" {self._where_to_look}" if failure is not UNKNOWN else ""
-            failure = f"{failure}{said}"
+            said = f" All it said: pinode logs -p release.{self._version} -a {self.app}"
+            failure = failure if failure is UNKNOWN else f"{failure}{said}"
         self.detail = failure
         return [Conclude(failure)]
 

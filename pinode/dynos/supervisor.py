@@ -157,7 +157,7 @@ class Supervisor:
             if guest.is_gone:
                 del self._guests[number]
                 self._one_is_gone.set()
-                self._tidy_logs(guest.launch.placement.app)
+                self._tidy_logs(guest.launch.folder_name)
         if now >= self._next_log_look:
             self._next_log_look = now + LOG_LOOK_SECONDS
             for guest in self._guests.values():
@@ -190,6 +190,8 @@ class Supervisor:
         for number, guest in list(self._guests.items()):
             if number not in wanted:
                 guest.stop()
+            elif wanted[number].app != guest.launch.placement.app:
+                guest.rename(wanted[number].app)
         for number in [number for number in self._ended if number not in wanted]:
             premises.tasks.create_task(self._remove(self._directory / str(number)))
             del self._ended[number]
@@ -198,9 +200,10 @@ class Supervisor:
                 self._begin(launch, premises)
 
     def _launch(self, placement: Placement) -> Launch | None:
+        app = self._cluster.state.registry.app(placement.app)
         release = self._cluster.state.registry.release(placement.app, placement.version)
         command = release.process_types.get(placement.process_type) if release else None
-        if release is None or command is None:
+        if app is None or release is None or command is None:
             return None
         return Launch(
             placement=placement,
@@ -208,6 +211,7 @@ class Supervisor:
             command=command,
             config=release.config,
             health_checks=release.health_checks.get(placement.process_type, ()),
+            folder=app.folder,
         )
 
     def _begin(self, launch: Launch, premises: Premises) -> None:
@@ -262,29 +266,30 @@ class Supervisor:
 
     def _forget_destroyed(self) -> None:
         """The log of an app ends with the app, also where none of its dynos ran at the end."""
-        apps = {app.name: app.created_index for app in self._cluster.state.registry.apps()}
+        apps = {app.folder_name: app.created_index for app in self._cluster.state.registry.apps()}
         if apps == self._apps:
             return
         known = _folders_in(self._log_directory) if self._apps is None else self._apps
         self._apps = apps
-        for app in known:
-            if known[app] != apps.get(app):
-                self._tidy_logs(app)
+        for folder in known:
+            if known[folder] != apps.get(folder):
+                self._tidy_logs(folder)
 
-    def _tidy_logs(self, app: str) -> None:
+    def _tidy_logs(self, folder: str) -> None:
         """Delete the oldest logs of an app over its bound, all of them when it was destroyed; but not those
         of dynos that are still here.
         """
         keep = frozenset(guest.log.path for guest in self._guests.values())
-        is_destroyed = self._is_caught_up() and self._cluster.state.registry.app(app) is None
+        apps = self._cluster.state.registry.apps()
+        is_destroyed = self._is_caught_up() and not any(app.folder_name == folder for app in apps)
         most_bytes = 0 if is_destroyed else self._cluster.settings.limits.log_bytes
         try:
-            remove_surplus(self._log_directory, app, most_bytes=most_bytes, keep=keep)
+            remove_surplus(self._log_directory, folder, most_bytes=most_bytes, keep=keep)
             if is_destroyed:
                 with contextlib.suppress(OSError):  # one of its dynos is still here: after that one's end
-                    (self._log_directory / app).rmdir()
+                    (self._log_directory / folder).rmdir()
         except OSError as error:  # a disk that is read-only now, say
-            logger.warning("logs not deleted app=%s reason=%s", app, error)
+            logger.warning("logs not deleted folder=%s reason=%s", folder, error)
 
 
 def _folders_in(directory: Path) -> dict[str, int]:

@@ -51,7 +51,8 @@ class AppLogs:
 
     async def _follow(self, peer: str, payload: bytes) -> AsyncIterator[bytes]:
         query = decode_query(payload)
-        follower = _Follower(self._directory, query, self._cluster.node_name, since=self._since(query))
+        folder, since = self._place(query)
+        follower = _Follower(self._directory, query, self._cluster.node_name, folder=folder, since=since)
         yield encode_lines(await asyncio.to_thread(self._newest, query))
         quiet_looks = 0
         while True:
@@ -61,13 +62,14 @@ class AppLogs:
                 yield encode_lines(lines)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _since(self, query: LogQuery) -> int:
-        """An app that was destroyed may have left logs here: they are not for the next one of its name."""
+    def _place(self, query: LogQuery) -> tuple[str, int]:
+        """The app's folder, and from which placement on what is in it is of this very app."""
         app = self._cluster.state.registry.app(query.app)
-        return app.created_index if app is not None else 0
+        return (app.folder_name, app.created_index) if app is not None else (query.app, 0)
 
     def _newest(self, query: LogQuery) -> list[LogLine]:
-        known = log_files(self._directory, query.app, since=self._since(query))
+        folder, since = self._place(query)
+        known = log_files(self._directory, folder, since=since)
         files = [log for log in known if query.wants(dyno_of(log))]
         lines = [_named(read_tail(log, query.lines), log, query, self._cluster.node_name) for log in files]
         return merge(lines, query.lines)
@@ -76,8 +78,9 @@ class AppLogs:
 class _Follower:
     """What an app's files on this node got since the last look."""
 
-    def __init__(self, directory: Path, query: LogQuery, node: str, *, since: int) -> None:
+    def __init__(self, directory: Path, query: LogQuery, node: str, *, folder: str, since: int) -> None:
         self._directory = directory
+        self._folder = folder
         self._since = since
         self._query = query
         self._node = node
@@ -95,7 +98,7 @@ class _Follower:
         return merge(found, MOST_LINES)
 
     def _files(self) -> list[Path]:
-        known = log_files(self._directory, self._query.app, since=self._since)
+        known = log_files(self._directory, self._folder, since=self._since)
         return [log for log in known if self._query.wants(dyno_of(log))]
 
 

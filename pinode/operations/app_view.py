@@ -65,7 +65,7 @@ def building(cluster: Cluster, app: str) -> Build | None:
 
 def dynos(cluster: Cluster, app: str) -> Sequence[DynoView]:
     """Return the app's dynos by name; one that moves has two rows, the new one first."""
-    reports = {report.placement: report for report in cluster.reports() if report.app == app}
+    reports = {report.placement: report for report in cluster.reports()}
     return [
         _view(cluster, placement, reports.get(placement.number)) for placement in _placements(cluster, app)
     ]

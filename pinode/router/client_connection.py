@@ -129,7 +129,15 @@ class ClientConnection(asyncio.Protocol):
                 return
             app = found
             lines = client_lines(request, self._origin())
-        exchange = Exchange(self._proxy.routing, self, request, lines, app=app, placement=placement)
+        exchange = Exchange(
+            self._proxy.routing,
+            self,
+            request,
+            lines,
+            app=app,
+            app_port=self._door.port if self._door.is_app_port else None,
+            placement=placement,
+        )
         self._exchange = exchange
         exchange.start()
 

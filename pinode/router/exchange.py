@@ -42,14 +42,18 @@ class Exchange:
         lines: list[bytes],
         *,
         app: str,
+        app_port: int | None = None,
         placement: int | None = None,
     ) -> None:
-        """`placement` is set for a request that another router sends to one dyno of this node."""
+        """`app_port` is set for a request that came to an app's own port, `placement` for one that another
+        router sends to one dyno of this node.
+        """
         self.client = client
         self.request = request
         self._routing = routing
         self._lines = lines
         self._app = app
+        self._app_port = app_port
         self._placement = placement
         self._body: Body = request.body()
         self._answer_body: Body | None = None
@@ -79,6 +83,8 @@ class Exchange:
         self._cancel_timer()
         if self._ended or self._upstream is not None or self._connecting is not None:
             return
+        if self._app_port is not None:  # it may have been renamed since
+            self._app = self._routing.app_of_port(self._app_port) or self._app
         route = self._routing.choose(self._app, self._placement, self._tried)
         if route is None or self._attempts >= MOST_ATTEMPTS:
             self._wait()

@@ -57,7 +57,7 @@ class Routing:
     def app_for(self, door: Door, host: bytes) -> str | None:
         """The app a request is for, by the port it came to or by its host name."""
         if door.is_app_port:
-            return self._by_port.get(door.port)
+            return self.app_of_port(door.port)
         name, _, domain = host.lower().partition(b":")[0].rstrip(b".").partition(b".")
         app = name.decode("latin-1")
         return app if domain == self._domain and app in self._apps else None
@@ -82,6 +82,10 @@ class Routing:
         self._turn += 1
         candidates = working or untried
         return candidates[self._turn % len(candidates)]
+
+    def app_of_port(self, port: int) -> str | None:
+        """The app that has the port, under the name it has now."""
+        return self._by_port.get(port)
 
     def expects_dynos(self, app: str) -> bool:
         """Whether there is something to wait for."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -10,11 +11,12 @@ from builders.errors import InvalidRequest
 from builders.git_url import GitUrl, check_git_url
 from pinode.apps.app import App
 from pinode.apps.checks import check_app_name, check_config_name, check_process_type, check_quantities
-from pinode.apps.commands import CreateApp, DestroyApp, SetConfig, SetFormation, SetMaintenance
+from pinode.apps.commands import CreateApp, DestroyApp, RenameApp, SetConfig, SetFormation, SetMaintenance
 from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
 from pinode.logs.app_log import follow, tail
+from pinode.operations.app_names import check_name_is_free
 from pinode.web.answer_shapes import APP, APP_NAME_TEXT
 from pinode.web.caller import Caller, caller_of
 from pinode.web.documents import app_document
@@ -73,6 +75,15 @@ async def create_app(request: web.Request) -> web.StreamResponse:
 async def show_app(request: web.Request) -> web.StreamResponse:
     """GET /apps/{a}"""
     return answer(app_document(site_of(request).cluster, managed_app(request)))
+
+
+@operation("Rename it: everything else of it stays", body=Record({"name": APP_NAME_TEXT}), answers={200: APP})
+async def rename_app(request: web.Request) -> web.StreamResponse:
+    """PATCH /apps/{a} {name}"""
+    name = text_of(await json_body(request), "name")
+    app, cluster = managed_app(request), site_of(request).cluster
+    await rename(cluster, caller(request), app, name)
+    return answer(app_document(cluster, cluster.state.registry.same_app(replace(app, name=name))))
 
 
 @operation("Destroy it", answers={204: None})
@@ -166,6 +177,7 @@ async def create(
 ) -> None:
     """Create an app for the caller. Raises what is wrong with the name or the URL."""
     check_app_name(name)
+    check_name_is_free(cluster, name)
     source = check_source(git_url, caller) if git_url is not None else None
     if source is not None and source.secrets:
         raise InvalidInput(
@@ -182,6 +194,15 @@ async def create(
             app_ports=len(settings.listen.app_ports),
         ),
         idempotency_key=key,
+    )
+
+
+async def rename(cluster: Cluster, caller: Caller, app: App, name: str) -> None:
+    """Call this very app `name`. Raises what is wrong with the name."""
+    check_app_name(name)
+    check_name_is_free(cluster, name)
+    await cluster.execute(
+        RenameApp(app=app.name, name=name, actor=caller.name, created_index=app.created_index)
     )
 
 

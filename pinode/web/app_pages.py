@@ -19,6 +19,7 @@ from pinode.logs.app_log import tail
 from pinode.operations.app_view import building, dynos
 from pinode.web.app_api import apps_of, check_source, create, scale_app, set_config
 from pinode.web.app_api import destroy as destroy_this
+from pinode.web.app_api import rename as rename_this
 from pinode.web.build_api import cancel, named_build
 from pinode.web.documents import app_document, build_document, dyno_document, release_document
 from pinode.web.forms import form_of
@@ -123,6 +124,17 @@ async def roll_back(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther(f"/apps/{app.name}?note=rolled-back#releases-title")
 
 
+async def rename(request: web.Request) -> web.StreamResponse:
+    """POST /apps/{app}/rename"""
+    form, app = await form_of(request), managed_app(request)
+    name = form.get("new_name", "").strip()
+    try:
+        await rename_this(site_of(request).cluster, caller(request), app, name)
+    except REFUSALS as error:
+        return await app_page(request, app, form, problem_of(error))
+    raise web.HTTPSeeOther(f"/apps/{name}?note=renamed")
+
+
 async def destroy(request: web.Request) -> web.StreamResponse:
     """POST /apps/{app}/destroy, with the name typed once more"""
     form, app = await form_of(request), managed_app(request)
@@ -189,7 +201,7 @@ async def app_page(
         code=error.status if error else 200,
         section="Apps",
         error=error,
-        values={name: form.get(name, "") for name in ("git_url", "ref", "dir", "name")},
+        values={name: form.get(name, "") for name in ("git_url", "ref", "dir", "name", "new_name")},
         app=app_document(cluster, app),
         origin=f"https://{request.host}",
         source=_source(app, builds),

@@ -132,11 +132,15 @@ async def deliver(request: web.Request) -> web.StreamResponse:
 
 
 def _called(request: web.Request) -> tuple[App, Hook]:
-    """Raises `HookNotFound` for whatever is not there."""
+    """Raises `HookNotFound` for whatever is not there.
+
+    A git server goes on calling an app that was renamed by its old name, until another app takes that.
+    """
     name, hook_id = request.match_info["app"], request.match_info["hook"]
     check_app_name(name)
     registry = site_of(request).cluster.state.registry
-    app, hook = registry.app(name), registry.hook(name, hook_id)
+    hook = registry.hook(name, hook_id) if registry.app(name) else registry.hook_of_id(hook_id)
+    app = registry.app(hook.app) if hook is not None else None
     if app is None or hook is None:
         raise HookNotFound(hook=hook_id)
     return app, hook

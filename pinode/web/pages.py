@@ -36,6 +36,7 @@ NOTES = {
     "configured": "The config vars are changed.",
     "cancelled": "The build is cancelled.",
     "cancelling": "The build is being ended.",
+    "renamed": "The app has its new name.",
     "destroyed": "The app is destroyed.",
     "registered": "You are registered. Log in.",
 }

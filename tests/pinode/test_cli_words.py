@@ -48,6 +48,7 @@ CONTRACT = [
     "deploy",
     "apps",
     "apps:info",
+    "apps:rename",
     "apps:destroy",
     "ps",
     "ps:scale",

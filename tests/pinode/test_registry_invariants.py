@@ -15,6 +15,7 @@ from pinode.apps.commands import (
     HoldSlug,
     MakeReleaseLive,
     Place,
+    RenameApp,
     RequestBuild,
     RestartDynos,
     Rollback,
@@ -76,6 +77,8 @@ def random_step(random: Random, registry: Registry) -> Any:
         Rollback(app=app, version=random.choice([None, version]), actor="ada"),
         HoldSlug(digest=random.choice("12") * 64, node_id=node, holds=random.random() < 0.5),
     ]
+    if random.random() < 0.02:
+        return RenameApp(app=app, name=random.choice("ab"), actor="ada")
     if random.random() < 0.01:
         return DestroyApp(name=app, actor="ada")
     if random.random() < 0.5:
@@ -160,6 +163,7 @@ def check(life: Life) -> None:
         assert len(with_job) == (1 if building or queued else 0), "exactly the next one has a job"
         assert all(build.job_id in life.agreed.queue.jobs for build in with_job), "and the job is there"
     assert len({app.port_index for app in registry.apps()}) == len(registry.apps())
+    assert len({app.folder_name for app in registry.apps()}) == len(registry.apps())
     check_placements(registry)
     assert len(life.succeeded) == len(set(life.succeeded)), "one release of one build"
     assert registry.size_bytes == size_of_all(registry)

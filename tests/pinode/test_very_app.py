@@ -14,6 +14,7 @@ from tests.pinode.web_stage import stage
 
 HOOK = "0" * 16
 BODIES: dict[str, Any] = {
+    "PATCH /api/v1/apps/{app}": {"name": "other"},
     "PATCH /api/v1/apps/{app}/config": {"A": "1"},
     "PATCH /api/v1/apps/{app}/formation": {"web": 2},
     "PUT /api/v1/apps/{app}/maintenance": {"on": True},
