@@ -28,6 +28,23 @@ MUTANTS = (
         "test_what_was_allowed_for_one_app_is_not_done_to_the_next_of_its_name",
     ),
     planted(
+        "apps 2",
+        "a new app shares logs and user with a renamed one that began with its name",
+        "pinode/apps/app_changes.py",
+        "is_taken = any(app.folder_name == name for app in tables.apps)",
+        "is_taken = name in tables.apps",
+        "tests/pinode/test_renaming.py::test_no_two_apps_ever_share_a_folder",
+    ),
+    planted(
+        "apps 2",
+        "a request that waits at an app's port is lost when the app is renamed",
+        "pinode/router/exchange.py",
+        "        if self._app_port is not None:  # it may have been renamed since\n",
+        "        if False:\n",
+        "tests/pinode/test_renaming.py::"
+        "test_a_request_that_waits_at_the_apps_port_is_answered_under_the_new_name",
+    ),
+    planted(
         "releases 3",
         "two builds of one app run at once after a cancellation",
         BUILD_CHANGES,
