@@ -11,9 +11,10 @@ from pinode.apps.errors import Refused
 from pinode.cluster import Cluster
 from pinode.errors import PinodeError
 from pinode.nodes.commands import AddNode
-from pinode.nodes.errors import JoinTokenRefused
+from pinode.nodes.errors import JoinTokenRefused, KeyRotationUnderWay
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.founding_record import FoundingMember, FoundingRecord
+from pinode.peers.held_keys import encode_held
 from pinode.peers.join_codec import Admitted, JoinRequest, Rejected, decode_request, encode_answer
 from pinode.peers.join_token import hash_of
 from pinode.peers.keys import ClusterSecrets
@@ -77,12 +78,19 @@ class Admission:
         )
         try:
             await self._cluster.execute(command, timeout_seconds=AGREE_SECONDS)
+        except KeyRotationUnderWay as refused:
+            return _rejected(refused, is_passing=True)
         except Refused as refused:
             return _rejected(refused)
         except (PinodeError, QueueError, TimeoutError) as error:
             logger.info("a join has to wait name=%s reason=%r", member.name, error)
             return _not_now()
-        return Admitted(self._record, self._addresses(member.node_id), cluster_key)
+        return Admitted(
+            self._record,
+            self._addresses(member.node_id),
+            cluster_key,
+            held_keys=encode_held(self._secrets.held),
+        )
 
     def _predecessor(self, member: FoundingMember, replaces: str | None) -> str | None:
         """Whose place the new node takes, if anybody's: a node that is there keeps its own."""
@@ -100,8 +108,8 @@ class Admission:
         return tuple(Address(node.host, node.peer_port) for node in others)
 
 
-def _rejected(refused: Refused) -> Rejected:
-    return Rejected(refused.code, refused.message, refused.hint, is_passing=False)
+def _rejected(refused: Refused, *, is_passing: bool = False) -> Rejected:
+    return Rejected(refused.code, refused.message, refused.hint, is_passing=is_passing)
 
 
 def _not_now() -> Rejected:

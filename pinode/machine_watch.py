@@ -54,6 +54,7 @@ class MachineWatch:
         # The settings of a machine that joined may name another cluster.
         named = replace(self._settings.cluster, name=cluster.cluster_name)
         settings = replace(self._settings, cluster=named)
+        identity.secrets.on_change(self._moved.set)  # it names the key
         while True:
             self._moved.clear()
             here = FoundingMember(

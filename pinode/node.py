@@ -14,6 +14,7 @@ from pinode.card.old_state import OldState, Reason
 from pinode.card.set_aside import SetAside
 from pinode.errors import Conflict, NoLeader
 from pinode.host import default_node_name
+from pinode.key_care import KeyCare, Surroundings
 from pinode.machine_watch import MachineWatch
 from pinode.node_agreement import Agreement, Grounds, make_agreement
 from pinode.node_parts import Work, facts_of, make_work
@@ -198,11 +199,12 @@ class Node:
         work = self._work = make_work(grounds, agreement, control=self, on_left=self._leave_behind)
         is_founding = record.has(identity.node_id) and not (settings.node.data_dir / "log").exists()
         self._say_where(record, is_new=is_founding)
+        keys = self._key_care(agreement, identity, links)
         watch = MachineWatch(
             settings,
             own=self._own,
             facts=self._facts,
-            warnings=lambda: self._warnings(agreement, work),
+            warnings=lambda: self._warnings(agreement, work, keys),
             agreement=agreement,
             work=work,
         )
@@ -211,10 +213,23 @@ class Node:
         registration = Registration(
             agreement.cluster, host=lambda: self._own.host, is_caught_up=agreement.caught_up
         )
+        identity.secrets.on_change(work.router.tell_certificates)
+        tasks.create_task(keys.run(), name="keys")
         tasks.create_task(registration.run(), name="registration")
         tasks.create_task(watch.announce(identity), name="announce")
         tasks.create_task(watch.run(), name="machine")
         self._start(tasks, agreement, work)
+
+    def _key_care(self, agreement: Agreement, identity: Identity, links: PeerLinks) -> KeyCare:
+        around = Surroundings(
+            identity=identity,
+            links=links,
+            store=KeyStore.of(self._settings),
+            is_caught_up=agreement.caught_up,
+            addresses=self._peers.addresses,
+            on_removed=self._be_removed,
+        )
+        return KeyCare(agreement.cluster, around)
 
     async def _cluster_secrets(self, settings: Settings) -> ClusterSecrets:
         """From the key on this disk, which whoever joins by a token is given first."""
@@ -222,7 +237,7 @@ class Node:
         if token is not None and self._rejoin is None:
             await join_with_token(settings, token, name=self._name, host=self._own.host)
         key = load_or_make_cluster_key(settings)
-        store = KeyStore(settings.cluster.key_file, settings.node.data_dir)
+        store = KeyStore.of(settings)
         held = store.load(key)
         store.keep(held)  # a rotation may have been cut short between two files
         return ClusterSecrets(held)
@@ -357,7 +372,7 @@ class Node:
         )
         self.stop(everything=True)
 
-    def _warnings(self, agreement: Agreement, work: Work) -> tuple[str, ...]:
+    def _warnings(self, agreement: Agreement, work: Work, keys: KeyCare) -> tuple[str, ...]:
         """What this node says of itself in everybody's `pinode status`."""
         wall = self._isolation.firewall.warning
         found = (
@@ -366,7 +381,7 @@ class Node:
             *work.router.warnings,
             *agreement.replica.warnings,
         )
-        return (*found, wall) if wall else found
+        return (*found, *(said for said in (keys.problem, wall) if said))
 
 
 async def _within(seconds: float, work: Coroutine[None, None, None], what: str) -> None:

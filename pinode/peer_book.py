@@ -1,6 +1,7 @@
 """Whom this node hears, and where it finds the others: from what is agreed, the log's group, and gossip."""
 
 from pinode.node_agreement import Agreement
+from pinode.settings import Address
 
 
 class PeerBook:
@@ -28,6 +29,18 @@ class PeerBook:
     def was_removed(self, node_id: str) -> bool:
         """Whether it is to be told so."""
         return self._agreement is not None and not self.may_speak(node_id)
+
+    def addresses(self) -> dict[str, Address]:
+        """Where the others are, by id: the registered ones, and those that were heard, now or before."""
+        agreement = self._agreement
+        if agreement is None:
+            return {}
+        before = agreement.known_members.addresses()
+        registered = [node.node_id for node in agreement.cluster.state.nodes.all()]
+        now = {node_id: self.address_of(node_id) for node_id in (*before, *registered)}
+        found = before | {node_id: where for node_id, where in now.items() if where is not None}
+        found.pop(agreement.cluster.node_id, None)
+        return {node_id: Address(*where) for node_id, where in found.items()}
 
     def address_of(self, node_id: str) -> tuple[str, int] | None:
         """Where a member is now, by gossip; before it was heard, where it was when it joined."""

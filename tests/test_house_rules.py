@@ -49,6 +49,7 @@ FLOORS: dict[str, float] = {
     "pinode.rate_limit": 0,
     "pinode.admission": 2,
     "pinode.registration": 2,
+    "pinode.key_care": 2,
     "pinode.settings": 0,
     "pinode.errors": 0,
     "pinode.feature_level": 0,

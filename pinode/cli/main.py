@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "node:drain": ("member_commands", "node_drain", "move a node's dynos elsewhere"),
     "node:uncordon": ("member_commands", "node_uncordon", "let a node take dynos and builds again"),
     "leader:step-down": ("member_commands", "leader_step_down", "have the leader hand over to another node"),
+    "key:rotate": ("member_commands", "key_rotate", "make old copies of the cluster key worthless"),
     "join-token": ("member_commands", "join_token", "a token that lets further Pis join"),
     "setup-code": ("node_commands", "setup_code", "the code that registers the first administrator"),
     "demo": ("demo", "demo", "three nodes on this machine, and an app"),

@@ -13,6 +13,7 @@ from pinode.cli.output import ago, printable, say, show_json
 from pinode.cli.span import span
 
 TOKENS = "/api/v1/join-tokens"
+KEY_ROTATION = "/api/v1/key-rotation"
 POLL_SECONDS = 0.5
 
 
@@ -78,6 +79,32 @@ def node_remove(invocation: Invocation, node: str, confirm: str | None, force: b
     confirm_name(invocation, node, confirm, what=f"removes {node}", undone=f"{node} is not removed")
     ApiClient(invocation).request("DELETE", _node(node) + ("?force=1" if force else ""))
     say(f"removed {printable(node)}")
+    say("it still has the cluster key; if it is in somebody else's hands: pinode key:rotate")
+    return ExitCode.OK
+
+
+@click.command("key:rotate")
+@click.pass_obj
+def key_rotate(invocation: Invocation) -> int:
+    """Replace the cluster key on every node: old copies of it open nothing any more."""
+    client = ApiClient(invocation)
+    document = client.post(KEY_ROTATION, {})
+    generation, said, away = document["generation"], "", document["away"]
+    while document["stage"] != "done" and document["generation"] == generation:
+        waiting = ", ".join(map(printable, document["waiting_for"]))
+        if waiting not in ("", said):
+            said = waiting
+            say(f"waiting for {waiting}")
+        away = document["away"]
+        time.sleep(POLL_SECONDS)
+        document = client.get(KEY_ROTATION)
+    if invocation.json:
+        show_json(document)
+        return ExitCode.OK
+    say("the cluster key is a new one on every node in reach; the old one opens nothing")
+    if away:
+        say(f"off, and given the new key when they are back: {', '.join(map(printable, away))}")
+    say("join tokens given out before are worthless: pinode join-token")
     return ExitCode.OK
 
 

@@ -1,6 +1,7 @@
 """Everything that can be asked about nodes."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pinode.apps.observed import Availability
 
@@ -57,4 +58,54 @@ class RevokeJoinTokens:
     by: str
 
 
-NodeCommand = AddNode | RemoveNode | SetAvailability | CreateJoinToken | RevokeJoinTokens
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateKey:
+    """Begins to replace the cluster key, and makes all join tokens worthless; returns the generation.
+
+    Until it is over no new node is let in. Refused: `KeyRotationUnderWay`.
+    """
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferKey:
+    """A node has drawn the new key, and gives it to whoever is registered."""
+
+    generation: int
+    mark: str
+    previous: str  # mark of the key that is in use until then
+    node_id: str
+    instead_of: str = ""  # mark of an offer that nobody in reach can give any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmKey:
+    """A node has done what the stage asks for, durably."""
+
+    generation: int
+    mark: str
+    stage: Literal["install", "use"]
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvanceKeyRotation:
+    """Every node in reach has confirmed the stage before this one."""
+
+    generation: int
+    mark: str
+    stage: Literal["use", "done"]
+
+
+NodeCommand = (
+    AddNode
+    | RemoveNode
+    | SetAvailability
+    | CreateJoinToken
+    | RevokeJoinTokens
+    | RotateKey
+    | OfferKey
+    | ConfirmKey
+    | AdvanceKeyRotation
+)

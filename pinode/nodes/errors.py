@@ -112,6 +112,18 @@ class JoinTokenRefused(NodeError, NotAllowed):
         )
 
 
+class KeyRotationUnderWay(NodeError, Conflict):
+    """The cluster key is being replaced: nobody new is let in meanwhile, nor is it replaced by a third."""
+
+    code = "key_rotation_under_way"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the cluster key is being rotated.",
+            hint="`pinode status` shows what it waits for; try again when it is done.",
+        )
+
+
 class TooManyJoinTokens(NodeError, Conflict):
     """The bound on tokens that are good is reached."""
 

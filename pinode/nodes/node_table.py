@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, assert_never, get_args, get_type_hints
 
@@ -10,15 +10,20 @@ from pinode.apps.carried import Reread, rows_of
 from pinode.apps.records import pack, to_plain
 from pinode.nodes.commands import (
     AddNode,
+    AdvanceKeyRotation,
+    ConfirmKey,
     CreateJoinToken,
     NodeCommand,
+    OfferKey,
     RemoveNode,
     RevokeJoinTokens,
+    RotateKey,
     SetAvailability,
 )
 from pinode.nodes.errors import (
     InvalidNode,
     JoinTokenRefused,
+    KeyRotationUnderWay,
     LastNode,
     NodeNameTaken,
     NodeTooOld,
@@ -27,12 +32,14 @@ from pinode.nodes.errors import (
     TooManyJoinTokens,
     TooManyNodes,
 )
+from pinode.nodes.key_rotation import KeyRotation, advanced, confirmed, offered, without_node
 from pinode.nodes.node import IssuedToken, RegisteredNode, RemovedNode
 from replicated_queue.parts import Row
 
 NODES = 256
 REMOVED = 4_096  # the oldest is forgotten beyond: ids are hashes of keys, and none comes back by chance
 JOIN_TOKENS = 16
+ROTATIONS = 64  # of the cluster key that are remembered
 LIFETIME_MS_MAX = 30 * 24 * 3600 * 1000
 _ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -46,11 +53,13 @@ class NodeTable:
     _nodes: dict[str, RegisteredNode]  # by id
     _removed: dict[str, RemovedNode]  # by id; oldest first
     _tokens: dict[bytes, IssuedToken]  # by hash; oldest first
+    _rotations: dict[int, KeyRotation]  # by generation; oldest first, all but the last over
 
     def __init__(self, founders: Iterable[RegisteredNode] = ()) -> None:
         self._nodes = {node.node_id: node for node in founders}
         self._removed = {}
         self._tokens = {}
+        self._rotations = {}
 
     def apply(self, command: NodeCommand, *, now: int) -> int | None:
         """Run one committed command. Raises a `NodeError` when it is refused; the state is then as before."""
@@ -65,6 +74,17 @@ class NodeTable:
                 self._create_token(command, now=now)
             case RevokeJoinTokens():
                 return self._revoke_tokens(now)
+            case RotateKey():
+                return self._begin_rotation(command, now=now)
+            case OfferKey():
+                self._change_rotation(
+                    lambda rotation: offered(rotation, command, registered=tuple(sorted(self._nodes)))
+                )
+            case ConfirmKey():
+                if command.node_id in self._nodes:
+                    self._change_rotation(lambda rotation: confirmed(rotation, command))
+            case AdvanceKeyRotation():
+                self._change_rotation(lambda rotation: advanced(rotation, command))
             case _:
                 assert_never(command)
         return None
@@ -108,6 +128,19 @@ class NodeTable:
         token = self._tokens.get(token_hash)
         return token is not None and now < token.expires_at_ms
 
+    @property
+    def key_rotation(self) -> KeyRotation | None:
+        """The newest rotation of the cluster key; None when there was none."""
+        return self._rotations[max(self._rotations)] if self._rotations else None
+
+    def was_rotated_away(self, mark: str) -> bool:
+        """Whether this is the mark of a cluster key that opens nothing any more."""
+        return any(one.is_over and one.previous == mark for one in self._rotations.values())
+
+    @property
+    def _is_rotating(self) -> bool:
+        return self.key_rotation is not None and not self.key_rotation.is_over
+
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -116,7 +149,7 @@ class NodeTable:
         hashed = hashlib.sha256()
         for node in self.all():
             hashed.update(pack(to_plain(node)))
-        for record in (*self._removed.values(), *self._tokens.values()):
+        for record in (*self._removed.values(), *self._tokens.values(), *self._rotations.values()):
             hashed.update(pack(to_plain(record)))
         return hashed.digest()
 
@@ -150,6 +183,8 @@ class NodeTable:
             raise NodeNameTaken(
                 name=holder.name, other=holder.node_id, where=f"{holder.host}:{holder.peer_port}"
             )
+        if before is None and self._is_rotating:
+            raise KeyRotationUnderWay  # it may be of who was removed, and be let in to get the new key
         if before is None and replaced is None and len(self._nodes) >= NODES:
             raise TooManyNodes(bound=NODES)
         if replaced is not None and replaced is not before:
@@ -188,8 +223,11 @@ class NodeTable:
         self._removed[node.node_id] = RemovedNode(
             node_id=node.node_id, name=node.name, by=by, removed_at_ms=now
         )
+        self._change_rotation(lambda rotation: without_node(rotation, node.node_id))
 
     def _create_token(self, command: CreateJoinToken, *, now: int) -> None:
+        if self._is_rotating:
+            raise KeyRotationUnderWay
         if len(command.token_hash) != hashlib.sha256().digest_size:
             raise InvalidNode(what="the join token's hash", rule="must be a sha256")
         if not 0 < command.lifetime_ms <= LIFETIME_MS_MAX:
@@ -202,6 +240,21 @@ class NodeTable:
             token_hash=command.token_hash, by=command.by, expires_at_ms=now + command.lifetime_ms
         )
         self._tokens = good
+
+    def _begin_rotation(self, command: RotateKey, *, now: int) -> int:
+        if self._is_rotating:
+            raise KeyRotationUnderWay
+        generation = 1 + (self.key_rotation.generation if self.key_rotation else 0)
+        kept = dict(list(self._rotations.items())[-(ROTATIONS - 1) :])
+        self._rotations = kept | {
+            generation: KeyRotation(generation=generation, by=command.by, began_at_ms=now)
+        }
+        self._tokens = {}  # they name the old key's authority, for which its holders can pass
+        return generation
+
+    def _change_rotation(self, change: Callable[[KeyRotation], KeyRotation]) -> None:
+        if self.key_rotation is not None:
+            self._rotations[self.key_rotation.generation] = change(self.key_rotation)
 
     def _revoke_tokens(self, now: int) -> int:
         good = len(self.tokens(now))

@@ -30,7 +30,9 @@ def status(cluster: Cluster, *, wall_clock: float, platform: bool = True) -> dic
         },
         "nodes": [node_document(cluster, node, wall_clock=wall_clock) for node in nodes],
         "queue": topics(cluster, platform=platform),
-        "warnings": warnings_of(nodes, has_quorum=cluster.has_quorum),
+        "warnings": warnings_of(
+            nodes, has_quorum=cluster.has_quorum, key_rotation=cluster.state.nodes.key_rotation
+        ),
     }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from pinode.apps.observed import NodeView
+from pinode.nodes.key_rotation import KeyRotation
+from pinode.operations.key_rotation import rotation_warning
 
 DISK_FULL_PERCENT = 90.0
 MEMORY_FULL_PERCENT = 95.0
@@ -12,9 +14,13 @@ GIB = 1024**3
 THREE = "A cluster of three survives the loss of one."
 
 
-def warnings_of(nodes: Sequence[NodeView], *, has_quorum: bool) -> list[str]:
+def warnings_of(
+    nodes: Sequence[NodeView], *, has_quorum: bool, key_rotation: KeyRotation | None = None
+) -> list[str]:
     """Return the warnings of `status`: the cluster's first, then those of each node in the order given."""
     found = list(_of_the_cluster(nodes, has_quorum=has_quorum))
+    if rotating := rotation_warning(key_rotation, nodes, has_quorum=has_quorum):
+        found.append(rotating)
     for node in nodes:
         found += _of_a_node(node, has_quorum=has_quorum)
     return found

@@ -39,11 +39,14 @@ from pinode.peers.founding_codec import (
 )
 from pinode.peers.founding_record import FoundingMember, FoundingRecord, new_founding_record
 from pinode.peers.founding_store import FoundingStore, write_to_the_end
-from pinode.peers.identity import Identity
+from pinode.peers.held_keys import decode_held
+from pinode.peers.identity import Identity, hold_keys
 from pinode.peers.join_codec import Admitted, JoinRequest, decode_answer, encode_request
 from pinode.peers.joining import ANSWER_SECONDS as JOIN_SECONDS
 from pinode.peers.joining import error_of
+from pinode.peers.key_store import KeyStore
 from pinode.peers.links import PeerLinks
+from pinode.peers.old_key import refuse_old_key, shows_another_key
 from pinode.peers.rejoin import Rejoin
 from pinode.settings import Address, Settings
 
@@ -118,6 +121,7 @@ class Founder:
         self._members: Members = {member.node_id: member}
         self._highest_round = self._state.promised.round
         self._news = asyncio.Event()
+        self._of_another_key: set[Address] = set()
         self._founded_without_us: FoundingRecord | None = None
 
     async def run(self) -> FoundingRecord:
@@ -144,6 +148,7 @@ class Founder:
             discovery.refuse_foreign_cluster()
             self._learn(discovery.addresses())
             seen = await self._look_around()
+            await refuse_old_key(self._links, self._of_another_key, self._identity.secrets.held)
             if self._record is None and self._founded_without_us is not None:
                 await self._join(self._founded_without_us)
             elif self._record is None and self._is_my_turn(seen):
@@ -214,6 +219,8 @@ class Founder:
             return decode(answer)
         except (PinodeError, TimeoutError) as error:
             logger.debug("no answer about founding address=%s error=%s", address, error)
+            if shows_another_key(error):
+                self._of_another_key.add(address)
             return None
 
     def _refuse_taken_name(self, other: FoundingMember) -> None:
@@ -253,6 +260,9 @@ class Founder:
             logger.info("not admitted yet cluster=%s reason=%s", record.name, answer.message)
 
     async def _keep_joined(self, admitted: Admitted) -> None:
+        if admitted.held_keys:
+            held = self._identity.secrets.held.joined_with(decode_held(admitted.held_keys))
+            await hold_keys(self._identity, KeyStore.of(self._settings), held)
         async with self._writing:
             await asyncio.to_thread(
                 self._store.keep_joined, self._member.node_id, admitted.record, admitted.addresses

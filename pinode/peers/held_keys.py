@@ -26,12 +26,22 @@ class HeldKeys:
     successor: ClusterKey | None = None  # opens already
     predecessor: ClusterKey | None = None  # opens still
     older_data_keys: tuple[bytes, ...] = field(default=(), repr=False)  # newest first
-    entitled: frozenset[str] = frozenset()  # nodes registered when the newest of these keys was agreed on
+    entitled: frozenset[str] = frozenset()  # to `newest`: the nodes registered when it was agreed on
 
     @property
     def all(self) -> tuple[ClusterKey, ...]:
         """All cluster keys that open, the one in use first."""
         return tuple(key for key in (self.in_use, self.successor, self.predecessor) if key is not None)
+
+    @property
+    def newest(self) -> ClusterKey:
+        """The one that was agreed on last, or is to be."""
+        return self.successor or self.in_use
+
+    @property
+    def newest_generation(self) -> int:
+        """How many rotations lead to that."""
+        return self.generation + (self.successor is not None)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -65,14 +75,17 @@ class HeldKeys:
         """*Remove*: nothing opens but the key in use."""
         return replace(self, successor=None, predecessor=None)
 
-    def joined_with(self, other: "HeldKeys") -> "HeldKeys":
-        """What a node holds that is told this by another one: whatever is newer of the two."""
+    def joined_with(self, other: "HeldKeys", *, agreed: str = "") -> "HeldKeys":
+        """What a node holds that is told this by another one: whatever is newer of the two.
+
+        Of two successors it keeps its own, for which of them was given up only the log says (`agreed`: mark).
+        """
         if other.generation < self.generation:
             return self
         if other.generation > self.generation or other.in_use != self.in_use:
             own = dict.fromkeys((*other.older_data_keys, *self.older_data_keys))
             return replace(other, older_data_keys=tuple(own)[:OLDER_DATA_KEYS])
-        if other.successor is None or other.successor == self.successor:
+        if other.successor is None or (self.successor and derived(other.successor).mark != agreed):
             return self
         return self.with_successor(other.successor, entitled=other.entitled)
 

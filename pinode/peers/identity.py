@@ -1,5 +1,6 @@
 """Who this node is: its key pair, made at its first start, and what it shows to peers and to browsers."""
 
+import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from pinode.peers.certificates import (
     subjects_of,
     web_certificate,
 )
-from pinode.peers.derived_keys import DerivedKeys
+from pinode.peers.derived_keys import DerivedKeys, derived
 from pinode.peers.durable_files import write_durably
+from pinode.peers.held_keys import HeldKeys
+from pinode.peers.key_store import KeyStore
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.tls import PeerFiles
 
@@ -69,6 +72,17 @@ def write_certificates(files: PeerFiles, key: Ed25519PrivateKey, opening: Sequen
     authorities = "".join(keys.authority_pem for keys in opening)
     _write_if_changed(files.authority, authorities)
     _write_if_changed(files.certificate, peer_certificate(key, opening[0].authority_key))
+
+
+async def hold_keys(identity: Identity, store: KeyStore, held: HeldKeys) -> None:
+    """Have this node hold these cluster keys from now on; on its disk first. Raises `OSError`."""
+
+    def keep() -> None:
+        store.keep(held)
+        write_certificates(identity.files, node_key(identity.files), [derived(key) for key in held.all])
+
+    await asyncio.to_thread(keep)
+    identity.secrets.hold(held)
 
 
 def node_key(files: PeerFiles) -> Ed25519PrivateKey:

@@ -34,6 +34,7 @@ class Admitted:
     record: FoundingRecord
     addresses: tuple[Address, ...]  # where the others are
     cluster_key: bytes = field(repr=False)
+    held_keys: bytes = field(default=b"", repr=False)  # all of them (`held_keys`); b"": the one above is all
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ def encode_answer(answer: Admitted | Rejected) -> bytes:
     """An answer as bytes."""
     if isinstance(answer, Admitted):
         listed = [[address.host, address.port] for address in answer.addresses[:MAX_ADDRESSES]]
-        return _packed([VERSION, "admitted", encode_record(answer.record), listed, answer.cluster_key])
+        return _packed(
+            [VERSION, "admitted", encode_record(answer.record), listed, answer.cluster_key, answer.held_keys]
+        )
     return _packed([VERSION, "rejected", answer.code, answer.message, answer.hint, answer.is_passing])
 
 
@@ -85,11 +88,12 @@ def decode_answer(data: bytes) -> Admitted | Rejected:
         if version != VERSION:
             raise MalformedFrame(f"a join answer of version {version!r:.20}")
         if kind == "admitted":
-            record, listed, key = fields[:3]
+            record, listed, key, *more = fields
+            held = more[0] if more else b""
             addresses = tuple(Address(_text(host), int(port)) for host, port, *_ in listed[:MAX_ADDRESSES])
-            if type(key) is not bytes:
+            if type(key) is not bytes or type(held) is not bytes:
                 raise ValueError("no key")
-            return Admitted(decode_record(record), addresses, key)
+            return Admitted(decode_record(record), addresses, key, held)
         if kind == "rejected":
             code, message, hint, is_passing = fields[:4]
             return Rejected(_text(code), _text(message), _text(hint), is_passing is True)

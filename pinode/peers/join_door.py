@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from pinode.peers.connection import FrameConnection
 from pinode.peers.errors import MalformedFrame
@@ -35,9 +34,15 @@ Judge = Callable[[JoinRequest], Awaitable[Admitted | Rejected]]
 class JoinDoor:
     """Serves the joiners of one node."""
 
-    def __init__(self, authority: Path, judge: Judge, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`authority` is the certificate that the node's own is issued by."""
-        self._authority_pem = authority.read_bytes()
+    def __init__(
+        self,
+        authority_pem: Callable[[], str],
+        judge: Judge,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`authority_pem()` is the certificate that the node's own is issued by."""
+        self._authority_pem = authority_pem
         self._judge = judge
         self._clock = clock
         self._limit = RateLimit(burst=BURST, seconds_each=SECONDS_EACH)
@@ -56,7 +61,7 @@ class JoinDoor:
 
         connection.limit_frames(MAX_REQUEST_BYTES)
         connection.receive_with(take)
-        connection.write_frame(self._authority_pem)
+        connection.write_frame(self._authority_pem().encode())
 
     async def _answer(self, connection: FrameConnection, request: JoinRequest) -> None:
         source = str((connection.transport.get_extra_info("peername") or ("?",))[0])

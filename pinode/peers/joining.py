@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 from pinode.errors import Conflict, InvalidInput, NotAllowed, PinodeError
 from pinode.peers.certificates import is_issued_by_peer_authority, public_key_hash
-from pinode.peers.cluster_key import ClusterKey, read_cluster_key, write_cluster_key
+from pinode.peers.cluster_key import ClusterKey, read_cluster_key
 from pinode.peers.connection import FrameConnection
 from pinode.peers.derived_keys import derived
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.founding_record import FoundingMember
 from pinode.peers.founding_store import FoundingStore
+from pinode.peers.held_keys import HeldKeys, decode_held
 from pinode.peers.identity import load_node_id
 from pinode.peers.join_codec import Admitted, JoinRequest, Rejected, decode_answer, encode_request
 from pinode.peers.join_token import JoinToken
+from pinode.peers.key_store import KeyStore
 from pinode.peers.tls import PEER_NAME, join_client_context
 from pinode.settings import Address, Settings
 
@@ -82,8 +84,10 @@ async def join_with_token(
     key = ClusterKey(admitted.cluster_key)
     if public_key_hash(derived(key).authority_pem) != token.authority_hash:
         raise AnotherCluster(admitted.addresses[0])
-    if not settings.cluster.key_file.exists():
-        write_cluster_key(settings.cluster.key_file, key)
+    held = decode_held(admitted.held_keys) if admitted.held_keys else HeldKeys(in_use=key)
+    if held.in_use != key:
+        raise MalformedFrame("an admission with two different keys")
+    KeyStore.of(settings).keep(held)
     store.keep_joined(node_id, admitted.record, admitted.addresses)
     logger.info("joined the cluster name=%s as=%s id=%s", admitted.record.name, name, node_id)
 

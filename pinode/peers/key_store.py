@@ -17,6 +17,7 @@ from pinode.peers.derived_keys import derived
 from pinode.peers.durable_files import write_durably
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.held_keys import HeldKeys, decode_held, encode_held
+from pinode.settings import Settings
 
 FILE = "cluster.keys"
 VERSION = 1
@@ -30,6 +31,11 @@ class KeyStore:
     def __init__(self, key_file: Path, data_dir: Path) -> None:
         self._key_file = key_file
         self._file = data_dir / FILE
+
+    @classmethod
+    def of(cls, settings: Settings) -> "KeyStore":
+        """Of the node with these settings."""
+        return cls(settings.cluster.key_file, settings.node.data_dir)
 
     def load(self, key: ClusterKey) -> HeldKeys:
         """What is kept beside `key`, which is what `cluster.key` says. The newest of it counts."""

@@ -55,7 +55,7 @@ class KnownMembers:
             return ()
         sound = [one for one in read[:MAX_MEMBERS] if is_sound(one)]
         self._known = {one.node_id: one for one in sound if one.node_id != self._own_id}
-        self._on_disk = self._addresses()
+        self._on_disk = self.addresses()
         return tuple(self._known.values())
 
     def watch(self, members: Members) -> None:
@@ -70,7 +70,7 @@ class KnownMembers:
             await asyncio.sleep(self._settle_seconds)
             self._changed.clear()
             self._learn(self._members.members() if self._members else ())
-            if self._addresses() != self._on_disk:
+            if self.addresses() != self._on_disk:
                 await self._write()
 
     def _learn(self, members: Iterable[Member]) -> None:
@@ -83,11 +83,11 @@ class KnownMembers:
             elif member.node_id in self._known or len(self._known) < MAX_MEMBERS:
                 self._known[member.node_id] = member
 
-    def _addresses(self) -> dict[NodeId, Address]:
+    def addresses(self) -> dict[NodeId, Address]:
         return {node_id: member.address for node_id, member in self._known.items()}
 
     async def _write(self) -> None:
-        written = self._addresses()
+        written = self.addresses()
         listed = [
             {"node_id": one.node_id, "name": one.name, "host": one.address[0], "port": one.address[1]}
             for _, one in sorted(self._known.items())

@@ -14,14 +14,16 @@ from pinode.peers.certificates import peer_in
 from pinode.peers.connection import FrameConnection, notice_dead_peers, yield_to_others
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.frames import VERSION, Hello, Refusal
-from pinode.peers.identity import Identity
+from pinode.peers.identity import Identity, node_key
 from pinode.peers.join_door import JoinDoor, Judge
+from pinode.peers.key_door import KeyDoor, KeysAnswer, KeysJudge, ask_for_keys
 from pinode.peers.lanes import LaneLink
 from pinode.peers.listener import Listener, QueueDoor
 from pinode.peers.questions import CallLink, stream
 from pinode.peers.standing import Standing
 from pinode.peers.tls import (
     JOIN_PROTOCOL,
+    KEYS_PROTOCOL,
     PEER_NAME,
     PEER_PROTOCOL,
     peer_client_context,
@@ -60,10 +62,7 @@ class PeerLinks:
         self._address_of = address_of
         self._clock = clock
         self._client_context = peer_client_context(identity.files)
-        server_context = peer_server_context(
-            identity.files, PEER_PROTOCOL, JOIN_PROTOCOL, certificate_required=False
-        )
-        self._listener = Listener(listen, server_context, self._welcome)
+        self._listener = Listener(listen, self._server_context(), self._welcome)
         self._local_address = None if listen.host in ("0.0.0.0", "::") else (listen.host, 0)
         self._answers = Answers()
         self._frame_handler: FrameHandler | None = None
@@ -74,6 +73,7 @@ class PeerLinks:
         self._connections: set[FrameConnection] = set()
         self._callers: dict[FrameConnection, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        identity.secrets.on_change(self._renew)
 
     @property
     def bound(self) -> Address | None:
@@ -121,7 +121,7 @@ class PeerLinks:
 
     def on_joiner(self, judge: Judge) -> None:
         """Have `judge(request)` decide who may join by a token."""
-        door = JoinDoor(self._identity.files.authority, judge)
+        door = JoinDoor(lambda: self._identity.secrets.authority_pem, judge)
 
         def welcome(connection: FrameConnection, on_judged: Callable[[], None]) -> None:
             if self._tasks is None:
@@ -131,6 +131,41 @@ class PeerLinks:
             door.welcome(connection, self._tasks, on_judged)
 
         self._listener.on_joiner(welcome)
+
+    def on_keyless(self, judge: KeysJudge) -> None:
+        """Have `judge(node id, marks)` decide which cluster keys a node is given that proved who it is."""
+        door = KeyDoor(self._identity.node_id, judge)
+
+        def welcome(connection: FrameConnection, on_judged: Callable[[], None]) -> None:
+            self._track(connection)
+            door.welcome(connection, on_judged)
+
+        self._listener.on_keyless(welcome)
+
+    async def ask_for_keys(
+        self, node_id: str | None, address: Address, marks: tuple[str, ...], generation: int
+    ) -> KeysAnswer:
+        """Ask a member (None: whoever is there) for other cluster keys. Raises as `key_door` does."""
+        key = await asyncio.to_thread(node_key, self._identity.files)
+        return await ask_for_keys(
+            address, key, marks, generation, expected=node_id, local_address=self._local_address
+        )
+
+    def _renew(self) -> None:
+        """Other cluster keys are held: they count for connections from now on. Those that are open stay."""
+        self._client_context = peer_client_context(self._identity.files)
+        self._listener.use(self._server_context())
+
+    def _server_context(self) -> ssl.SSLContext:
+        protocols = (PEER_PROTOCOL, JOIN_PROTOCOL, KEYS_PROTOCOL)
+        return peer_server_context(self._identity.files, *protocols, certificate_required=False)
+
+    def cut_off(self, is_stranger: Callable[[str], bool]) -> None:
+        """Close what strangers hold open: who was let in by a key that opens nothing any more."""
+        for connection, peer in list(self._callers.items()):
+            if is_stranger(peer):
+                logger.info("peer cut off peer=%s reason=the cluster key was rotated", peer)
+                connection.close()
 
     def cut_off_removed(self) -> None:
         """Tell nodes that were removed so, on what they still hold open, and close it."""

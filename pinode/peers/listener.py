@@ -1,4 +1,4 @@
-"""The peer port: lets in peers that prove who they are, queue clients, and who wants to join.
+"""The peer port: lets in peers that prove who they are, queue clients, who wants to join, or lacks a key.
 
 Strangers cost little, are bounded in number and time, and change nothing.
 """
@@ -17,7 +17,7 @@ from pinode.peers.certificates import QUEUE_NAME, peer_in
 from pinode.peers.connection import FrameConnection, notice_dead_peers
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.frames import Hello, decode
-from pinode.peers.tls import JOIN_PROTOCOL, PEER_PROTOCOL, QUEUE_PROTOCOL
+from pinode.peers.tls import JOIN_PROTOCOL, KEYS_PROTOCOL, PEER_PROTOCOL, QUEUE_PROTOCOL
 from pinode.settings import Address
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class QueueDoor(Protocol):
         ...
 
 
-JoinerHandler = Callable[[FrameConnection, Callable[[], None]], None]
+StrangerHandler = Callable[[FrameConnection, Callable[[], None]], None]
 
 
 class Listener:
@@ -50,14 +50,18 @@ class Listener:
         on_peer: Callable[[str, Hello, FrameConnection], None],
     ) -> None:
         self._listen = listen
-        self._context = context
         self._on_peer = on_peer
         self._unproven: Counter[str] = Counter()
         self._queue_context: ssl.SSLContext | None = None
         self._queue_client: QueueDoor | None = None
-        self._joiner: JoinerHandler | None = None
+        self._strangers: dict[str, StrangerHandler] = {}
         self.bound: Address | None = None
+        self.use(context)
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Show this to who dials from now on, and believe whom it believes."""
         context.sni_callback = self._choose_certificate
+        self._context = context
 
     def on_queue_client(self, factory: QueueDoor, context: ssl.SSLContext) -> None:
         """Hand queue clients to protocols of `factory`; they see the certificate of `context`.
@@ -66,9 +70,13 @@ class Listener:
         """
         self._queue_client, self._queue_context = factory, context
 
-    def on_joiner(self, handler: JoinerHandler) -> None:
+    def on_joiner(self, handler: StrangerHandler) -> None:
         """Hand connections of those who want to join to `handler(connection, on_judged)`."""
-        self._joiner = handler
+        self._strangers[JOIN_PROTOCOL] = handler
+
+    def on_keyless(self, handler: StrangerHandler) -> None:
+        """Hand connections of nodes that want cluster keys to `handler(connection, on_judged)`."""
+        self._strangers[KEYS_PROTOCOL] = handler
 
     async def run(self) -> None:
         """Accept until cancelled."""
@@ -137,8 +145,8 @@ class Listener:
         if protocol == QUEUE_PROTOCOL and self._queue_client is not None:
             self._hand_on(connection, self._queue_client(on_judged=lambda: _settle(proven)))
             return
-        if protocol == JOIN_PROTOCOL and self._joiner is not None:
-            self._joiner(connection, lambda: _settle(proven))
+        if protocol in self._strangers:
+            self._strangers[protocol](connection, lambda: _settle(proven))
             return
         try:
             if protocol != PEER_PROTOCOL or certificate is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 PEER_PROTOCOL = "pinode-peer/1"
 QUEUE_PROTOCOL = "pinode-queue/1"
 JOIN_PROTOCOL = "pinode-join/1"
+KEYS_PROTOCOL = "pinode-keys/1"
 PEER_NAME = "peer.pinode"  # the server name peers ask for; who answers is told by its key
 
 
@@ -37,17 +38,17 @@ def peer_client_context(files: PeerFiles, *, protocol: str = PEER_PROTOCOL) -> s
     return context
 
 
-def join_client_context() -> ssl.SSLContext:
-    """TLS towards a member, for who holds no authority's certificate yet.
+def join_client_context(protocol: str = JOIN_PROTOCOL) -> ssl.SSLContext:
+    """TLS towards a member, for who holds no authority's certificate that this one shows.
 
     It proves only that the other end holds the key of the certificate it shows: the caller compares that with
-    the join token before it says anything.
+    the join token, or with the id it expects, before it says anything.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols([JOIN_PROTOCOL])
+    context.set_alpn_protocols([protocol])
     return context
 
 

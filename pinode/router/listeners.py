@@ -32,13 +32,16 @@ class Listeners:
         self._configure = configure
         self._proxy.routing.use_domain(configure.domain)
         self._proxy.routing.pool.tls = _router_client_context(configure)
-        self._router_tls = _reload(self._router_tls, configure.node_certificate, configure.node_key)
-        self._router_tls.verify_mode = ssl.CERT_REQUIRED
-        self._router_tls.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._router_tls.load_verify_locations(cafile=configure.authority)
+        self._use_among_routers(_router_server_context(configure))
         if configure.web_certificate:
             self._web_tls = _reload(self._web_tls, configure.web_certificate, configure.web_key)
             self._web_tls.set_alpn_protocols(["http/1.1"])
+
+    def _use_among_routers(self, newest: ssl.SSLContext) -> None:
+        """A context forgets no authority, and an open listener keeps its own: it hands on to the newest."""
+        if self._router_tls is None:
+            self._router_tls = newest
+        self._router_tls.sni_callback = lambda secured, name, _: setattr(secured, "context", newest)
 
     async def apply(self, table: RouteTable) -> None:
         """Close the ports of apps that are gone, open those of new ones."""
@@ -92,6 +95,16 @@ def _reload(context: ssl.SSLContext | None, certificate: str, key: str) -> ssl.S
     """A context that open listeners keep: a new certificate is shown from the next handshake on."""
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    return context
+
+
+def _router_server_context(configure: Configure) -> ssl.SSLContext:
+    """Towards other routers that dial this one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(configure.node_certificate, configure.node_key)
+    context.load_verify_locations(cafile=configure.authority)
     return context
 
 

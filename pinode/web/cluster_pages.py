@@ -8,6 +8,7 @@ from aiohttp import web
 from pinode.apps.observed import Availability
 from pinode.errors import InvalidInput
 from pinode.operations.join_tokens import make_join_token
+from pinode.operations.key_rotation import rotate_cluster_key, rotation_document
 from pinode.operations.membership import remove_node, set_availability
 from pinode.operations.status import SICK_FIRST, status
 from pinode.peers.join_token import SECRET_BYTES
@@ -40,6 +41,16 @@ async def make_token(request: web.Request) -> web.StreamResponse:
     except REFUSALS as error:
         return _page(request, problem_of(error))
     return _page(request, join_token=made.text)
+
+
+async def rotate_key(request: web.Request) -> web.StreamResponse:
+    """POST /cluster/key-rotation: old copies of the cluster key are to open nothing any more."""
+    await form_of(request)
+    try:
+        await rotate_cluster_key(site_of(request).cluster, by=caller(request).name)
+    except REFUSALS as error:
+        return _page(request, problem_of(error))
+    raise web.HTTPSeeOther("/cluster?note=rotate#manage")
 
 
 async def change_node(request: web.Request) -> web.StreamResponse:
@@ -78,6 +89,7 @@ def _page(request: web.Request, error: Problem | None = None, **values: Any) -> 
         alive=sum(node["state"] == "alive" for node in nodes),
         warnings=warnings,
         charts=_charts(site),
+        key_rotation=rotation_document(site.cluster),
         **{"join_token": None, **values},
     )
 

@@ -1,12 +1,15 @@
 """The API about who is in the cluster; for administrators."""
 
 import secrets
+from typing import get_args
 
 from aiohttp import web
 
 from pinode.apps.observed import Availability
 from pinode.errors import InvalidInput, NotFound
+from pinode.nodes.key_rotation import KeyStage
 from pinode.operations.join_tokens import make_join_token, revoke_join_tokens
+from pinode.operations.key_rotation import rotate_cluster_key, rotation_document
 from pinode.operations.membership import remove_node, set_availability
 from pinode.operations.status import node_document
 from pinode.operations.step_down import step_down
@@ -14,12 +17,22 @@ from pinode.peers.join_token import SECRET_BYTES
 from pinode.web.answer_shapes import NODE
 from pinode.web.messages import answer, json_body, node_in_path, nothing, number_of
 from pinode.web.operation import operation
-from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, maybe, one_of, whole
+from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, list_of, maybe, one_of, whole
 from pinode.web.site import NodeControl, caller, site_of
 
 HOUR_SECONDS = 3600
 LONGEST_SECONDS = 30 * 24 * HOUR_SECONDS
 NOTHING = Record({})
+KEY_ROTATION = Record(
+    {
+        "generation": COUNT,
+        "stage": one_of(*get_args(KeyStage)),
+        "by": maybe(TEXT),
+        "waiting_for": list_of(TEXT),
+        "away": list_of(TEXT),
+    },
+    name="KeyRotation",
+)
 LEAVING = Record(
     {"pid": COUNT, "waiting_for": TEXT, "failure": maybe(Record({"message": TEXT, "hint": TEXT}))},
     name="Leaving",
@@ -51,6 +64,26 @@ async def create_join_token(request: web.Request) -> web.StreamResponse:
 async def revoke_tokens(request: web.Request) -> web.StreamResponse:
     """DELETE /join-tokens → {revoked}"""
     return answer({"revoked": await revoke_join_tokens(site_of(request).cluster, by=caller(request).name)})
+
+
+@operation(
+    "Rotate the cluster key: old copies of it open nothing any more",
+    body=NOTHING,
+    needs_body=False,
+    answers={202: KEY_ROTATION},
+)
+async def rotate_key(request: web.Request) -> web.StreamResponse:
+    """POST /key-rotation: it begins; how far it is."""
+    await json_body(request)
+    cluster = site_of(request).cluster
+    await rotate_cluster_key(cluster, by=caller(request).name)
+    return answer(rotation_document(cluster), status=202)
+
+
+@operation("How far the newest rotation of the cluster key is", answers={200: KEY_ROTATION})
+async def show_key_rotation(request: web.Request) -> web.StreamResponse:
+    """GET /key-rotation → {generation, stage, by, waiting_for, away}"""
+    return answer(rotation_document(site_of(request).cluster))
 
 
 @operation("Remove a node for good", query={"force": one_of("0", "1")}, answers={204: None})

@@ -78,6 +78,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{API}/nodes/{{node}}/history", cluster_api.show_history, "user"),
     Route("POST", f"{API}/join-tokens", membership_api.create_join_token, "admin"),
     Route("DELETE", f"{API}/join-tokens", membership_api.revoke_tokens, "admin"),
+    Route("POST", f"{API}/key-rotation", membership_api.rotate_key, "admin"),
+    Route("GET", f"{API}/key-rotation", membership_api.show_key_rotation, "admin"),
     Route("DELETE", f"{API}/nodes/{{node}}", membership_api.remove, "admin"),
     Route("POST", f"{API}/nodes/{{node}}/cordon", membership_api.cordon, "admin"),
     Route("POST", f"{API}/nodes/{{node}}/drain", membership_api.drain, "admin"),
@@ -163,6 +165,7 @@ ROUTES: tuple[Route, ...] = (
     _page("POST", "/apps/{app}/builds/{id}/cancel", app_pages.cancel_build, "app"),
     _page("GET", "/cluster", cluster_pages.show_cluster, "user"),
     _page("POST", "/cluster/join-token", cluster_pages.make_token, "admin"),
+    _page("POST", "/cluster/key-rotation", cluster_pages.rotate_key, "admin"),
     _page("POST", "/cluster/nodes/{node}", cluster_pages.change_node, "admin"),
     _page("GET", "/queue", pages.show_queue, "user"),
 )

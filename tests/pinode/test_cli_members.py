@@ -11,9 +11,11 @@ import pytest
 from pinode.cli.invocation import Failure
 from pinode.cli.join_flags import what_to_join
 from pinode.errors import InvalidInput
+from pinode.nodes.commands import AdvanceKeyRotation, OfferKey, RotateKey
 from pinode.peers.join_token import JoinToken, decode_join_token, encode_join_token
 from pinode.settings import Address
 from tests.pinode.cli_stage import CliStage, cli_stage
+from tests.waiting import until
 
 TOKEN = JoinToken((Address("pi1", 7300),), b"a" * 32, b"s" * 16)
 WORD = encode_join_token(TOKEN)
@@ -102,7 +104,7 @@ def test_removing_wants_the_name_once_more(node: CliStage) -> None:
     right = node.run("node:remove", "pi3", "--confirm", "pi3")
 
     assert without.code == wrong.code == 2 and "--confirm pi3" in without.err
-    assert (right.code, right.err) == (0, "removed pi3\n")
+    assert right.code == 0 and right.err.startswith("removed pi3\n") and "pinode key:rotate" in right.err
     assert node.cluster.state.nodes.removed(f"{3:016x}") is not None
 
 
@@ -142,3 +144,26 @@ def test_a_node_that_cannot_leave_says_why(node: CliStage) -> None:
         node.control.process.terminate()
 
     assert ran.code == 5 and "still holds web.1 of blog" in ran.err and "scale it down" in ran.err
+
+
+def test_a_rotation_of_the_key_is_waited_for_and_says_who_gets_the_new_one_later(node: CliStage) -> None:
+    offer = OfferKey(generation=1, mark="new", previous="old", node_id=f"{1:016x}")
+    node.do(lambda cluster: cluster.change_node("pi3", state="dead"))
+
+    process = node.start("key:rotate", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: node.cluster.state.nodes.key_rotation, within_seconds=20, saying="it has begun")
+    node.do(lambda cluster: cluster.apply(offer))
+    node.do(lambda cluster: cluster.apply(AdvanceKeyRotation(generation=1, mark="new", stage="use")))
+    node.do(lambda cluster: cluster.apply(AdvanceKeyRotation(generation=1, mark="new", stage="done")))
+    ran = node.finish(process)
+
+    assert ran.code == 0 and "the old one opens nothing" in ran.err
+    assert "off, and given the new key when they are back: pi3" in ran.err
+
+
+def test_a_second_rotation_at_once_is_refused_with_what_to_do(node: CliStage) -> None:
+    node.do(lambda cluster: cluster.apply(RotateKey(by="ada")))
+
+    ran = node.run("key:rotate")
+
+    assert ran.code == 5 and "`pinode status` shows what it waits for" in ran.err

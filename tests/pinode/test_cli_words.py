@@ -32,6 +32,7 @@ CONTRACT = [
     "init",
     "join-token",
     "leader:step-down",
+    "key:rotate",
     "leave",
     "node:cordon",
     "node:drain",

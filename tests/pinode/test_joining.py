@@ -13,16 +13,18 @@ import pytest
 
 from pinode.admission import Admission
 from pinode.errors import Conflict, InvalidInput, NotAllowed
-from pinode.nodes.commands import AddNode, CreateJoinToken, RemoveNode, RevokeJoinTokens
+from pinode.nodes.commands import AddNode, CreateJoinToken, RemoveNode, RevokeJoinTokens, RotateKey
 from pinode.peers import join_door
 from pinode.peers.certificates import public_key_hash
 from pinode.peers.cluster_key import ClusterKey, read_cluster_key, write_cluster_key
+from pinode.peers.derived_keys import derived
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.founding import JOIN_METHOD, found
 from pinode.peers.founding_codec import Look, Seen, decode, encode
 from pinode.peers.founding_record import FoundingMember, FoundingRecord, new_founding_record
 from pinode.peers.founding_store import FoundingStore
-from pinode.peers.identity import load_identity, load_node_id
+from pinode.peers.held_keys import HeldKeys
+from pinode.peers.identity import load_identity, load_node_id, node_key, write_certificates
 from pinode.peers.join_codec import (
     MAX_REQUEST_BYTES,
     Admitted,
@@ -35,6 +37,8 @@ from pinode.peers.join_codec import (
 )
 from pinode.peers.join_token import JoinToken, decode_join_token, encode_join_token, is_join_token
 from pinode.peers.joining import AnotherCluster, ask_to_join, join_with_token
+from pinode.peers.key_door import NoKeys
+from pinode.peers.key_store import KeyStore
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.listener import PROOF_SECONDS
 from pinode.peers.tls import join_client_context
@@ -355,12 +359,18 @@ async def test_an_address_that_does_not_answer_is_passed_over(member: Member, tm
 # -- joining by a copied key -------------------------------------------------------------------------------
 
 
-async def found_in(folder: Path, *addresses: Address, name: str = "pi4", **how: object) -> FoundingRecord:
+async def found_in(
+    folder: Path,
+    *addresses: Address,
+    name: str = "pi4",
+    secrets: ClusterSecrets = SECRETS,
+    **how: object,
+) -> FoundingRecord:
     """As a node starts that holds the cluster key."""
     if not (folder / "cluster.key").exists():
         write_cluster_key(folder / "cluster.key", CLUSTER_KEY)
     node = PeerNode("127.0.0.2", {})
-    identity = load_identity(folder, SECRETS)
+    identity = load_identity(folder, secrets)
     node.identity = identity
     links = node.renew_links()
     running_links = asyncio.create_task(links.run())
@@ -526,3 +536,82 @@ def test_random_bytes_are_malformed_and_nothing_else(seed: int) -> None:
         for read in (decode_request, decode_answer):
             with contextlib.suppress(MalformedFrame):
                 read(bytes(data[: random.randint(0, len(data))]))
+
+
+# -- when the cluster key was rotated ----------------------------------------------------------------------
+
+
+def rotated(member: Member) -> HeldKeys:
+    """The member's cluster has another key than the one that most tests hold."""
+    new = ClusterKey(b"n" * 32)
+    held = HeldKeys(in_use=CLUSTER_KEY).with_successor(new, entitled=frozenset())
+    held = held.using_successor(generation=1).alone()
+    files = member.node.identity.files
+    write_certificates(files, node_key(files), [derived(new)])
+    member.node.identity.secrets.hold(held)
+    return held
+
+
+async def test_a_token_made_after_a_rotation_brings_also_what_opens_older_values(
+    member: Member, tmp_path: Path
+) -> None:
+    held = rotated(member)
+
+    await join(tmp_path, member.token())
+
+    key = read_cluster_key(tmp_path / "cluster.key")
+    kept = KeyStore(tmp_path / "cluster.key", tmp_path).load(key)
+    assert key == held.in_use and kept == held
+    assert member.record.setup_code(ClusterSecrets(kept)) == member.record.setup_code(SECRETS)
+
+
+async def test_a_token_made_before_a_rotation_is_told_to_nobody(member: Member, tmp_path: Path) -> None:
+    before = member.token()
+    rotated(member)
+
+    with pytest.raises(AnotherCluster):
+        await join(tmp_path, before)
+
+    assert member.names == ["pi1"]
+
+
+async def test_a_first_boot_with_a_copy_of_the_old_key_is_told_that_it_was_rotated(
+    member: Member, tmp_path: Path
+) -> None:
+    rotated(member)
+    member.node.links.on_keyless(lambda peer, marks, generation: NoKeys("key_rotated", "rotated", "a token"))
+
+    with pytest.raises(Conflict, match="rotated") as refused:
+        await found_in(tmp_path, member.address)
+
+    assert refused.value.hint == "a token" and member.names == ["pi1"]
+    assert FoundingStore(tmp_path).record() is None
+
+
+async def test_who_joins_by_the_new_key_is_given_what_opens_older_values(
+    member: Member, tmp_path: Path
+) -> None:
+    held = rotated(member)
+    write_cluster_key(tmp_path / "cluster.key", held.in_use)
+
+    record = await found_in(tmp_path, member.address, secrets=ClusterSecrets(HeldKeys(in_use=held.in_use)))
+
+    kept = KeyStore(tmp_path / "cluster.key", tmp_path).load(held.in_use)
+    assert record == member.record and kept == held
+
+
+async def test_while_the_key_is_rotated_a_joiner_waits(member: Member, tmp_path: Path) -> None:
+    member.cluster.apply(RotateKey(by="ada"))
+    request = JoinRequest(replace(FOUNDER, node_id="4" * 16, name="pi4"), None, b"")
+
+    answer = decode_answer(
+        await Admission(
+            member.cluster,
+            record=member.record,
+            secrets=SECRETS,
+            is_gone=lambda node_id: False,
+            is_caught_up=lambda: True,
+        ).by_key("4" * 16, encode_request(request))
+    )
+
+    assert isinstance(answer, Rejected) and answer.is_passing and answer.code == "key_rotation_under_way"

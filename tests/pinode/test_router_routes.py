@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from pinode.peers.certificates import authority_certificate
+from pinode.router.listeners import Listeners
+from pinode.router.proxy import Proxy
 from pinode.router.route_table import Route
 from pinode.router.timings import RouterTimings
 from tests.pinode.router_world import (
@@ -262,3 +265,40 @@ async def test_whoever_has_no_certificate_of_this_cluster_is_not_heard(
 
     assert answer.startswith(b"HTTP/1.1 503")
     assert app.heads == []
+
+
+async def test_after_a_rotation_routers_of_the_new_authority_are_heard_at_the_open_port_and_others_not(
+    far: Credentials, near: Credentials, tmp_path: Path
+) -> None:
+    """An authority that a TLS context has once loaded is believed by it for ever: there must be another one."""
+    newer = Ed25519PrivateKey.generate()
+    (tmp_path / "new").mkdir()
+    renewed = credentials(tmp_path / "new", newer)
+    proxy = Proxy(RouterTimings(drain_seconds=0))
+    listeners = Listeners(proxy)
+    apps_port, router_port = free_ports(2)
+    async with dyno() as app:
+        routes = table(local(app.port, 2))
+        proxy.routing.use_routes(routes)
+        listeners.configure(far.configure(apps_port=apps_port, router_port=router_port))
+        await listeners.apply(routes)
+        there = RunningRouter(proxy, apps_port, router_port)
+        async with whole_router(near, table(behind(there, far))) as here:
+            before = await here.ask(get())
+        listeners.configure(renewed.configure(apps_port=apps_port, router_port=router_port))
+
+        authorities = Path(near.authority).read_text() + authority_certificate(newer)
+        Path(near.authority).write_text(authorities)  # it believes the new one, and is of the old one
+        async with whole_router(near, table(behind(there, renewed))) as here:
+            of_the_old = await here.ask(get())
+        peer = credentials(tmp_path / "new", newer)
+        async with whole_router(peer, table(behind(there, renewed))) as here:
+            of_the_new = await here.ask(get())
+    listeners.close()
+    await proxy.drain()
+
+    assert [answer[:12] for answer in (before, of_the_old, of_the_new)] == [
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 503",
+        b"HTTP/1.1 200",
+    ]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pinode.nodes.commands import SetAvailability
+from pinode.nodes.commands import AdvanceKeyRotation, OfferKey, RotateKey, SetAvailability
 from pinode.nodes.node_table import JOIN_TOKENS
 from pinode.peers.join_token import decode_join_token
 from pinode.settings import Address
@@ -149,3 +149,51 @@ async def test_a_node_is_drained_and_given_back_in_the_browser(web: Stage) -> No
     assert nonsense.status == 400
     node = web.cluster.state.nodes.named("pi2")
     assert node is not None and node.availability == "active"
+
+
+async def test_a_rotation_of_the_cluster_key_begins_is_shown_and_is_not_begun_twice(web: Stage) -> None:
+    none_yet = (await web.api("GET", "/api/v1/key-rotation", by="ada")).json()
+    web.cluster.change_node("pi3", state="dead")
+
+    began = await web.api("POST", "/api/v1/key-rotation", by="ada")
+    web.cluster.apply(OfferKey(generation=1, mark="new", previous="old", node_id=f"{1:016x}"))
+    shown = (await web.api("GET", "/api/v1/key-rotation", by="ada")).json()
+    again = await web.api("POST", "/api/v1/key-rotation", by="ada")
+    token = await web.api("POST", "/api/v1/join-tokens", by="ada")
+
+    assert (none_yet["generation"], none_yet["stage"]) == (0, "done")
+    assert (began.status, began.json()["stage"]) == (202, "wanted")
+    assert shown == {
+        "generation": 1,
+        "stage": "install",
+        "by": "ada",
+        "waiting_for": ["pi2"],
+        "away": ["pi3"],
+    }
+    assert (again.status, again.code) == (token.status, token.code) == (409, "key_rotation_under_way")
+    assert (await web.api("POST", "/api/v1/key-rotation", by="bob")).status == 403
+
+
+async def test_the_cluster_page_rotates_the_key_and_says_what_it_waits_for(web: Stage) -> None:
+    before = await web.browse("/cluster", by="ada")
+    began = await web.browse("/cluster/key-rotation", {}, by="ada")
+    web.cluster.apply(OfferKey(generation=1, mark="new", previous="old", node_id=f"{1:016x}"))
+    during = await web.browse("/cluster", by="ada")
+
+    assert 'action="/cluster/key-rotation"' in before.text
+    assert (began.status, began.headers["Location"]) == (303, "/cluster?note=rotate#manage")
+    assert "being rotated; waiting for pi2, pi3." in during.text
+    assert 'action="/cluster/key-rotation"' not in during.text
+    assert (await web.browse("/cluster/key-rotation", {}, by="bob")).status == 403
+
+
+async def test_status_warns_of_a_rotation_that_is_not_over_and_names_whom_it_waits_for(web: Stage) -> None:
+    web.cluster.apply(RotateKey(by="ada"))
+    web.cluster.apply(OfferKey(generation=1, mark="new", previous="old", node_id=f"{1:016x}"))
+    during = (await web.api("GET", "/api/v1/status")).json()["warnings"]
+    web.cluster.apply(AdvanceKeyRotation(generation=1, mark="new", stage="use"))
+    web.cluster.apply(AdvanceKeyRotation(generation=1, mark="new", stage="done"))
+    after = (await web.api("GET", "/api/v1/status")).json()["warnings"]
+
+    assert [text for text in during if "waits for pi2, pi3 to take the new key" in text]
+    assert not [text for text in after if "key" in text]
