@@ -8,7 +8,7 @@ why.
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from builders.app_json import APP_JSON_BYTES, AppJson, parse_app_json
@@ -27,6 +27,7 @@ from builders.source import Source, fetch_source
 from builders.static import StaticBuilder
 from builders.steps import Steps
 from builders.submodules import fetch_submodules
+from builders.wished_vars import check_required, first_values
 
 # The most specific first; a Procfile alone before a static site, for it says what runs.
 BUILDERS: tuple[Builder, ...] = (
@@ -69,6 +70,7 @@ class _Build:
         builder, seen = _builder_for(app, self._request)
         self._log.step(f"{builder.name.capitalize()} app: the repository has {seen}")
         procfile, app_json = _read_procfile(app), _read_app_json(app)
+        taken = self._take_vars(app_json)
         steps = Steps(self._request, self._log)
         built = await builder.build(
             BuildContext(
@@ -89,8 +91,7 @@ class _Build:
             )
         if built.inferred:
             self._log.step(f"No Procfile: found {built.inferred}")
-        notes = (*built.notes, *_missing_vars(app_json, self._request.config_vars))
-        for note in notes:
+        for note in built.notes:
             self._log.problem(note)
         self._log.step("Packing the slug")
         target = Path(self._request.output) / SLUG_FILE
@@ -109,9 +110,22 @@ class _Build:
             python=built.python,
             interpreter=built.interpreter,
             inferred=built.inferred,
-            notes=(*source.notes, *notes),
+            notes=(*source.notes, *built.notes),
             app_json=app_json,
+            first_values=taken,
         )
+
+    def _take_vars(self, app_json: AppJson) -> dict[str, str]:
+        """Give the build what app.json gives to config vars that are not set; what that is."""
+        present = self._request.config_vars
+        found = first_values(app_json, present) if self._request.is_first else {}
+        check_required(app_json, {**found, **present})
+        if found:
+            made = {wish.name for wish in app_json.env if wish.value is None}
+            named = ", ".join(f"{name} (made up)" if name in made else name for name in found)
+            self._log.step(f"app.json sets {named}")
+            self._request = replace(self._request, config_vars={**found, **present})
+        return found
 
     def _failed(self, error: BuildError) -> BuildFailure:
         message, hint = self._log.masked(error.message), self._log.masked(error.hint)
@@ -152,15 +166,6 @@ def _read_app_json(app: Path) -> AppJson:
         return AppJson()
     with path.open("rb") as file:
         return parse_app_json(file.read(APP_JSON_BYTES + 1))
-
-
-def _missing_vars(app_json: AppJson, config_vars: Mapping[str, str]) -> list[str]:
-    """What app.json wants to be set, and nobody has set. The app may run without it, so it is only said."""
-    return [
-        f"app.json asks for the config var {wish.name}: set it with `pinode config:set {wish.name}=…`"
-        for wish in app_json.env
-        if wish.is_required and wish.value is None and not wish.is_generated and wish.name not in config_vars
-    ]
 
 
 def _secrets(request: BuildRequest) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from builders.app_json import AppJson, parse_app_json, render_app_json
+from builders.app_json import VARIABLE, AppJson, parse_app_json, render_app_json
 from builders.errors import BuildError, InvalidRequest
 from builders.request import Bounds, BuildFailure, BuildRequest, BuildResult, Interpreter, Outcome
 
@@ -96,7 +96,14 @@ def _result(fields: dict[str, Any]) -> BuildResult:
         inferred=_optional(fields, "inferred"),
         notes=tuple(_checked(note) for note in notes),
         app_json=_app_json(fields.get("app_json", {})),
+        first_values=_vars(fields.get("first_values", {})),
     )
+
+
+def _vars(found: Any) -> dict[str, str]:
+    if not isinstance(found, dict) or len(found) > MOST_ITEMS:
+        raise ValueError("config vars are malformed")
+    return {_checked(name, VARIABLE): _checked(value) for name, value in found.items()}
 
 
 def _app_json(document: Any) -> AppJson:

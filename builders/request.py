@@ -58,6 +58,7 @@ class BuildRequest:
     interpreters: tuple[Interpreter, ...] = ()
     python_downloads: bool = False  # uv may fetch an interpreter that is missing
     config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_first: bool = False  # no release yet: config vars that are not set get what app.json gives them
     secrets: tuple[str, ...] = field(default=(), repr=False)  # kept out of the log, besides those in git_url
     bounds: Bounds = Bounds()
 
@@ -76,6 +77,7 @@ class BuildResult:
     inferred: str | None = None  # what was chosen because no Procfile said it
     notes: tuple[str, ...] = ()
     app_json: AppJson = field(default_factory=AppJson)
+    first_values: Mapping[str, str] = field(default_factory=dict, repr=False)  # of config vars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ run at once.
 
 from dataclasses import replace
 
-from pinode.apps.app import App
+from pinode.apps.app import App, SealedConfig
 from pinode.apps.build import Build, BuildJobs, Slug
 from pinode.apps.checks import (
     RELEASE_TYPE,
+    check_config_name,
+    check_config_size,
     check_process_types,
     check_quantities,
     check_slug,
@@ -127,6 +129,7 @@ class BuildChanges:
         check_cron(command.cron)
         check_slug(command.slug_digest, command.slug_bytes, command.holders)
         check_texts(commit=command.commit, arch=command.arch, python=command.python)
+        config = _config_with(app, command)
         slug = Slug(
             digest=command.slug_digest,
             slug_bytes=command.slug_bytes,
@@ -135,7 +138,8 @@ class BuildChanges:
             holders=command.holders,
         )
         add_slug(self._tables, slug)
-        app = self._add_process_types(app, command)
+        self._tables.change_app(app.name, config=config)
+        app = self._add_process_types(self._tables.app(app.name), command)
         release = add_release(
             self._tables,
             app,
@@ -284,3 +288,14 @@ class BuildChanges:
         spare = len(self._tables.builds_of(app)) - BUILDS_KEPT
         for build in finished[: max(0, spare)]:
             self._tables.drop_build(build.id)
+
+
+def _config_with(app: App, command: CompleteBuild) -> SealedConfig:
+    """Of an app's first release: with what its app.json gives to vars that nobody has set meanwhile."""
+    if app.last_version > 0 or not command.first_config:
+        return app.config
+    for name in sorted(command.first_config):
+        check_config_name(name)
+    values = {**command.first_config, **app.config.values}
+    check_config_size(app.name, values)
+    return SealedConfig(values=dict(sorted(values.items())))

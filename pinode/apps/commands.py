@@ -149,6 +149,7 @@ class CompleteBuild:
     dynos_per_user: int = 20
     health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)
     cron: tuple[CronEntry, ...] = ()
+    first_config: Mapping[str, bytes] = field(default_factory=dict)  # sealed; where the app has no release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class BuildOrder:
     directory: str = ""
     administrator: bool = False
     config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_first: bool = False  # of the app that comes to be released
     folder: Path
     shared_cache: Path
     own_cache: Path
@@ -175,6 +176,7 @@ class _BuildProcess:
             interpreters=tuple(machine.interpreters),
             python_downloads=machine.python_downloads,
             config_vars=order.config_vars,
+            is_first=order.is_first,
             secrets=machine.index.secrets,
             bounds=order.bounds,
         )

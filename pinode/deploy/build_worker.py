@@ -312,6 +312,7 @@ class _Attempt:
             directory=build.subdirectory or "",
             administrator=build.is_admin,
             config_vars={name: self._cluster.reveal(value) for name, value in sealed.items()},
+            is_first=app is not None and app.last_version == 0,
             folder=self._folder,
             shared_cache=self._caches.shared,
             own_cache=self._caches.of_app(_cache_name(app) if app else build.app),
@@ -349,6 +350,7 @@ class _Attempt:
             default_formation=formation_of(result.app_json),
             health_checks=checks,
             cron=cron_of(result.app_json),
+            first_config={name: self._cluster.seal(value) for name, value in result.first_values.items()},
             dynos_per_user=self._cluster.settings.limits.dynos_per_user,
         )
 

@@ -1,10 +1,11 @@
 """Static sites and Node.js apps: built, and asked."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from builders.request import BuildFailure
+from builders.request import BuildFailure, BuildResult
 from tests.builders.building import build, built, files_of, unpacked, with_warm_cache
 from tests.builders.repositories import make_repository, make_request
 from tests.builders.serving import get, serving
@@ -24,19 +25,44 @@ def test_a_static_site_is_served_from_its_public_folder_and_nothing_beside_it(tm
         assert b"nothing here" in get(port, "/notes.txt")
 
 
-def test_the_log_names_config_vars_that_app_json_asks_for_and_the_result_carries_the_rest(
+def test_a_required_config_var_without_a_value_fails_the_build_before_anything_is_built(
     tmp_path: Path,
 ) -> None:
-    wishes = '{"env": {"API_KEY": {}, "SET": {}, "MADE": {"generator": "secret"}}, "formation": {"web": {"quantity": 3}}}'
+    wishes = (
+        '{"env": {"API_KEY": {"description": "of the\\nweather"}, "SET": {}, "LATER": {"required": false}}}'
+    )
     repository = make_repository(tmp_path / "r", {"Procfile": "web: ./x\n", "app.json": wishes})
 
-    outcome, log = build(make_request(tmp_path, repository.url, config_vars={"SET": "1"}))
+    outcome, log = build(make_request(tmp_path, repository.url, config_vars={"SET": "1"}, is_first=True))
 
-    assert not isinstance(outcome, BuildFailure)
-    assert "asks for the config var API_KEY" in log
-    assert "config var SET" not in log
-    assert "config var MADE" not in log
-    assert outcome.app_json.formation == {"web": 3}
+    assert isinstance(outcome, BuildFailure) and outcome.code == "config_var_missing"
+    assert outcome.message == "app.json requires the config var API_KEY (of the weather), which is not set"
+    assert outcome.hint == "Set it with `pinode config:set API_KEY=…` and deploy again"
+    assert "Packing" not in log
+
+
+def test_the_first_build_takes_what_app_json_gives_and_a_later_one_does_not(tmp_path: Path) -> None:
+    wishes = """{"env": {"MODE": "fast", "PORTS": {"value": 3}, "MADE": {"generator": "secret"}, "MINE": "theirs"},
+        "formation": {"web": {"quantity": 3}}}"""
+    repository = make_repository(tmp_path / "r", {"Procfile": "web: ./x\n", "app.json": wishes})
+    mine = {"MINE": "mine"}
+
+    folders = [tmp_path / name for name in ("first", "again", "later")]
+    for folder in folders:
+        folder.mkdir()
+    first, log = build(make_request(folders[0], repository.url, config_vars=mine, is_first=True))
+    again, _ = build(make_request(folders[1], repository.url, config_vars=mine, is_first=True))
+    everything = {"MODE": "", "PORTS": "1", "MADE": "x", **mine}
+    later, _ = build(make_request(folders[2], repository.url, config_vars=everything))
+
+    assert isinstance(first, BuildResult) and isinstance(again, BuildResult)
+    assert isinstance(later, BuildResult)
+    made = first.first_values["MADE"]
+    assert first.first_values == {"MODE": "fast", "PORTS": "3", "MADE": made}
+    assert re.fullmatch("[0-9a-f]{64}", made) and made != again.first_values["MADE"]
+    assert "app.json sets MODE, PORTS, MADE (made up)" in log and made not in log
+    assert later.first_values == {}
+    assert first.app_json.formation == {"web": 3}
 
 
 def test_a_node_js_app_gets_what_its_lock_names_and_runs_its_start_script(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def completion(
     default_formation: Mapping[str, int] | None = None,
     health_checks: Mapping[str, tuple[HealthCheck, ...]] | None = None,
     cron: tuple[CronEntry, ...] = (),
+    first_config: Mapping[str, bytes] | None = None,
 ) -> CompleteBuild:
     return CompleteBuild(
         build_id=build_id,
@@ -125,4 +126,5 @@ def completion(
         default_formation=default_formation or {},
         health_checks=health_checks or {},
         cron=cron,
+        first_config=first_config or {},
     )

@@ -26,6 +26,7 @@ from tests.builders.repositories import hostile_project, make_repository
 from tests.pinode.fake_cluster import FakeCluster, FakeQueue
 from tests.waiting import eventually
 
+WISHES = '{"env": {"MODE": "fast", "MADE": {"generator": "secret"}}}'
 PAUSE = "import signal\nprint('RUNNING', flush=True)\nsignal.pause()"
 
 
@@ -241,6 +242,21 @@ async def test_config_vars_reach_the_build_and_stay_out_of_what_is_stored(
     build = await stage.ended(stage.request(repository.url))
 
     assert "neerg dna eulb" in stage.log(build.id)
+
+
+async def test_what_app_json_gives_is_there_at_the_first_build_and_with_its_release(
+    tmp_path: Path, stage: Stage
+) -> None:
+    files = {**hostile_project("import os; print('<' + os.environ['MODE'] + '>')"), "app.json": WISHES}
+    repository = make_repository(tmp_path / "r", files)
+
+    build = await stage.ended(stage.request(repository.url))
+
+    assert build.state == "succeeded" and "<fast>" in stage.log(build.id)
+    release = stage.cluster.state.registry.newest_release(build.app)
+    assert release is not None
+    values = {name: stage.cluster.reveal(value) for name, value in release.config.values.items()}
+    assert values["MODE"] == "fast" and len(values["MADE"]) == 64
 
 
 async def test_a_cancelled_build_is_ended_and_frees_its_slot(tmp_path: Path, stage: Stage) -> None:

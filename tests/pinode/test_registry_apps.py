@@ -218,3 +218,42 @@ def test_a_destroyed_app_leaves_nothing_behind(agreed: Agreement) -> None:
     assert not agreed.queue.jobs
     with pytest.raises(AppNotFound):
         agreed.do(DestroyApp(name="blog", actor="ada"))
+
+
+def test_the_first_release_takes_the_first_config_where_nothing_is_set(agreed: Agreement) -> None:
+    agreed.create()
+    agreed.do(SetConfig(app="blog", set_values={"MINE": b"mine"}, actor="ada"))
+
+    agreed.deploy(first_config={"MINE": b"theirs", "MODE": b"fast"})
+
+    release, app = agreed.registry.newest_release("blog"), agreed.registry.app("blog")
+    assert release is not None and app is not None
+    assert release.config.values == app.config.values == {"MINE": b"mine", "MODE": b"fast"}
+
+
+def test_what_was_unset_after_the_first_release_is_not_set_again(agreed: Agreement) -> None:
+    agreed.create()
+    agreed.deploy(first_config={"MODE": b"fast"})
+    agreed.do(SetConfig(app="blog", unset=("MODE",), actor="ada"))
+
+    agreed.deploy(first_config={"MODE": b"fast"})
+
+    release = agreed.registry.newest_release("blog")
+    assert release is not None and not release.config.values
+
+
+@pytest.mark.parametrize(
+    ("config", "error"), [({"1A": b""}, InvalidName), ({"A": b"x" * 80_000}, ConfigTooLarge)]
+)
+def test_a_first_config_that_may_not_be_is_refused_and_changes_nothing(
+    agreed: Agreement, config: dict[str, bytes], error: type[Exception]
+) -> None:
+    agreed.create()
+    agreed.request()
+    build_id, token = agreed.start()
+    before = agreed.registry.digest()
+
+    with pytest.raises(error):
+        agreed.complete(build_id, token, first_config=config)
+
+    assert agreed.registry.digest() == before
