@@ -64,7 +64,7 @@ MUTANTS = (
         OF_DEPARTURE + "test_no_node_goes_that_would_take_the_majority_with_it",
     ),
     planted(
-        "5.8",
+        "hostile 8",
         "a token is good in the moment in which it expires",
         TABLE,
         "        return token is not None and now < token.expires_at_ms",
@@ -72,7 +72,7 @@ MUTANTS = (
         OF_TABLE + "test_one_token_lets_several_nodes_join_until_it_expires",
     ),
     planted(
-        "5.8",
+        "hostile 8",
         "who claims a member's id is given the cluster key for any token",
         TABLE,
         "        if command.token_hash is not None and not self.is_good(command.token_hash, now):",
@@ -81,7 +81,7 @@ MUTANTS = (
         OF_TABLE + "test_a_wrong_token_is_refused_also_for_a_node_that_is_registered",
     ),
     planted(
-        "5.8",
+        "hostile 8",
         "a joiner trusts whoever shows the authority's certificate",
         JOINING,
         "public_key_hash(pem) == token.authority_hash and is_issued_by_peer_authority(shown, pem)",
@@ -89,7 +89,7 @@ MUTANTS = (
         OF_JOINING + "test_a_stranger_that_shows_our_authority_without_its_key_is_told_nothing",
     ),
     planted(
-        "5.8",
+        "hostile 8",
         "a joiner tells its secret to whichever cluster answers",
         JOINING,
         "    if not is_ours:\n        raise AnotherCluster(address)",
@@ -97,7 +97,7 @@ MUTANTS = (
         OF_JOINING + "test_a_token_of_another_cluster_is_never_told_to_this_one",
     ),
     planted(
-        "5.8",
+        "hostile 8",
         "every guess of a secret becomes an entry in the log",
         "pinode/admission.py",
         "        if not self._cluster.state.nodes.is_good(token_hash, self._cluster.now_ms):",
@@ -105,7 +105,7 @@ MUTANTS = (
         OF_JOINING + "test_a_wrong_secret_is_refused_without_an_entry_in_the_log",
     ),
     planted(
-        "5.8",
+        "hostile 8",
         "a request to join may be of any size",
         "pinode/peers/join_door.py",
         "        connection.limit_frames(MAX_REQUEST_BYTES)\n",
@@ -113,7 +113,7 @@ MUTANTS = (
         OF_JOINING + "test_an_oversize_request_is_cut_off_before_it_is_read",
     ),
     planted(
-        "dynos 1",
+        "apps 11",
         "a web dyno ends before the one that takes its place is up",
         PLAN,
         'slot, is_web = (process_type, leaving[0].ordinal), process_type == "web"',
@@ -122,7 +122,7 @@ MUTANTS = (
         + "test_a_web_dyno_serves_until_the_one_that_takes_its_place_is_up_and_routed_to[drained]",
     ),
     planted(
-        "dynos 1",
+        "apps 12",
         "a worker runs twice while its node is emptied",
         PLAN,
         'slot, is_web = (process_type, leaving[0].ordinal), process_type == "web"',
@@ -130,7 +130,7 @@ MUTANTS = (
         OF_EMPTYING + "test_a_worker_is_never_one_too_many",
     ),
     planted(
-        "dynos 1",
+        "apps 11",
         "all dynos of a node that is emptied start anew at once",
         PLAN,
         "            if leaving and not any(self._is_starting(one) for one in dynos if one not in leaving):",
@@ -138,7 +138,7 @@ MUTANTS = (
         OF_EMPTYING + "test_of_many_dynos_one_moves_when_the_last_is_up",
     ),
     planted(
-        "dynos 1",
+        "departure",
         "a node's vote goes before its dynos",
         "pinode/operations/departure.py",
         '        await self._set("drained")\n        await self._until(self._what_is_here, self._drain_seconds)\n',
@@ -146,7 +146,7 @@ MUTANTS = (
         OF_DEPARTURE + "test_its_dynos_move_before_its_vote_goes",
     ),
     planted(
-        "dynos 1",
+        "departure",
         "a node is struck off that never said it leaves",
         "pinode/operations/departure.py",
         '        if node.availability != "leaving":',
@@ -154,7 +154,7 @@ MUTANTS = (
         OF_DEPARTURE + "test_nobody_is_struck_off_that_is_not_leaving",
     ),
     planted(
-        "dynos 1",
+        "departure",
         "a node that was switched off while it left can neither go nor stay",
         "pinode/operations/departure.py",
         "        if await self._is_struck_off():\n            return  # it",
@@ -162,7 +162,7 @@ MUTANTS = (
         OF_DEPARTURE + "test_a_node_that_was_switched_off_while_it_left_goes_on_where_it_was",
     ),
     planted(
-        "dynos 1",
+        "departure",
         "a node that was left behind before it heard that it may go stays for ever",
         "pinode/operations/departure.py",
         "        with contextlib.suppress(QueueError, TimeoutError):\n            # The group",

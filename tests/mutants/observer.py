@@ -9,7 +9,7 @@ import os
 import pytest
 from hypothesis import Phase, settings
 
-REPORTS = "MUTANTS_REPORTS"  # the file they go to, one JSON object a line: test, outcome, seconds
+REPORTS = "MUTANTS_REPORTS"  # the file they go to, one JSON object a line: test, when, outcome, seconds
 
 
 @pytest.hookimpl(trylast=True)
@@ -23,6 +23,6 @@ def pytest_configure() -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Once for the setup, the call and the teardown of each test."""
-    told = {"test": report.nodeid, "outcome": report.outcome, "seconds": report.duration}
+    told = {"test": report.nodeid, "when": report.when, "outcome": report.outcome, "seconds": report.duration}
     with open(os.environ[REPORTS], "a") as file:
         file.write(json.dumps(told) + "\n")

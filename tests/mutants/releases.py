@@ -19,7 +19,7 @@ def planted(line: str, what: str, file: str, old: str, new: str, test: str) -> M
 
 MUTANTS = (
     Mutant(
-        line="apps 1",
+        line="hostile 7",
         what="a change that was allowed for one app lands in the next one of its name",
         file="pinode/apps/registry.py",
         old="self._tables.app(name, created_index=command.created_index)",
@@ -28,7 +28,7 @@ MUTANTS = (
         "test_what_was_allowed_for_one_app_is_not_done_to_the_next_of_its_name",
     ),
     planted(
-        "apps 2",
+        "renaming",
         "a new app shares logs and user with a renamed one that began with its name",
         "pinode/apps/app_changes.py",
         "is_taken = any(app.folder_name == name for app in tables.apps)",
@@ -36,7 +36,7 @@ MUTANTS = (
         "tests/pinode/test_renaming.py::test_no_two_apps_ever_share_a_folder",
     ),
     planted(
-        "apps 2",
+        "renaming",
         "a request that waits at an app's port is lost when the app is renamed",
         "pinode/router/exchange.py",
         "        if self._app_port is not None:  # it may have been renamed since\n",
@@ -45,7 +45,7 @@ MUTANTS = (
         "test_a_request_that_waits_at_the_apps_port_is_answered_under_the_new_name",
     ),
     planted(
-        "releases 3",
+        "apps 3",
         "two builds of one app run at once after a cancellation",
         BUILD_CHANGES,
         '        if build.state == "building":\n            self._tables.put_build(build)\n        else:\n',
@@ -53,7 +53,7 @@ MUTANTS = (
         BUILDS + "test_a_build_that_runs_is_cancelled_when_its_worker_says_that_nothing_of_it_runs",
     ),
     planted(
-        "releases 3",
+        "apps 3",
         "a cancelled build is released when it ended just before",
         BUILD_CHANGES,
         "        if build.cancelled_by is not None:\n            self._cancelled(build, index=index, now=now)\n            return 0\n",
@@ -61,7 +61,7 @@ MUTANTS = (
         BUILDS + "test_nothing_comes_of_a_build_that_ended_just_after_it_was_cancelled[complete]",
     ),
     planted(
-        "releases 10",
+        "apps 10",
         "releases that fail push out those that can be rolled back to",
         CHANGES,
         "    served = [release for release in ended if release.has_served][:RELEASES_KEPT]\n",
@@ -69,7 +69,7 @@ MUTANTS = (
         RELEASES + "test_releases_that_fail_do_not_push_out_those_that_can_be_rolled_back_to",
     ),
     planted(
-        "releases 5",
+        "releases",
         "a rollback leaves the newer config with the app",
         CHANGES,
         "    app = tables.change_app(app.name, config=old.config)\n",
@@ -77,7 +77,7 @@ MUTANTS = (
         RELEASES + "test_a_rollback_is_a_new_release_of_the_old_code_config_and_process_types",
     ),
     planted(
-        "releases 18",
+        "releases",
         "a release command that has begun moves to another node",
         PLACEMENTS,
         'release.state == "live" or release.command_state != "waiting"',
@@ -85,7 +85,7 @@ MUTANTS = (
         COMMAND + "test_it_is_started_once",
     ),
     planted(
-        "releases 18",
+        "releases",
         "a release command on a dead node is waited for for ever",
         PLAN,
         "                if self._is_gone(placement.node_id):\n                    failure",
@@ -93,7 +93,7 @@ MUTANTS = (
         COMMAND + "test_a_node_that_dies_while_it_runs_fails_the_release_and_nobody_runs_it_again",
     ),
     planted(
-        "releases 18",
+        "releases",
         "a release command is cut off by a newer release",
         PLACEMENTS,
         "if version is None or (placement.version == version and not is_running_command(tables, placement)):",
@@ -101,7 +101,7 @@ MUTANTS = (
         COMMAND + "test_a_newer_release_lets_a_command_that_runs_come_to_its_end_and_runs_its_own_after_it",
     ),
     planted(
-        "releases 18",
+        "releases",
         "an end that nobody saw counts as a good one",
         "pinode/dynos/release_dyno.py",
         "        if exit_code is None:\n            return self._conclude(UNKNOWN)\n",
@@ -109,7 +109,7 @@ MUTANTS = (
         DYNO + "test_an_end_that_nobody_saw_is_unknown_and_not_taken_for_a_good_one",
     ),
     planted(
-        "releases 11",
+        "apps 11",
         "old dynos end while routes still lead to them",
         PLAN,
         "            due_ms = self._memory.live_since(app.name, live.version) + DRAIN_GRACE_MS\n",
@@ -117,7 +117,7 @@ MUTANTS = (
         ROLLOUT + "test_old_dynos_end_only_when_the_routes_have_left_them",
     ),
     planted(
-        "releases 11",
+        "apps 11",
         "where memory is short, an old dyno that gave way is placed again",
         PLAN,
         "if slot in covered or (most is not None and most <= 0):",
@@ -125,7 +125,7 @@ MUTANTS = (
         MEMORY + "test_never_more_than_one_dyno_too_many_and_never_none_of_the_old_release",
     ),
     planted(
-        "releases 11",
+        "apps 11",
         "all dynos of a type are restarted at once",
         PLAN,
         "if marked and not any(self._is_starting(one) for one in dynos if not one.is_to_restart):",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.mutants.bounded import Bounds, run_bounded
 from tests.mutants.mutant import CannotPlant, Mutant
-from tests.mutants.run import ROOT, Verdict, lists, run_healthy, try_one
+from tests.mutants.run import ROOT, Verdict, lists, run_healthy, try_one, worst_of
 
 MUTANTS = [mutant for mutants in lists().values() for mutant in mutants]
 
@@ -82,6 +82,13 @@ def test_a_bug_whose_text_is_gone_or_that_does_not_compile_is_no_success(tmp_pat
 
     assert "not once" in verdict_of(root, old="a * b").why
     assert "no verdict" in verdict_of(root, new="a ! b").why
+
+
+def test_a_test_that_was_cut_off_without_the_bug_did_not_pass() -> None:
+    setup, call, teardown = ({"when": when, "outcome": "passed"} for when in ("setup", "call", "teardown"))
+
+    assert worst_of([setup, call, teardown]) == "passed"
+    assert worst_of([setup]) == worst_of([setup, call]) == worst_of([]) == "failed"
 
 
 def bounded(code: str, folder: Path, **bounds: float) -> str:

@@ -112,9 +112,10 @@ SERVER = """
 import http.server, os
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        print("asked as", self.headers["Host"], flush=True)
         is_right = self.path == "/ready" and self.headers["X-Probe"] == "yes"
         body = b"all well" if is_right else b"no"
-        self.send_response(200 if is_right else 404)
+        self.send_response(200 if is_right else int(os.environ.get("STATUS", "404")))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -148,3 +149,16 @@ async def test_a_real_dyno_is_up_only_when_it_answers_as_its_check_wants(
         await supervisor.stop_all()
 
     assert wrong in str(row.detail)
+
+
+@pytest.mark.parametrize("status", [302, 401, 404, 422, 500])
+async def test_any_answer_over_http_is_one_and_the_question_carries_the_apps_host(
+    world: World, status: int
+) -> None:
+    """Checklist 4.7: without checks of its own an app is up when it answers, whatever it thinks of the question."""
+    async with world.running() as supervisor:
+        number = world.place(world.deploy(web=f"STATUS={status} exec python3 server.py"))
+        await eventually(world.is_in(number, "up"), within_seconds=15)
+        await supervisor.stop_all()
+
+    assert "asked as blog." in world.log(number)

@@ -192,6 +192,18 @@ async def test_an_app_port_serves_its_app_whatever_the_host() -> None:
     assert b"Host: 192.168.1.20:9000\r\n" in app.heads[0]
 
 
+@pytest.mark.parametrize(
+    "host", ["blog.local/x", "me@blog.local", "blog local", "blog.local:80:80", "<script>"]
+)
+async def test_what_is_no_host_reaches_no_dyno_at_an_app_port_either(host: str) -> None:
+    door = Door(port=9000, is_app_port=True)
+    async with dyno() as app, router(table(local(app.port)), door=door) as running:
+        answer = await running.ask(get(host=host))
+
+        assert answer.startswith(b"HTTP/1.1 400"), answer
+        assert app.heads == []
+
+
 async def test_a_large_body_arrives_whole_and_a_slow_dyno_slows_the_client() -> None:
     body = bytes(range(256)) * 160_000
     got = bytearray()
