@@ -35,6 +35,7 @@ from pinode.peers.standing import NO_CLUSTER, NO_GENERATION, Outdated, Standing
 from pinode.registration import Registration
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
+from pinode.wall_clock import WallClock
 from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Runs(Protocol):
 class Node:
     """One node. `run` it once."""
 
-    def __init__(self, settings: Settings, joining: Joining = Joining()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, settings: Settings, joining: Joining, wall_clock: WallClock) -> None:
+        self._wall_clock = wall_clock
         self._settings = settings
         self._joining = joining
         self._rejoin = read_rejoin(settings.node.data_dir)
@@ -193,6 +195,7 @@ class Node:
             isolation=self._isolation,
             random=self._random,
             facts=self._facts,
+            wall_clock=self._wall_clock,
         )
         agreement = self._agreement = make_agreement(grounds)
         self._peers.open(agreement)
@@ -295,6 +298,7 @@ class Node:
             "supervisor": work.supervisor,
             "build worker": work.build_worker,
             "scheduler": work.scheduler,
+            "cron": work.cron,
             "one_offs": work.one_offs,
             "slug tidying": work.slug_tidying,
             "copy care": work.copy_care,
@@ -378,6 +382,7 @@ class Node:
         found = (
             *self._facts.warnings,
             *self._left_behind,
+            *work.cron.warnings,
             *work.router.warnings,
             *agreement.replica.warnings,
         )

@@ -29,6 +29,7 @@ from pinode.people.setup_code import setup_code_hash
 from pinode.raft_links import CaughtUp, RaftLinks
 from pinode.sandbox.sandbox import Isolation
 from pinode.settings import Settings
+from pinode.wall_clock import WallClock
 from replicated_queue.autopilot import Autopilot
 from replicated_queue.broker import Broker
 from replicated_queue.raft.autopilot import founding_membership
@@ -56,6 +57,7 @@ class Grounds:
     isolation: Isolation
     facts: NodeFacts
     random: Random
+    wall_clock: WallClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

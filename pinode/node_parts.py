@@ -26,6 +26,7 @@ from pinode.peers.identity import Identity
 from pinode.queue_socket import QueueSocket
 from pinode.router.router_process import RouterCertificates, RouterProcess
 from pinode.sandbox.sandbox import Isolation
+from pinode.scheduler.cron import Cron
 from pinode.scheduler.scheduler import Scheduler
 from pinode.settings import Settings
 from pinode.slugs.copy_care import CopyCare
@@ -48,6 +49,7 @@ class Work:
     build_worker: BuildWorker
     one_offs: OneOffs
     scheduler: Scheduler
+    cron: Cron
     slug_tidying: SlugTidying
     copy_care: CopyCare
     history: NodeHistory
@@ -65,8 +67,7 @@ def make_work(
     certificate = _own_certificate(grounds)
     slugs, sources = _make_shelves(cluster)
     AppLogs(cluster, data_dir / "logs").serve()
-    history = NodeHistory(cluster, rows=agreement.gossip.stats)
-    history.serve()
+    history = _make_history(agreement)
     serve_farewells(cluster)
     serve_step_downs(cluster, agreement.replica.transfer_leadership)
     _open_queue_door(grounds, cluster, certificate)
@@ -91,6 +92,7 @@ def make_work(
         build_worker=_make_build_worker(grounds, cluster, slugs, sources),
         one_offs=_one_offs(grounds, cluster, slugs),
         scheduler=Scheduler(cluster),
+        cron=Cron(cluster, wall_clock=grounds.wall_clock),
         copy_care=_make_copy_care(agreement, slugs, sources),
         slug_tidying=SlugTidying(cluster, slugs.store, sources.store, is_caught_up=agreement.caught_up),
         history=history,
@@ -137,6 +139,12 @@ def _make_build_worker(grounds: Grounds, cluster: LiveCluster, slugs: _Shelf, so
         sources=sources.copies,
         isolation=grounds.isolation,
     )
+
+
+def _make_history(agreement: Agreement) -> NodeHistory:
+    history = NodeHistory(agreement.cluster, rows=agreement.gossip.stats)
+    history.serve()
+    return history
 
 
 def _make_copy_care(agreement: Agreement, *shelves: _Shelf) -> CopyCare:

@@ -18,6 +18,7 @@ from pinode.memory import give_back, keep_small
 from pinode.node import Node
 from pinode.peers.joining import Joining
 from pinode.settings import Settings, load_settings
+from pinode.wall_clock import WallClock, synchronised_time, trusted_time
 from replicated_queue.errors import QueueError
 from replicated_queue.raft.log import LogSetBack
 from replicated_queue.storage.errors import CorruptLog
@@ -44,10 +45,12 @@ def run_node(
     joining: Joining = Joining(),  # noqa: B008 (frozen)
     *,
     is_moved_on_purpose: bool = False,
+    wall_clock: WallClock | None = None,
 ) -> int:
     """Run this machine's node until it is told to stop; the exit code. Raises `PinodeError`.
 
-    `is_moved_on_purpose`: its card may be in another machine than before.
+    `is_moved_on_purpose`: its card may be in another machine than before. `wall_clock`: by which cron goes,
+    else this machine's.
     """
     settings = load_settings(config, environ, overrides)
     output = logging.StreamHandler(sys.stderr)
@@ -64,7 +67,7 @@ def run_node(
         card.check(is_moved_on_purpose=is_moved_on_purpose)
         while True:
             try:
-                if asyncio.run(_run(settings, joining)):
+                if asyncio.run(_run(settings, joining, wall_clock)):
                     card.leave_behind(settings.cluster.key_file)
                 return 0
             except OldState as old:
@@ -73,9 +76,10 @@ def run_node(
         os.close(lock)
 
 
-async def _run(settings: Settings, joining: Joining) -> bool:
+async def _run(settings: Settings, joining: Joining, wall_clock: WallClock | None) -> bool:
     """Whether this node has left its cluster."""
-    node = Node(settings, joining)
+    own_clock = trusted_time if settings.node.trust_clock else synchronised_time
+    node = Node(settings, joining, wall_clock or own_clock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_end)

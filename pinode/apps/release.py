@@ -41,3 +41,8 @@ class Release:
     def has_served(self) -> bool:
         """Whether it was live at some time: then it can be rolled back to."""
         return self.live_at_ms is not None
+
+    def cron_command(self, ordinal: int) -> str:
+        """What its cron entry runs: the command as it is, or that of the process type it names."""
+        command = self.cron[ordinal - 1].command
+        return self.process_types.get(command, command)

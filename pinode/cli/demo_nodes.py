@@ -170,6 +170,7 @@ key_file = "cluster.key"
 name = "{node.name}"
 data_dir = "data"
 advertise = "{node.host}"
+trust_clock = true
 
 [listen]
 {listen}

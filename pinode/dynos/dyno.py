@@ -36,6 +36,7 @@ class DynoTimings:
     stable_seconds: float = 60.0  # up for so long: earlier crashes are forgotten
     retry_seconds: float = 300.0  # a failed dyno is tried again
     release_seconds: float = 900.0  # for a `release:` command to end
+    cron_seconds: float = 21_600.0  # for a run of cron to end
 
     def backoff(self, times: int) -> float:
         """Seconds to wait after so many failures in a row."""

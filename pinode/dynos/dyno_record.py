@@ -29,6 +29,7 @@ class Launch:
     config: SealedConfig
     health_checks: tuple[HealthCheck, ...] = ()
     folder: str = ""  # see `App.folder_name`; empty: the app's name
+    is_cron: bool = False  # a run of cron: there may be a process type of that name, too
 
     @property
     def folder_name(self) -> str:
@@ -42,8 +43,8 @@ class Launch:
 
     @property
     def runs_once(self) -> bool:
-        """Whether it is the `release:` command of its release."""
-        return self.placement.process_type == RELEASE_TYPE
+        """Whether it is the `release:` command of its release, or a run of cron."""
+        return self.is_cron or self.placement.process_type == RELEASE_TYPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

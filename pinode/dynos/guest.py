@@ -26,10 +26,10 @@ from pinode.dynos.dyno import (
 from pinode.dynos.dyno_record import DynoRecord, Launch, write_record
 from pinode.dynos.health import is_listening, look
 from pinode.dynos.launch import APP_FOLDER, environment, is_free, sandbox_spec
+from pinode.dynos.once_dyno import OnceDyno, cron_run, release_command
+from pinode.dynos.once_entries import Begun, agree_on_end, agree_on_start
 from pinode.dynos.ports import choose_port
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
-from pinode.dynos.release_dyno import ReleaseDyno
-from pinode.dynos.release_entries import Begun, agree_on_end, agree_on_start
 from pinode.logs.dyno_log import DynoLog
 from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.limits import uid_of_app
@@ -239,9 +239,8 @@ class Guest:
         self._happened(self._dyno.started(self._premises.clock()))
 
     async def _announce(self) -> None:
-        assert isinstance(self._dyno, ReleaseDyno)
-        number = self.launch.placement.number
-        begun = await agree_on_start(self._premises.cluster, number, is_wanted=lambda: not self.is_gone)
+        assert isinstance(self._dyno, OnceDyno)
+        begun = await agree_on_start(self._premises.cluster, self.launch, is_wanted=lambda: not self.is_gone)
         now = self._premises.clock()
         if begun is Begun.AGREED:
             self._happened(self._dyno.announced(now))
@@ -251,7 +250,8 @@ class Guest:
     async def _conclude(self, failure: str | None) -> None:
         await agree_on_end(
             self._premises.cluster,
-            self.launch.placement.number,
+            self.launch,
+            exit_code=self._dyno.exit_code,
             failure=failure,
             last_lines=self._dyno.last_lines,
             is_wanted=lambda: not self.is_gone,
@@ -338,8 +338,10 @@ class Guest:
         self._premises.changed()
 
 
-def _dyno_of(launch: Launch, timings: DynoTimings) -> Dyno | ReleaseDyno:
+def _dyno_of(launch: Launch, timings: DynoTimings) -> Dyno | OnceDyno:
     placement = launch.placement
+    if launch.is_cron:
+        return OnceDyno(cron_run(timings), app=placement.app, timings=timings)
     if launch.runs_once:
-        return ReleaseDyno(app=placement.app, version=placement.version, timings=timings)
+        return OnceDyno(release_command(placement.version, timings), app=placement.app, timings=timings)
     return Dyno(app=placement.app, timings=timings, listens=launch.listens, checks=launch.health_checks)

@@ -67,6 +67,7 @@ class Supervisor:
             start_seconds=cluster.settings.timings.start_seconds,
             stop_seconds=cluster.settings.timings.stop_seconds,
             release_seconds=cluster.settings.timings.release_seconds,
+            cron_seconds=cluster.settings.timings.cron_seconds,
         )
         self._clock = clock
         self._leaderless_seconds = leaderless_seconds
@@ -200,10 +201,15 @@ class Supervisor:
                 self._begin(launch, premises)
 
     def _launch(self, placement: Placement) -> Launch | None:
-        app = self._cluster.state.registry.app(placement.app)
-        release = self._cluster.state.registry.release(placement.app, placement.version)
-        command = release.process_types.get(placement.process_type) if release else None
-        if app is None or release is None or command is None:
+        registry = self._cluster.state.registry
+        app = registry.app(placement.app)
+        release = registry.release(placement.app, placement.version)
+        if app is None or release is None:
+            return None
+        run = registry.cron_run(placement.number)
+        command = release.cron_command(run.ordinal) if run else None
+        command = command or release.process_types.get(placement.process_type)
+        if command is None:
             return None
         return Launch(
             placement=placement,
@@ -212,6 +218,7 @@ class Supervisor:
             config=release.config,
             health_checks=release.health_checks.get(placement.process_type, ()),
             folder=app.folder,
+            is_cron=run is not None,
         )
 
     def _begin(self, launch: Launch, premises: Premises) -> None:

@@ -141,7 +141,7 @@ class Departure:
     def _what_is_here(self) -> str:
         """Dynos and builds, in words."""
         registry, node_id = self._cluster.state.registry, self._cluster.node_id
-        dynos = [f"{one.dyno} of {one.app}" for one in registry.placements() if one.node_id == node_id]
+        dynos = [f"{one.dyno} of {one.app}" for one in registry.placements_on(node_id)]
         ending = [row for row in self._cluster.reports() if row.node_id == node_id and row.state in RUNNING]
         dynos = dynos or [f"{row.process_type}.{row.ordinal} of {row.app}" for row in ending]
         builds = [

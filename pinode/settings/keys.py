@@ -130,6 +130,7 @@ class NodeSettings:
     data_dir: Annotated[Path, PATH] = UNSET_PATH  # after loading: never unset
     advertise: Annotated[str, ADVERTISE] = ""
     roles: Annotated[tuple[str, ...], ROLES] = ("build", "deploy")
+    trust_clock: Annotated[bool, BOOLEAN] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class TimingsSettings:
     start_seconds: Annotated[int, _count(1, 3_600)] = 60
     stop_seconds: Annotated[int, _count(1, 3_600)] = 30
     release_seconds: Annotated[int, _count(1, 86_400)] = 900
+    cron_seconds: Annotated[int, _count(1, 86_400)] = 21_600
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ RESTART = "tests/pinode/test_plan_restart.py::"
 MEMORY = "tests/pinode/test_plan_short_memory.py::"
 RELEASES = "tests/pinode/test_registry_releases.py::"
 BUILDS = "tests/pinode/test_registry_builds.py::"
-DYNO = "tests/pinode/test_release_dyno.py::"
+DYNO = "tests/pinode/test_once_dyno.py::"
 PLAN, CHANGES = "pinode/scheduler/plan.py", "pinode/apps/release_changes.py"
 PLACEMENTS, BUILD_CHANGES = "pinode/apps/placement_changes.py", "pinode/apps/build_changes.py"
 
@@ -103,8 +103,8 @@ MUTANTS = (
     planted(
         "releases",
         "an end that nobody saw counts as a good one",
-        "pinode/dynos/release_dyno.py",
-        "        if exit_code is None:\n            return self._conclude(UNKNOWN)\n",
+        "pinode/dynos/once_dyno.py",
+        "        if exit_code is None:\n            return self._conclude(self._command.unknown)\n",
         "        if exit_code is None:\n            return self._conclude(None)\n",
         DYNO + "test_an_end_that_nobody_saw_is_unknown_and_not_taken_for_a_good_one",
     ),

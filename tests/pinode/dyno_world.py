@@ -11,6 +11,7 @@ from pathlib import Path
 
 from builders.archive import pack
 from pinode.apps.commands import CompleteBuild, CreateApp, Place, SetConfig, Unplace
+from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.observed import DynoReport
 from pinode.dynos.dyno import DynoTimings
@@ -64,7 +65,11 @@ class World:
     supervisor: Supervisor | None = None
 
     def deploy(
-        self, *, checks: Mapping[str, tuple[HealthCheck, ...]] | None = None, **process_types: str
+        self,
+        *,
+        checks: Mapping[str, tuple[HealthCheck, ...]] | None = None,
+        schedule: tuple[CronEntry, ...] = (),
+        **process_types: str,
     ) -> int:
         """A release of the app `blog` with these commands; its version."""
         build_id = self.cluster.start_build("blog")
@@ -83,6 +88,7 @@ class World:
                 process_types=process_types,
                 default_formation={},
                 health_checks=checks or {},
+                cron=schedule,
             )
         )
         return version

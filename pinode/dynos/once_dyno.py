@@ -1,4 +1,4 @@
-"""The dyno of a `release:` command as decisions: it is started once, and says once how it ended.
+"""The dyno of a command that runs once, as decisions: a `release:` command, or a run of cron.
 
                  prepared          agreed          started        ends
     fetching ------------> starting ----> starting -------> up ----------> exited (status 0) or failed
@@ -10,6 +10,7 @@ What a node finds begun and has no process of, has ended in a way that nobody kn
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pinode.apps.checks import last_lines as kept_lines
 from pinode.apps.observed import DynoState
@@ -20,12 +21,38 @@ UNKNOWN = (
     "it is unknown how the release command ended: the node on which it ran went down meanwhile. "
     "Look at what it changes, then deploy again; it was not started a second time."
 )
+UNKNOWN_RUN = "it is unknown how it ended: its node went down while it ran. It was not started a second time."
 
 
-class ReleaseDyno:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnceCommand:
+    """What is told of it, and how long it may run."""
+
+    name: str  # in a sentence
+    longest_seconds: float
+    unknown: str  # when nobody knows how it ended
+    where_to_look: str = ""  # when it ended badly; `{app}` is its name by then
+
+
+def release_command(version: int, timings: DynoTimings) -> OnceCommand:
+    """The `release:` command of this release."""
+    return OnceCommand(
+        name="the release command",
+        longest_seconds=timings.release_seconds,
+        unknown=UNKNOWN,
+        where_to_look=f" All it said: pinode logs -p release.{version} -a {{app}}",
+    )
+
+
+def cron_run(timings: DynoTimings) -> OnceCommand:
+    """A run of cron; where it is shown, it is clear of which."""
+    return OnceCommand(name="it", longest_seconds=timings.cron_seconds, unknown=UNKNOWN_RUN)
+
+
+class OnceDyno:
     """The state machine; its events are those of `Dyno`."""
 
-    def __init__(self, *, app: str, version: int, timings: DynoTimings) -> None:
+    def __init__(self, command: OnceCommand, *, app: str, timings: DynoTimings) -> None:
         self.state: DynoState = "fetching"
         self.restarts = 0
         self.exit_code: int | None = None
@@ -33,7 +60,7 @@ class ReleaseDyno:
         self.last_lines: tuple[str, ...] = ()
         self.is_gone = False
         self.app = app
-        self._version = version
+        self._command = command
         self._timings = timings
         self._is_wanted = True
         self._is_starting = False
@@ -77,7 +104,7 @@ class ReleaseDyno:
 
     def has_begun_before(self, now: float) -> list[Effect]:
         """It was agreed that it begins, and this process of the node did not start it."""
-        return self._conclude(UNKNOWN)
+        return self._conclude(self._command.unknown)
 
     def started(self, now: float) -> list[Effect]:
         """Its process runs."""
@@ -85,7 +112,7 @@ class ReleaseDyno:
         if not self._is_wanted:
             return self._terminate(now)
         self.state, self.detail = "up", None
-        self._due["overtime"] = now + self._timings.release_seconds
+        self._due["overtime"] = now + self._command.longest_seconds
         return []
 
     def start_failed(self, detail: str, now: float) -> list[Effect]:
@@ -93,7 +120,7 @@ class ReleaseDyno:
         self._is_starting = False
         if not self._is_wanted:
             return self._gone()
-        return self._conclude(f"the release command {detail}.")
+        return self._conclude(f"{self._command.name} {detail}.")
 
     def exited(self, exit_code: int | None, last_lines: Sequence[str], now: float) -> list[Effect]:
         """Its process ended, and with it all others in it."""
@@ -104,11 +131,11 @@ class ReleaseDyno:
         if not self._is_wanted:
             return self._gone()
         if exit_code is None:
-            return self._conclude(UNKNOWN)
+            return self._conclude(self._command.unknown)
         if self._is_overtime:
-            bound = f"{self._timings.release_seconds:g} s"
-            return self._conclude(f"the release command did not end within {bound} and was ended.")
-        return self._conclude(None if exit_code == 0 else f"the release command {ending(exit_code)}.")
+            bound = f"{self._command.longest_seconds:g} s"
+            return self._conclude(f"{self._command.name} did not end within {bound} and was ended.")
+        return self._conclude(None if exit_code == 0 else f"{self._command.name} {ending(exit_code)}.")
 
     def stop(self, now: float, *, drain: bool = True) -> list[Effect]:
         """Its placement is gone: because it ended, or because its release is not wanted any more."""
@@ -146,8 +173,8 @@ class ReleaseDyno:
     def _conclude(self, failure: str | None) -> list[Effect]:
         self.state = "exited" if failure is None else "failed"
         if failure is not None:
-            said = f" All it said: pinode logs -p release.{self._version} -a {self.app}"
-            failure = failure if failure is UNKNOWN else f"{failure}{said}"
+            is_known = failure != self._command.unknown
+            failure = failure + (self._command.where_to_look.format(app=self.app) if is_known else "")
         self.detail = failure
         return [Conclude(failure)]
 

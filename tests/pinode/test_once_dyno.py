@@ -10,16 +10,16 @@ from pinode.dynos.dyno import (
     Start,
     Terminate,
 )
-from pinode.dynos.release_dyno import UNKNOWN, ReleaseDyno
+from pinode.dynos.once_dyno import UNKNOWN, OnceDyno, release_command
 
 TIMINGS = DynoTimings(release_seconds=100, stop_seconds=30, backoff_seconds=1)
 
 
-def a_dyno() -> ReleaseDyno:
-    return ReleaseDyno(app="blog", version=7, timings=TIMINGS)
+def a_dyno() -> OnceDyno:
+    return OnceDyno(release_command(7, TIMINGS), app="blog", timings=TIMINGS)
 
 
-def running() -> ReleaseDyno:
+def running() -> OnceDyno:
     dyno = a_dyno()
     dyno.begin(0)
     dyno.prepared(1)
