@@ -107,6 +107,7 @@ class _Build:
             slug_bytes=packed.packed_bytes,
             builder=builder.name,
             process_types=types,
+            machine=built.machine,
             python=built.python,
             interpreter=built.interpreter,
             inferred=built.inferred,

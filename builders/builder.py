@@ -45,6 +45,7 @@ class Built:
     interpreter: str | None = None
     inferred: str | None = None
     notes: tuple[str, ...] = ()
+    machine: str | None = None  # for which it is, as in `uname -m`, or "any"; None: for this one
     layer: KeptLayer | None = None  # what of it was packed before, or is to be kept packed
 
 

@@ -23,6 +23,7 @@ TEXT_FIELDS = (
     "bwrap",
 )  # fmt: skip
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MACHINE = re.compile(r"[a-z0-9_]{1,32}")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
@@ -43,9 +44,15 @@ def decode_request(data: bytes) -> BuildRequest:
         bounds = Bounds(**_known(Bounds, fields.pop("bounds", {})))
         found = tuple(Interpreter(**_known(Interpreter, item)) for item in fields.pop("interpreters", ()))
         secrets = tuple(str(secret) for secret in fields.pop("secrets", ()))
+        machines = tuple(str(machine) for machine in fields.pop("machines", ()))
         config_vars = {str(name): str(value) for name, value in fields.pop("config_vars", {}).items()}
         request = BuildRequest(
-            **fields, bounds=bounds, interpreters=found, secrets=secrets, config_vars=config_vars
+            **fields,
+            bounds=bounds,
+            interpreters=found,
+            secrets=secrets,
+            machines=machines,
+            config_vars=config_vars,
         )
         if not all(isinstance(getattr(request, name), str) for name in TEXT_FIELDS):
             raise ValueError(f"not all of {', '.join(TEXT_FIELDS)} are texts")
@@ -91,6 +98,7 @@ def _result(fields: dict[str, Any]) -> BuildResult:
         slug_bytes=slug_bytes,
         builder=_text(fields, "builder"),
         process_types={_checked(name, PROCESS_TYPE): _checked(command) for name, command in types.items()},
+        machine=None if fields.get("machine") is None else _text(fields, "machine", MACHINE),
         python=_optional(fields, "python"),
         interpreter=_optional(fields, "interpreter"),
         inferred=_optional(fields, "inferred"),

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from builders.builder import BuildContext, Built
 from builders.errors import BuildError, NoToolchain, StepFailed
+from builders.go_machines import GO_NAMES, folder_of, machines_for, runs_on, write_launcher
 from builders.inner_folder import make_inner_folder
 from builders.wheel_tools import fetch_tool, tool_env
 
@@ -74,15 +75,18 @@ class GoBuilder:
         if module.is_written:
             text = f"module {NO_MODULE}\n\ngo {version.major}.{version.minor}\n"
             (context.app / "go.mod").write_text(text)
-        await _compile(context, go, module)
+        machines = machines_for(() if _is_own(context) else context.request.machines)
+        for machine in machines:
+            await _compile(context, go, module, machine)
         if module.is_written:
             (context.app / "go.mod").unlink()
-        binaries = _put_in_place(context, module)
+        binaries = _put_in_place(context, module, machines)
         context.log.line(f"built {', '.join(f'bin/{name}' for name in binaries)}")
         web = _web(module, binaries)
         return Built(
             process_types={"web": f"bin/{web}"} if web else {},
             inferred=f"the binary {web}, so web runs `bin/{web}`" if web else None,
+            machine=runs_on(machines),
         )
 
 
@@ -165,9 +169,14 @@ def _version_of(program: Path) -> Version | None:
     return Version(match["version"]) if match else None
 
 
-async def _compile(context: BuildContext, go: str, module: _Module) -> None:
-    out = Path(context.request.work) / "bin"
-    out.mkdir()
+def _is_own(context: BuildContext) -> bool:
+    """Whether the app's config vars tell the go command how to work: then we add nothing to it."""
+    return any(name.startswith(("GO", "CGO_")) for name in context.request.config_vars)
+
+
+async def _compile(context: BuildContext, go: str, module: _Module, machine: str) -> None:
+    out = _output(context, machine)
+    out.mkdir(parents=True)
     words = [
         go,
         "build",
@@ -178,10 +187,11 @@ async def _compile(context: BuildContext, go: str, module: _Module) -> None:
     ]
     # A folder of our own: the app's bin could be a link to anywhere.
     words += ["-o", f"{out}/", *module.packages]
-    own = any(name.startswith(("GO", "CGO_")) for name in context.request.config_vars)
-    context.log.step(f"go build {' '.join(module.packages)}")
+    own = _is_own(context)
+    context.log.step(f"go build {' '.join(module.packages)}, for {machine}")
+    env = {**_env(context, own=own), **({} if own else GO_NAMES.get(machine, {}))}
     try:
-        await (context.run if own else context.run_tool)("go build", words, _env(context, own=own))
+        await (context.run if own else context.run_tool)("go build", words, env)
     except StepFailed as error:
         if any("no main packages to build" in line for line in error.said):
             raise _no_program(module) from error
@@ -211,21 +221,29 @@ def _env(context: BuildContext, *, own: bool) -> Mapping[str, str]:
     return {name: value for name, value in env.items() if name not in ("GOROOT", "GOBIN")}
 
 
-def _put_in_place(context: BuildContext, module: _Module) -> list[str]:
-    built = sorted((Path(context.request.work) / "bin").iterdir())
-    if not built:
+def _output(context: BuildContext, machine: str) -> Path:
+    return Path(context.request.work) / "bin" / machine
+
+
+def _put_in_place(context: BuildContext, module: _Module, machines: Collection[str]) -> list[str]:
+    names = sorted(path.name for path in _output(context, next(iter(machines))).iterdir())
+    if not names:
         raise _no_program(module)
-    folder = make_inner_folder(context.app, "bin")
-    for path in built:
-        there = folder / path.name
-        if there.is_dir() and not there.is_symlink():
+    programs = make_inner_folder(context.app, "bin")
+    for name in names:
+        if (programs / name).is_dir() and not (programs / name).is_symlink():
             raise BuildError(
-                f"the repository has a folder bin/{path.name}, where the program {path.name} goes",
+                f"the repository has a folder bin/{name}, where the program {name} goes",
                 hint="Rename the folder, or the last element of the module's path",
             )
-        there.unlink(missing_ok=True)
-        shutil.move(path, folder / path.name)
-    return [path.name for path in built]
+        (programs / name).unlink(missing_ok=True)
+        for machine in machines:
+            target = folder_of(context.app, machine, machines) / name
+            target.unlink(missing_ok=True)
+            shutil.move(_output(context, machine) / name, target)
+        if len(machines) > 1:
+            write_launcher(programs / name)
+    return names
 
 
 def _no_program(module: _Module) -> BuildError:

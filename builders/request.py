@@ -54,6 +54,7 @@ class BuildRequest:
     cache: str = "/cache"  # kept between builds of all apps; only what runs nothing of an app may see it
     own_cache: str = "/own"  # kept between builds of this app
     uv: str = "uv"
+    machines: tuple[str, ...] = ()  # that may run the app, as in `uname -m`; empty: such as this one
     bwrap: str = ""  # walls around the app's own code; empty: none
     interpreters: tuple[Interpreter, ...] = ()
     python_downloads: bool = False  # uv may fetch an interpreter that is missing
@@ -72,6 +73,7 @@ class BuildResult:
     slug_bytes: int
     builder: str  # name of the builder that matched
     process_types: Mapping[str, str]
+    machine: str | None = None  # for which it is, as in `uname -m`, or "any"; None: as the builder's
     python: str | None = None  # version
     interpreter: str | None = None  # path
     inferred: str | None = None  # what was chosen because no Procfile said it

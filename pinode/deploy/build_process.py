@@ -46,6 +46,7 @@ class BuildOrder:
     ref: str = ""
     directory: str = ""
     administrator: bool = False
+    machines: tuple[str, ...] = ()  # that may run the app, as in `uname -m`
     config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_first: bool = False  # of the app that comes to be released
     folder: Path
@@ -175,6 +176,7 @@ class _BuildProcess:
             bwrap=machine.inner_bwrap,
             interpreters=tuple(machine.interpreters),
             python_downloads=machine.python_downloads,
+            machines=order.machines,
             config_vars=order.config_vars,
             is_first=order.is_first,
             secrets=machine.index.secrets,

@@ -27,7 +27,7 @@ from pinode.deploy.build_process import BuildOrder, run_build, slug_path
 from pinode.deploy.copies import Copies, Sources
 from pinode.deploy.log_copies import keep_log, serve_log_copies
 from pinode.deploy.log_file import LogFile
-from pinode.deploy.worker_choice import turn_of
+from pinode.deploy.worker_choice import machines_of, turn_of
 from pinode.errors import PinodeError
 from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.sandbox import Isolation
@@ -311,6 +311,7 @@ class _Attempt:
             ref=build.ref or "",
             directory=build.subdirectory or "",
             administrator=build.is_admin,
+            machines=machines_of(self._cluster.nodes()),
             config_vars={name: self._cluster.reveal(value) for name, value in sealed.items()},
             is_first=app is not None and app.last_version == 0,
             folder=self._folder,
@@ -343,7 +344,7 @@ class _Attempt:
             commit=result.commit,
             slug_digest=slug.digest,
             slug_bytes=slug.slug_bytes,
-            arch=platform.machine(),
+            arch=result.machine or platform.machine(),
             python=result.python,
             holders=tuple(sorted(holders)),
             process_types=result.process_types,

@@ -29,6 +29,14 @@ def turn_of(
     return next((place for place, node in enumerate(order) if node.node_id == node_id), len(order))
 
 
+def machines_of(nodes: Sequence[NodeView]) -> tuple[str, ...]:
+    """The kinds of CPU that dynos may run on, of nodes that are off just now too; for a builder that can
+    build for other machines than its own.
+    """
+    may_run = {node.arch for node in nodes if node.state != "left" and "deploy" in node.roles}
+    return tuple(sorted(may_run - {""}))
+
+
 def _cost(
     node: NodeView, cpus: Counter[str], last: str | None, floor_bytes: int
 ) -> tuple[int | bool | str, ...]:

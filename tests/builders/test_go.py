@@ -1,10 +1,13 @@
 """Go apps (checklist 4.8): with and without go.mod, vendored, from a module proxy of the test's own."""
 
+import platform
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builders.go_machines import machines_for
 from builders.request import Bounds, BuildFailure, BuildRequest
 from tests.builders.building import build, built, files_of, unpacked, with_warm_cache
 from tests.builders.repositories import make_repository, make_request
@@ -168,3 +171,58 @@ def make_proxy(folder: Path) -> Path:
         ):
             archive.writestr(f"example.net/greeting@v1.0.0/{name}", content)
     return folder
+
+
+def go_machine(program: Path) -> int:
+    """Of an ELF file: 62 for x86-64, 183 for AArch64, 40 for 32-bit ARM."""
+    head = program.read_bytes()[:20]
+    assert head[:4] == b"\x7fELF"
+    return int.from_bytes(head[18:20], "little")
+
+
+def test_a_program_is_compiled_for_the_machines_that_run_it_not_for_the_one_that_builds(
+    tmp_path: Path,
+) -> None:
+    other, number = ("aarch64", 183) if platform.machine() != "aarch64" else ("x86_64", 62)
+    request = replace(request_for(tmp_path / "r", HELLO), machines=(other,))
+
+    result = built(request)
+
+    app = unpacked(request, tmp_path / "dyno")
+    assert result.machine == other
+    assert go_machine(app / "bin" / "hello") == number
+
+
+def test_where_machines_of_two_kinds_run_it_one_slug_answers_on_each(tmp_path: Path) -> None:
+    request = replace(request_for(tmp_path / "r", HELLO), machines=("x86_64", "aarch64"))
+
+    result = built(request)
+
+    app = unpacked(request, tmp_path / "dyno")
+    assert result.machine == "any"
+    assert result.process_types == {"web": "bin/hello"}
+    assert go_machine(app / "bin/.x86_64/hello") == 62
+    assert go_machine(app / "bin/.aarch64/hello") == 183
+    with serving(app, result.process_types["web"]) as port:
+        assert get(port, "/") == b"hello from Go"
+    with serving(app, "PATH=$PWD/bin:$PATH; exec hello") as port:
+        assert get(port, "/") == b"hello from Go"
+
+
+def test_an_app_that_tells_the_go_command_how_to_work_is_compiled_for_the_machine_that_builds(
+    tmp_path: Path,
+) -> None:
+    other = "aarch64" if platform.machine() != "aarch64" else "x86_64"
+    stops_at_once = {"GOFLAGS": "-no-such-flag"}
+    request = replace(request_for(tmp_path / "r", HELLO), machines=(other,), config_vars=stops_at_once)
+
+    _, log = build(request)
+
+    assert f"go build ., for {platform.machine()}" in log
+    assert other not in log
+
+
+def test_for_a_machine_that_go_does_not_know_nothing_is_crossed() -> None:
+    assert machines_for(("x86_64", "m68k")) == (platform.machine(),)
+    assert machines_for(()) == (platform.machine(),)
+    assert machines_for(("x86_64", "aarch64", "x86_64")) == ("aarch64", "x86_64")

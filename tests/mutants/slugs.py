@@ -4,6 +4,15 @@ from tests.mutants.mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        line="slugs 6",
+        what="Go programs are compiled for the machine that builds them",
+        file="builders/go.py",
+        old="**({} if own else GO_NAMES.get(machine, {}))",
+        new="**{}",
+        test="tests/builders/test_go.py::"
+        "test_a_program_is_compiled_for_the_machines_that_run_it_not_for_the_one_that_builds",
+    ),
+    Mutant(
         line="slugs 1",
         what="what a holder that died owed is asked of nobody",
         file="pinode/slugs/fetch_plan.py",

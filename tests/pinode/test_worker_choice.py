@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pinode.apps.build import Build
 from pinode.apps.observed import NodeStats, NodeView
-from pinode.deploy.worker_choice import turn_of
+from pinode.deploy.worker_choice import machines_of, turn_of
 from tests.pinode.observed_world import node
 
 GIB = 1024**3
@@ -63,3 +63,16 @@ def test_nodes_that_are_away_or_do_not_build_are_not_waited_for() -> None:
     away = replace(well("a"), state="dead")
 
     assert turn_of("c", [away, well("b", roles=("deploy",)), well("c")], (), floor_bytes=GIB) == 0
+
+
+def test_a_build_is_told_the_cpus_of_all_that_may_run_the_app_also_of_those_that_are_off() -> None:
+    builds_only = well("a", arch="x86_64", roles=("build",))
+    nodes = [
+        builds_only,
+        well("b", arch="aarch64"),
+        well("c", arch="armv7l", state="dead"),
+        well("d", arch=""),
+    ]
+
+    assert machines_of(nodes) == ("aarch64", "armv7l")
+    assert machines_of([replace(nodes[1], state="left")]) == ()
