@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pinode import event_loop
 from pinode.card.card import Card
 from pinode.card.lock import lock_data_dir
 from pinode.card.old_state import OldState, Reason
@@ -67,7 +68,7 @@ def run_node(
         card.check(is_moved_on_purpose=is_moved_on_purpose)
         while True:
             try:
-                if asyncio.run(_run(settings, joining, wall_clock)):
+                if event_loop.run(_run(settings, joining, wall_clock)):
                     card.leave_behind(settings.cluster.key_file)
                 return 0
             except OldState as old:

@@ -46,6 +46,7 @@ FLOORS: dict[str, float] = {
     "pinode.peers": 0,
     "pinode.host": 0,
     "pinode.wall_clock": 0,
+    "pinode.event_loop": 0,
     "pinode.memory": 0,
     "pinode.rate_limit": 0,
     "pinode.admission": 2,
