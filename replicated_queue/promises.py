@@ -62,8 +62,9 @@ class Promises:
         """Write and send what `ready` says, now or when the disk has it."""
         replica = self._replica
         assert replica is not None
-        waits = self.persistence.write(ready, now=now)
+        # First what others work on meanwhile: handing a write to its thread costs this one a moment's rest.
         self._outgoing.messages(ready.messages, replica.cluster_time(now), now=now)
+        waits = self.persistence.write(ready, now=now)
         if not waits.for_vote and ready.promises:
             self._outgoing.votes([ready], replica.cluster_time(now))
         if not waits.for_log:

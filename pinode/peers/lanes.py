@@ -47,8 +47,8 @@ class LaneLink:
         """Send, or keep while dialling, or drop."""
         if self._connection is not None and self._connection.is_open:
             if self._connection.buffered_bytes < MAX_BUFFERED_BYTES:
-                # Votes and heartbeats come alone: to wait for others would only cost a turn of the loop.
-                self._connection.write_frame(frame, at_once=self._lane == "votes")
+                # What one turn says is joined already: to wait for its end would only cost another.
+                self._connection.write_frame(frame, at_once=True)
         elif self._is_dialling:
             self._keep(frame)
         elif self._clock() >= self._not_before:
