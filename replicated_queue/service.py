@@ -357,8 +357,8 @@ class ReplicaService:
         self._leadership.announce(replica)
         if replica.raft.has_ready or self._confirmations.wants_round:
             self._turns.soon()
-        deadlines = (replica, self._second_copy, self._promises)
-        self._turns.by(min(part.next_deadline() for part in deadlines), now=now)
+        due = min(replica.next_deadline(), self._second_copy.next_deadline(), self._promises.next_deadline())
+        self._turns.by(due, now=now)
 
     def _propose_all(self, replica: Replica, now: float) -> None:
         room = self._settings.max_entry_bytes - STAMP.size

@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
+
+EARLY_SECONDS: Final = 0.001  # so much too early a timer may fire, for clocks of event loops are coarse
 
 
 class Turns:
@@ -12,7 +15,8 @@ class Turns:
         self._loop: asyncio.AbstractEventLoop | None = None  # until `start`
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = 0.0  # of the callers' clock
+        self._deadline = 0.0  # what was asked for last, of the loop's clock
 
     def start(self) -> None:
         """From now on turns are taken, on the running event loop."""
@@ -38,18 +42,26 @@ class Turns:
             self._turn()
 
     def by(self, deadline: float, *, now: float) -> None:
-        """Take one at the latest at `deadline`, of the clock that shows `now`; earlier costs an idle turn."""
+        """Take one by `deadline`, of the clock that shows `now`, and no more by what was said before."""
+        assert self._loop is not None
+        wait = max(0.0, deadline - now)
+        self._deadline = self._loop.time() + wait
         if self._timer is not None:
             if self._timer_at <= deadline:
-                return
+                return  # it fires early and waits on: less than to make a new one each turn
             self._timer.cancel()
-        assert self._loop is not None
         self._timer_at = deadline
-        self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
+        self._timer = self._loop.call_later(wait, self._on_timer)
 
     def _on_timer(self) -> None:
+        assert self._loop is not None
         self._timer = None
-        self._turn()
+        left = self._deadline - self._loop.time()
+        if left > EARLY_SECONDS:
+            self._timer_at += left
+            self._timer = self._loop.call_later(left, self._on_timer)
+        else:
+            self._turn()
 
     def _take(self) -> None:
         self._is_due = False
