@@ -97,7 +97,11 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise (NoRoom if error.errno in NO_ROOM else DiskFailed)(path, error) from error
+        raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: OSError) -> NoRoom | DiskFailed:
+    return (NoRoom if error.errno in NO_ROOM else DiskFailed)(path, error)
 
 
 @contextmanager
@@ -139,15 +143,18 @@ class RealFile:
             os.posix_fallocate(self._descriptor, 0, size_bytes)
 
     def write_at(self, offset: int, data: bytes) -> None:
-        rest = memoryview(data)
-        with _refusals(self._path):
-            while rest:
-                written = os.pwrite(self._descriptor, rest, offset)
-                rest, offset = rest[written:], offset + written
+        try:  # here and in `sync` written out, for both are called for each entry of the log
+            written = os.pwrite(self._descriptor, data, offset)
+            while written < len(data):
+                written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
+        except OSError as error:
+            raise _refusal(self._path, error) from error
 
     def sync(self) -> None:
-        with _failures(self._path):
+        try:
             os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise DiskFailed(self._path, error) from error
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -156,7 +156,7 @@ class StoreWriter:
             has_content = bool(piece) or base is not None
             hard = write.hard_state
             if piece:  # a record says of its own entries alone that they are committed
-                hard = replace(hard, commit=min(hard.commit, piece[-1].index))
+                hard = HardState(hard.term, hard.vote, min(hard.commit, piece[-1].index))
             data = encode_record(hard, piece, base=base) if has_content else b""
             last_index = piece[-1].index if piece else base.index if base is not None else None
             completes = write.number if place == len(pieces) - 1 else 0
