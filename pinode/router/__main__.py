@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import cast
 
 from pinode import __version__
 from pinode.memory import keep_small
@@ -28,6 +29,7 @@ from pinode.router.route_table import RouteTable
 
 logger = logging.getLogger("pinode.router")
 
+CLOSE_SECONDS = 1.0  # for nodes to see that the router ends
 RETRY_SECONDS = 5.0  # between attempts to open a port that somebody else holds
 
 
@@ -40,6 +42,7 @@ class RouterServer:
         self._listeners = Listeners(self._proxy)
         self._table: RouteTable | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._links: set[asyncio.Task[None]] = set()  # to node processes: the present one, and any before
         self._is_ending = False
         self._told = asyncio.Event()
 
@@ -58,9 +61,15 @@ class RouterServer:
         server.close()
         self._listeners.close()
         await self._proxy.drain()
+        await self._close_links()
+        logger.info("router ended pid=%d", os.getpid())
+
+    async def _close_links(self) -> None:
+        """Let them end by themselves: those that the end of the loop cancels are logged as errors."""
         for writer in self._writers:
             writer.close()
-        logger.info("router ended pid=%d", os.getpid())
+        if self._links:
+            await asyncio.wait(self._links, timeout=CLOSE_SECONDS)
 
     async def _wait(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
@@ -73,6 +82,9 @@ class RouterServer:
         self._told.set()
 
     async def _serve_node(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = cast("asyncio.Task[None]", asyncio.current_task())
+        self._links.add(link)
+        link.add_done_callback(self._links.discard)
         self._writers.add(writer)
         writer.write(encode_control(self._status()))
         try:

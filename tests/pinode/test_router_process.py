@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pinode.apps.commands import CreateApp, DestroyApp
+from pinode.router.control_socket import connect_in, read_control
 from pinode.router.router_process import RouterCertificates, RouterProcess
 from pinode.settings import Address, ListenSettings, PortRange, Settings
 from tests.pinode.fake_cluster import FakeCluster
@@ -187,3 +189,22 @@ def _is_open(port: int) -> bool:
 
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_a_router_that_ends_while_nodes_talk_to_it_logs_no_error(node: Node, tmp_path: Path) -> None:
+    log = tmp_path / "said"
+    with log.open("wb") as output:
+        router = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pinode.router", str(node.directory), stderr=output
+        )
+    await eventually(lambda: b"router runs" in log.read_bytes(), within_seconds=10)
+    reader, writer = await connect_in(node.directory, timeout_seconds=5)
+    await read_control(reader)
+
+    router.terminate()
+    code = await asyncio.wait_for(router.wait(), 10)
+    writer.close()
+
+    said = log.read_text()
+    assert code == 0 and "router ended" in said
+    assert "Traceback" not in said and "ERROR" not in said
