@@ -29,7 +29,7 @@ from tests.pinode.web_certificate import free_port, make_certificate
 from tests.pinode.web_stage import HOUR_MS, token_of
 from tests.waiting import eventually
 
-GIT_SECONDS = 60
+GIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,7 @@ class PushStage:
 
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = nodes
+        self.git_seconds = GIT_SECONDS
 
     @property
     def node(self) -> Node:
@@ -133,7 +134,7 @@ class PushStage:
     ) -> Pushed:
         """Run git in the repository, trusting the cluster's authority and nothing else."""
         process = await self.start_git(repository, *words, node=node, **environment)
-        said, _ = await asyncio.wait_for(process.communicate(), GIT_SECONDS)
+        said, _ = await asyncio.wait_for(process.communicate(), self.git_seconds)
         return Pushed(process.returncode or 0, said.decode(errors="replace"))
 
     async def start_git(

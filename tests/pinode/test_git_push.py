@@ -15,6 +15,7 @@ from tests.pinode.push_stage import PushStage, push_stage
 from tests.pinode.web_stage import token_of
 from tests.waiting import eventually
 
+MOST_MIB_OF_A_PUSH = 30
 APP = {"Procfile": "web: ./serve\n", "README": "hello"}
 
 
@@ -241,6 +242,33 @@ async def test_a_push_to_a_full_disk_is_refused_before_anything_is_sent(
         assert pushed.code == 128
         assert "the disk of pi1 has only" in pushed.said
         assert stage.received_bytes() == 0
+
+
+@pytest.mark.timeout(360)
+@pytest.mark.parametrize("megabytes", [15, pytest.param(100, marks=pytest.mark.soak)])
+async def test_a_large_push_costs_the_node_no_memory(
+    stage: PushStage, repository: Repository, megabytes: int
+) -> None:
+    stage.git_seconds = 300
+    for number in range(megabytes // 5):  # in files as people have them; git sends them as one pack
+        (repository.path / f"{number}.bin").write_bytes(os.urandom(5_000_000))
+    repository.commit({})
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before = memory_kib("VmRSS")
+
+    pushed = await stage.push(repository)
+
+    grown_mib = (memory_kib("VmHWM") - before) / 1024
+    assert pushed.code == 0, pushed.said
+    assert stage.received_bytes() > megabytes * 1_000_000
+    assert grown_mib < MOST_MIB_OF_A_PUSH
+    await eventually(stage.node.nothing_is_left)
+
+
+def memory_kib(name: str) -> int:
+    """Of this process, which is the node here: VmRSS is now, VmHWM was the peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{name}:")[2].split()[0])
 
 
 async def test_a_client_killed_while_it_sends_leaves_nothing(
