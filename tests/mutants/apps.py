@@ -91,8 +91,8 @@ MUTANTS = (
     planted(
         12,
         "a suspicion moves dynos",
-        "pinode/scheduler/plan.py",
-        '        if node.state in ("alive", "suspect"):\n',
+        "pinode/scheduler/plan_memory.py",
+        "        if node.is_in_reach:\n",
         '        if node.state == "alive":\n',
         "tests/pinode/test_plan_placing.py::test_a_suspicion_moves_nothing",
     ),
