@@ -28,7 +28,7 @@ class CronEntryNotFound(RegistryError, NotFound):
         some = f"it has cron.1 to cron.{known}" if known else "its app.json has no cron"
         super().__init__(
             f"{app!r} has no cron.{ordinal}: {some}.",
-            hint="They stand in its app.json.",
+            hint=f"`pinode cron -a {app}` lists them; they stand in its app.json.",
             app=app,
             ordinal=ordinal,
             known=known,
@@ -58,7 +58,7 @@ class CronStillRuns(RegistryError, Conflict):
         super().__init__(
             f"cron.{ordinal} of {app!r} runs now, and its concurrency_policy forbids a second one"
             f" (or {bound} runs of the app have not ended).",
-            hint="Wait for its end.",
+            hint=f"`pinode cron -a {app}` shows it. Wait for its end.",
             app=app,
             ordinal=ordinal,
             bound=bound,

@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "maintenance:on": ("dyno_commands", "maintenance_on", "show visitors a page instead of the app"),
     "maintenance:off": ("dyno_commands", "maintenance_off", "show visitors the app again"),
     "logs": ("dyno_commands", "logs", "what an app's dynos print"),
+    "cron": ("cron_commands", "cron", "what an app runs by the clock"),
+    "cron:run": ("cron_commands", "cron_run", "run an entry of cron now"),
     "run": ("run_commands", "run", "run a command in an app's sandbox"),
     "config": ("config_commands", "config", "an app's config vars"),
     "config:set": ("config_commands", "config_set", "set config vars"),

@@ -5,6 +5,7 @@ from typing import get_args
 
 from pinode.apps.app import APP_NAME, PROCESS_TYPE
 from pinode.apps.build import BuildState
+from pinode.apps.cron import Concurrency, RunState
 from pinode.apps.observed import Availability, DynoState, NodeState, NodeStats
 from pinode.apps.release import CommandState, ReleaseState
 from pinode.apps.source import Origin
@@ -90,6 +91,40 @@ RELEASE = Record(
     },
     name="Release",
 )
+CRON_RUN = Record(
+    {
+        "number": COUNT,
+        "state": one_of(*get_args(RunState)),
+        "version": COUNT,
+        "node": TEXT,
+        "for_minute": maybe(TEXT),
+        "asked_by": maybe(TEXT),
+        "skipped": COUNT,
+        "exit_code": maybe(WHOLE),
+        "failure": maybe(TEXT),
+        "age_seconds": SECONDS,
+        "duration_seconds": maybe(SECONDS),
+    },
+    name="CronRun",
+)
+
+CRON_ENTRY = Record(
+    {
+        "id": COUNT,
+        "name": TEXT,
+        "command": TEXT,
+        "schedule": TEXT,
+        "in_words": TEXT,
+        "timezone": TEXT,
+        "concurrency_policy": one_of(*get_args(Concurrency)),
+        "state": one_of("scheduled", "suspended", "stopped", "waits_for_clock"),
+        "next_run_at": maybe(TEXT),
+        "next_run_in_seconds": maybe(SECONDS),
+        "runs": list_of(CRON_RUN),
+    },
+    name="CronEntry",
+)
+
 DYNO = Record(
     {
         "name": TEXT,

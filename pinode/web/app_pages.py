@@ -21,6 +21,7 @@ from pinode.web.app_api import apps_of, check_source, create, scale_app, set_con
 from pinode.web.app_api import destroy as destroy_this
 from pinode.web.app_api import rename as rename_this
 from pinode.web.build_api import cancel, named_build
+from pinode.web.cron_api import cron_documents
 from pinode.web.documents import app_document, build_document, dyno_document, release_document
 from pinode.web.forms import form_of
 from pinode.web.messages import shown
@@ -212,6 +213,7 @@ async def app_page(
         releases=[release_document(cluster, release) for release in releases[:ROWS_SHOWN]],
         builds=[build_document(cluster, build) for build in builds[:ROWS_SHOWN]],
         last_dir=builds[0].subdirectory if builds else None,
+        cron=cron_documents(cluster, app),
         config_names=list(app.config.values),
         log="" if _is_refresh(request) else await _recent_lines(cluster, app.name),
     )

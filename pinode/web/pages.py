@@ -23,6 +23,7 @@ HEADINGS = {
 }
 NOTES = {
     "deployed": "The build is on its way.",
+    "cron-runs": "It runs now; what it says is in the log.",
     "rolled-back": "The release before is coming up again.",
     "restart": "The dynos are started again, one after another.",
     "stop": "The dynos are stopped. A restart, or a deploy, starts them again.",

@@ -12,6 +12,7 @@ from pinode.apps.commands import (
     RequestBuild,
     StartBuild,
 )
+from pinode.apps.cron import CronEntry
 from pinode.apps.observed import DynoReport, NodeStats, NodeView
 from pinode.apps.placement import Placement
 from pinode.cluster_state import QUEUE, AgreedCommand, ClusterState, decode_result, encode_command
@@ -258,7 +259,9 @@ class FakeCluster:
         node_id = next(view.node_id for view in self.views.values() if view.name == node)
         self.apply(StartBuild(build_id=build_id, token=reserved.token, node_id=node_id))
 
-    def complete_build(self, build_id: int, **process_types: str) -> int:
+    def complete_build(
+        self, build_id: int, *, schedule: tuple[CronEntry, ...] = (), **process_types: str
+    ) -> int:
         """Finish it; the new release's version."""
         build = self.state.registry.build(build_id)
         assert build is not None
@@ -274,6 +277,7 @@ class FakeCluster:
                 holders=(build.node_id or "",),
                 process_types=process_types or {"web": "gunicorn app:app"},
                 default_formation={"web": 1},
+                cron=schedule,
             )
         )
         return version

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pinode.apps.commands import CreateHook, RequestBuild
+from pinode.apps.cron import CronEntry
 from pinode.people.commands import StartSession
 from pinode.web.caller import token_hash
 from pinode.web.routes import ROUTES, Route
@@ -31,7 +32,7 @@ async def web() -> AsyncIterator[Stage]:
 
 def address(route: Route, cluster: FakeCluster, *, app: str = "blog") -> str:
     names = {"app": app, "node": "pi1", "topic": "mail", "id": str(build_of(cluster)), "name": "live.js"}
-    names |= {"version": "1", "dyno": "web.1", "hook": hook_of(cluster), "token": "0" * 12}
+    names |= {"version": "1", "dyno": "web.1", "entry": "1", "hook": hook_of(cluster), "token": "0" * 12}
     return route.path.format(**names)
 
 
@@ -116,7 +117,9 @@ async def test_what_is_for_administrators_is_refused_to_members_and_changes_noth
 @pytest.mark.parametrize("by", ["ada", "bob"])
 @pytest.mark.parametrize("route", [route for route in OF_APPS if "logs" not in route.path], ids=name_of)
 async def test_the_owner_and_administrators_may_do_all_with_an_app(web: Stage, route: Route, by: str) -> None:
-    web.cluster.complete_build(web.cluster.start_build("blog"))
+    entry = CronEntry(schedule="@daily", command="x")
+    version = web.cluster.complete_build(web.cluster.start_build("blog"), schedule=(entry,))
+    web.cluster.bring_up("blog", version)
     url = "https://git.example.org/ada/blog.git"
     web.cluster.apply(RequestBuild(app="blog", git_url=url, ref=None, subdirectory=None, actor="ada"))
 
