@@ -5,6 +5,7 @@
 All run in turn on this machine, on one disk, and so share whatever else it does; medians of the runs are printed,
 and the ratios that decide. Jobs of 256 bytes. pinode: three `pinode start` with mutual TLS between them and a
 `QueueClient` over TLS; ceiling: see `queue_ceiling.py`; the peers are given their advantages (see their files).
+Nodes, and the clients of all, run on uvloop where it is installed, as `pip install pinode[bench]` does.
 Refuses tmpfs, where a sync costs nothing.
 """
 
@@ -27,6 +28,7 @@ from benchmarks.queue_ceiling import CeilingQueue
 from benchmarks.queue_failures import measure_failures
 from benchmarks.queue_load import Run, cpu_of, measure, median_of, run_of
 from benchmarks.queue_nodes import PinodeQueue, client_of, start_nodes
+from pinode import event_loop
 
 SOURCES = Path(__file__).parent.parent
 # (what, in flight, how many); a put run stays far below the queue's bound of 100,000 jobs.
@@ -212,7 +214,7 @@ def main() -> None:
             f"file system {kind}, fdatasync {syncs:.0f} µs, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
         )
         names = [name for name in ALL if name in wanted.only.split(",")]
-        asyncio.run(
+        event_loop.run(
             measure_all(folder, names, runs=wanted.runs, share=wanted.share, failures=not wanted.no_failures)
         )
     finally:
