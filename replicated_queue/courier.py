@@ -23,7 +23,7 @@ from replicated_queue.errors import (
     SessionExpired,
 )
 from replicated_queue.interfaces import PeerId
-from replicated_queue.leader_desk import LeaderDesk, found_nothing
+from replicated_queue.leader_desk import NOTHING_READY, LeaderDesk, found_nothing
 from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, decode_answers, encode_requests, submit
 from replicated_queue.requests import ForgetWaiter, LeaderRequest, Submit
@@ -37,6 +37,8 @@ MAX_BATCH_BYTES: Final = 512 * 1024
 MAX_WAIT_SECONDS: Final = 600.0
 # The frame did not leave this node.
 NOT_SENT: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
+
+FOUND_NOTHING: Final = (NOTHING_READY, list(NOTHING_READY))  # said here, or by another node's leader
 
 Call = Callable[..., Awaitable[bytes]]  # Transport.call
 
@@ -295,7 +297,10 @@ class Courier:
 
         Also for no time: only what is asked so is answered by a leader that is certain to be one.
         """
-        now, waiting = self._clock(), []
+        waiting: list[Parcel] = []
+        if not any(nothing in found for nothing in FOUND_NOTHING):
+            return waiting  # nearly always, and looking at each in Python costs more than all of this
+        now = self._clock()
         for place, answer in enumerate(found):
             if place in parcel.withdrawn or not found_nothing(answer):
                 continue
