@@ -20,6 +20,7 @@ TEXT_CHARACTERS = 4_096
 MOST_DYNOS = 1_000
 MOST_SECONDS = 3_600
 MOST_ATTEMPTS = 100
+LEFT_OUT = ("port", "scheme", "onFailure")  # of a health check
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 CRON_MACROS = {
@@ -71,6 +72,7 @@ class HealthCheck:
     initial_delay_seconds: int = 0
     uptime_seconds: int = 0  # well when it has run so long
     only_warns: bool = False
+    left_out: tuple[str, ...] = ()  # keys that Dokku knows, and nobody asks here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +170,7 @@ def _rendered_check(check: HealthCheck) -> dict[str, Any]:
         "initialDelay": check.initial_delay_seconds,
         "uptime": check.uptime_seconds,
         "warn": check.only_warns,
+        **dict.fromkeys(check.left_out, True),
     }
 
 
@@ -229,6 +232,7 @@ def _health_check(item: Any, where: str) -> HealthCheck:
         command=tuple(_text(word, f"{where}.command") for word in _list(command, f"{where}.command")),
         attempts=_number(fields.get("attempts", 3), f"{where}.attempts", most=MOST_ATTEMPTS),
         only_warns=_truth(fields.get("warn", False), f"{where}.warn"),
+        left_out=tuple(key for key in LEFT_OUT if fields.get(key) not in (None, False, "")),
         **seconds,
     )
 

@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pinode.apps.checks import check_process_type, check_text
+from pinode.apps.checks import COMMAND_CHARS, check_process_type, check_text
 from pinode.apps.errors import InvalidValue
 
 CHECKS_OF_A_TYPE = 10
 HEADERS_OF_A_CHECK = 20
+WORDS_OF_A_COMMAND = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """Asked of a dyno that listens: `path` must be answered with a status below 400, and `content` in it.
+    """Asked of a dyno that listens: `path` must be answered with a status below 400, and `content` in it;
+    `command` must end with status 0.
 
-    Without `path` it only has to have run for `uptime_seconds`.
+    Without either it only has to have run for `uptime_seconds`.
     """
 
     path: str = ""
@@ -25,6 +27,7 @@ class HealthCheck:
     wait_seconds: int = 5  # between two attempts
     initial_delay_seconds: int = 0
     uptime_seconds: int = 0
+    command: tuple[str, ...] = ()  # run with the dyno's files, environment and walls
 
 
 def check_health_checks(checks: Mapping[str, tuple[HealthCheck, ...]]) -> None:
@@ -44,6 +47,13 @@ def _check(name: str, check: HealthCheck) -> None:
         raise InvalidValue(
             what=f"a health check of {name}",
             rule=f"has at most {HEADERS_OF_A_CHECK} headers and at least one attempt",
+        )
+    if len(check.command) > WORDS_OF_A_COMMAND or any(
+        len(word) > COMMAND_CHARS or "\0" in word for word in check.command
+    ):
+        raise InvalidValue(
+            what=f"the command of a health check of {name}",
+            rule=f"must be at most {WORDS_OF_A_COMMAND} words of {COMMAND_CHARS} characters without NUL",
         )
     if check.path:
         check_text(f"the path of a health check of {name}", check.path)

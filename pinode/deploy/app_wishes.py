@@ -8,6 +8,7 @@ from pinode.apps.checks import DYNOS_PER_TYPE, RELEASE_TYPE
 from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import CHECKS_OF_A_TYPE, HEADERS_OF_A_CHECK, HealthCheck
 
+WEB = "web"
 STARTING = ("startup", "readiness")  # kinds that are about the start of a dyno
 
 
@@ -27,10 +28,9 @@ def health_checks_of(wishes: AppJson) -> tuple[Mapping[str, tuple[HealthCheck, .
     for name, checks in wishes.healthchecks.items():
         kept = []
         for check in checks:
-            problem = _problem(check)
-            if problem:
+            for problem in _problems(check, name):
                 unsupported.append(f"The health check {check.name or check.kind!r} of {name} {problem}")
-            else:
+            if _is_asked(check, name):
                 kept.append(_check(check))
         if kept:
             found[name] = tuple(kept[:CHECKS_OF_A_TYPE])
@@ -51,14 +51,20 @@ def cron_of(wishes: AppJson) -> tuple[CronEntry, ...]:
     )
 
 
-def _problem(check: app_json.HealthCheck) -> str:
-    if check.command:
-        return "is a command, and commands are not asked here"
+def _is_asked(check: app_json.HealthCheck, process_type: str) -> bool:
+    is_for_web = bool(check.command or check.path)
+    return check.kind in STARTING and not check.only_warns and (process_type == WEB or not is_for_web)
+
+
+def _problems(check: app_json.HealthCheck, process_type: str) -> list[str]:
+    """What is not done of it, each in the words that follow its name."""
     if check.kind not in STARTING:
-        return f"is of type {check.kind}, and only the start of a dyno is checked"
+        return [f"is of type {check.kind}, and only the start of a dyno is checked"]
     if check.only_warns:
-        return "only warns, and is left out"
-    return ""
+        return ["only warns, and is left out"]
+    if not _is_asked(check, process_type):
+        return [f"asks something, and only dynos of {WEB} are asked; others must run for their uptime"]
+    return [f"names {key}, which is not looked at: PORT is asked over HTTP" for key in check.left_out]
 
 
 def _check(check: app_json.HealthCheck) -> HealthCheck:
@@ -71,4 +77,5 @@ def _check(check: app_json.HealthCheck) -> HealthCheck:
         wait_seconds=check.wait_seconds,
         initial_delay_seconds=check.initial_delay_seconds,
         uptime_seconds=check.uptime_seconds,
+        command=check.command,
     )

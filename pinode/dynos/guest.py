@@ -5,11 +5,14 @@ import logging
 import os
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pinode.apps.health_check import HealthCheck
 from pinode.apps.observed import DynoReport
 from pinode.cluster import Cluster
+from pinode.dynos.check_command import ask_command
 from pinode.dynos.dyno import (
     Announce,
     Conclude,
@@ -24,7 +27,7 @@ from pinode.dynos.dyno import (
     Terminate,
 )
 from pinode.dynos.dyno_record import DynoRecord, Launch, write_record
-from pinode.dynos.health import is_listening, look
+from pinode.dynos.health import Health, is_listening, look
 from pinode.dynos.launch import APP_FOLDER, environment, is_free, sandbox_spec
 from pinode.dynos.once_dyno import OnceDyno, cron_run, release_command
 from pinode.dynos.once_entries import Begun, agree_on_end, agree_on_start
@@ -34,6 +37,7 @@ from pinode.logs.dyno_log import DynoLog
 from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
+from pinode.sandbox.spec import SandboxError, SandboxSpec
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
 
@@ -268,22 +272,11 @@ class Guest:
 
     def _make_process(self, port: int) -> DynoProcess:
         premises = self._premises
-        settings = premises.cluster.settings
-        config = {name: premises.cluster.reveal(value) for name, value in self.launch.config.values.items()}
-        home = premises.isolation.home(self._folder / APP_FOLDER)
         status = self._folder / STATUS_NAME
         status_fd = os.open(status, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         output = self.log.open()
         try:
-            spec = sandbox_spec(
-                self.launch,
-                environment(self.launch, config, port=port, node_name=premises.cluster.node_name, home=home),
-                premises.isolation,
-                folder=self._folder,
-                python_folder=settings.node.data_dir / "python",
-                processes=settings.limits.dyno_processes,
-                status_fd=status_fd,
-            )
+            spec = self._spec(port, status_fd)
             self.open_own_port(port)
             process = DynoProcess.start(spec, premises.isolation, output=output, status=status)
         finally:
@@ -300,6 +293,20 @@ class Guest:
             raise
         return process
 
+    def _spec(self, port: int, status_fd: int) -> SandboxSpec:
+        cluster, isolation = self._premises.cluster, self._premises.isolation
+        config = {name: cluster.reveal(value) for name, value in self.launch.config.values.items()}
+        home = isolation.home(self._folder / APP_FOLDER)
+        return sandbox_spec(
+            self.launch,
+            environment(self.launch, config, port=port, node_name=cluster.node_name, home=home),
+            isolation,
+            folder=self._folder,
+            python_folder=cluster.settings.node.data_dir / "python",
+            processes=cluster.settings.limits.dyno_processes,
+            status_fd=status_fd,
+        )
+
     async def _probe(self, is_last: bool) -> None:
         process, port = self._process, self.port
         if process is None or port is None:
@@ -308,6 +315,10 @@ class Guest:
         host = f"{self.launch.placement.app}.{self._premises.cluster.settings.apps.domain}"
         checks = self.launch.health_checks
         health = await look(process, port=port, host=host, is_last=is_last, checks=checks)
+        for check in (check for check in checks if check.command and health.answers):
+            health = await self._ask_command(check, port)
+            if not health.answers:
+                break
         if process is not self._process:
             return
         now = self._premises.clock()
@@ -317,6 +328,13 @@ class Guest:
         last_lines = self.log.last_lines(CRASH_LINES)
         tell = self._dyno.answered_wrongly if health.is_wrong_answer else self._dyno.did_not_answer
         self._happened(tell(health.reason, now, is_last=is_last, last_lines=last_lines))
+
+    async def _ask_command(self, check: HealthCheck, port: int) -> Health:
+        isolation = self._premises.isolation
+        try:
+            return await ask_command(check, partial(self._spec, port), isolation, self._folder)
+        except (OSError, SandboxError) as error:  # a full disk here, say, is no fault of the app
+            return Health(False, f"its health check could not be run: {error}")
 
     def _on_exit(self) -> None:
         process, self._process = self._process, None

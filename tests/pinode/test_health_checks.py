@@ -1,11 +1,13 @@
 """Health checks of an app.json: what is asked of a dyno before its release goes live, and what fails it."""
 
+import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from builders.app_json import parse_app_json
+from builders.app_json import parse_app_json, render_app_json
 from pinode.apps.commands import MakeReleaseLive, Rollback, SetConfig
 from pinode.apps.errors import InvalidValue
 from pinode.apps.health_check import HealthCheck
@@ -75,14 +77,27 @@ def test_an_app_json_is_taken_for_what_can_be_checked_here_and_the_rest_is_said(
         "healthchecks": {"web": [
             {"type": "startup", "path": "/ready", "attempts": 2, "httpHeaders": [{"name": "X-A", "value": "b"}]},
             {"type": "liveness", "path": "/alive"},
-            {"type": "startup", "command": ["true"], "name": "cmd"}]}}"""
+            {"type": "startup", "command": ["true"], "name": "cmd", "port": 5000},
+            {"warn": true, "path": "/slow"}],
+            "worker": [{"command": ["true"]}, {"uptime": 7}]}}"""
 
     wishes = parse_app_json(document)
     checks, unsupported = health_checks_of(wishes)
 
     assert formation_of(wishes) == {"web": 2, "worker": 100}
-    assert checks == {"web": (HealthCheck(path="/ready", attempts=2, headers=(("X-A", "b"),)),)}
-    assert len(unsupported) == 2 and "'cmd' of web is a command" in unsupported[1]
+    ready = HealthCheck(path="/ready", attempts=2, headers=(("X-A", "b"),))
+    assert checks == {
+        "web": (ready, HealthCheck(command=("true",))),
+        "worker": (HealthCheck(uptime_seconds=7),),
+    }
+    assert unsupported == [
+        "The health check 'liveness' of web is of type liveness, and only the start of a dyno is checked",
+        "The health check 'cmd' of web names port, which is not looked at: PORT is asked over HTTP",
+        "The health check 'startup' of web only warns, and is left out",
+        "The health check 'startup' of worker asks something, and only dynos of web are asked; "
+        "others must run for their uptime",
+    ]
+    assert parse_app_json(json.dumps(render_app_json(wishes)).encode()) == wishes
 
 
 def test_a_release_carries_its_checks_and_so_do_those_that_are_made_of_it() -> None:
@@ -98,7 +113,14 @@ def test_a_release_carries_its_checks_and_so_do_those_that_are_made_of_it() -> N
 
 
 @pytest.mark.parametrize(
-    "check", [HealthCheck(path="/\n"), HealthCheck(attempts=0), HealthCheck(headers=(("a", "b"),) * 99)]
+    "check",
+    [
+        HealthCheck(path="/\n"),
+        HealthCheck(attempts=0),
+        HealthCheck(headers=(("a", "b"),) * 99),
+        HealthCheck(command=("a\0",)),
+        HealthCheck(command=("a",) * 65),
+    ],
 )
 def test_a_check_beyond_its_bounds_is_refused(check: HealthCheck) -> None:
     agreed = Agreement()
@@ -149,6 +171,46 @@ async def test_a_real_dyno_is_up_only_when_it_answers_as_its_check_wants(
         await supervisor.stop_all()
 
     assert wrong in str(row.detail)
+
+
+ASK = "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/ready' % os.environ['PORT'])"
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        (("python3", "-c", "import os; assert os.environ['GIVEN'] == '$1' and open('server.py')"), ""),
+        (("python3", "-c", f"try:\n {ASK}\nexcept r.HTTPError: pass"), ""),
+        (("/bin/sh", "-c", "echo no database; exit 3"), "`/bin/sh -c echo no database; exit 3` exited with status 3: no database"),
+        (("sleep", "61.25"), "`sleep 61.25` did not end within 1 s"),
+        (("/bin/nothing",), "`/bin/nothing` exited with status"),
+    ],
+)  # fmt: skip
+async def test_a_check_that_is_a_command_runs_with_the_dynos_files_environment_and_port(
+    world: World, command: tuple[str, ...], wrong: str
+) -> None:
+    check = HealthCheck(
+        command=command, attempts=2, wait_seconds=0, timeout_seconds=1 if "sleep" in command else 5
+    )
+    world.configure(GIVEN="$1")
+    async with world.running() as supervisor:
+        number = world.place(world.deploy(web="exec python3 server.py", checks={"web": (check,)}))
+        await eventually(world.is_in(number, "failed" if wrong else "up"), within_seconds=30)
+        row = world.rows[number]
+        await supervisor.stop_all()
+
+    assert wrong in str(row.detail)
+    await eventually(lambda: not is_running("sleep", "61.25"))
+    assert not wrong or "asked 2 times" in str(row.detail)
+
+
+def is_running(*command: str) -> bool:
+    wanted = "\0".join((*command, "")).encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ends just now
+            found.append(path.read_bytes())
+    return wanted in found
 
 
 @pytest.mark.parametrize("status", [302, 401, 404, 422, 500])
