@@ -7,6 +7,10 @@ OF_TABLE, OF_JOINING = "tests/pinode/test_node_table.py::", "tests/pinode/test_j
 OF_EMPTYING, OF_DEPARTURE = "tests/pinode/test_plan_emptying.py::", "tests/pinode/test_departure.py::"
 OF_LEVELS = "tests/pinode/test_feature_level.py::"
 OF_STANDING = "tests/pinode/test_standing.py::"
+ROTATION = "pinode/nodes/key_rotation.py"
+OF_ROTATION = "tests/pinode/test_key_rotation.py::"
+OF_HELD = "tests/pinode/test_held_keys.py::"
+OF_DOOR = "tests/pinode/test_key_door.py::"
 
 
 def planted(line: str, what: str, file: str, old: str, new: str, test: str) -> Mutant:
@@ -195,5 +199,79 @@ MUTANTS = (
         "        if needed <= nodes.feature_level:",
         "        if True:",
         OF_LEVELS + "test_what_is_new_waits_until_the_last_node_is_upgraded",
+    ),
+    planted(
+        "gossip 23",
+        "a node removed while the new key is given out may keep it",
+        ROTATION,
+        '    if rotation.stage == "install":\n        return replace(rotation, stage="wanted", mark="", ready=(), entitled=())\n',
+        "",
+        OF_ROTATION
+        + "test_a_node_that_is_removed_while_the_key_is_given_out_may_have_it_and_another_is_drawn",
+    ),
+    planted(
+        "gossip 23",
+        "the old key goes before all in reach use the new one",
+        ROTATION,
+        '    if rotation.stage not in ("install", "use"):\n        return []',
+        '    if rotation.stage != "install":\n        return []',
+        OF_ROTATION + "test_the_leader_draws_a_key_waits_for_all_in_reach_and_goes_on",
+    ),
+    planted(
+        "gossip 23",
+        "who holds the old key is let in as a new node, and given the new one",
+        TABLE,
+        "        if before is None and self._is_rotating:",
+        "        if False:",
+        OF_ROTATION + "test_whoever_holds_the_old_key_is_not_let_in_as_a_new_node_to_get_the_new_one",
+    ),
+    planted(
+        "gossip 23",
+        "a token that names the old key's authority stays good",
+        TABLE,
+        "        self._tokens = {}  # they name the old key's authority, for which its holders can pass\n",
+        "",
+        OF_ROTATION + "test_tokens_given_out_before_are_worthless_and_none_is_made_until_it_is_over",
+    ),
+    planted(
+        "gossip 23",
+        "a node that was off loses what was sealed before the rotation",
+        "pinode/peers/held_keys.py",
+        "        older = (derived(self.in_use).data_key, *self.older_data_keys)",
+        "        older = self.older_data_keys",
+        OF_HELD + "test_what_was_sealed_before_there_were_rotations_opens_ever_after",
+    ),
+    planted(
+        "gossip 23",
+        "the key in use is on the disk before what is beside it",
+        "pinode/peers/key_store.py",
+        "    for key in held.all:\n",
+        "    for key in held.all[:1]:\n",
+        OF_HELD + "test_after_every_write_of_a_rotation_a_start_finds_the_step_before_it_or_after_it",
+    ),
+    planted(
+        "gossip 23",
+        "a proof made for one node is worth something at another",
+        "pinode/peers/key_door.py",
+        "        key.verify(signature, _signed(own_id, challenge, marks, generation))\n",
+        "",
+        OF_DOOR + "test_a_proof_that_was_made_for_something_else_proves_nothing",
+    ),
+    planted(
+        "gossip 23",
+        "keys are taken from whoever answers at a member's address",
+        "pinode/peers/key_door.py",
+        "            if expected not in (None, there):",
+        "            if False:",
+        OF_DOOR + "test_keys_are_taken_from_the_node_that_was_meant_alone",
+    ),
+    planted(
+        "gossip 23",
+        "a router goes on believing the old authority",
+        "pinode/router/listeners.py",
+        'lambda secured, name, _: setattr(secured, "context", newest)',
+        "lambda secured, name, _: None",
+        "tests/pinode/test_router_routes.py::"
+        "test_after_a_rotation_routers_of_the_new_authority_are_heard_at_the_open_port_and_others_not",
     ),
 )

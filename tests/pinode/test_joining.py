@@ -41,6 +41,7 @@ from pinode.peers.key_door import NoKeys
 from pinode.peers.key_store import KeyStore
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.listener import PROOF_SECONDS
+from pinode.peers.old_key import complete_keys
 from pinode.peers.tls import join_client_context
 from pinode.settings import Address, Settings, load_settings
 from tests.pinode.fake_cluster import FakeCluster
@@ -615,3 +616,22 @@ async def test_while_the_key_is_rotated_a_joiner_waits(member: Member, tmp_path:
     )
 
     assert isinstance(answer, Rejected) and answer.is_passing and answer.code == "key_rotation_under_way"
+
+
+async def test_a_new_key_put_in_place_by_hand_is_completed_by_those_who_hold_the_rest(
+    member: Member, tmp_path: Path
+) -> None:
+    """As somebody does whose node was off: the file is right, but older values open with what is beside it."""
+    held = rotated(member)
+    node = PeerNode("127.0.0.2", {})
+    node.identity = load_identity(tmp_path, ClusterSecrets(HeldKeys(in_use=held.in_use)))
+    store = KeyStore(tmp_path / "cluster.key", tmp_path)
+    member.node.links.on_keyless(
+        lambda peer, marks, generation: held if generation < 1 else NoKeys("known", "")
+    )
+
+    await complete_keys(
+        member.record, node.identity, node.renew_links(), store, {member.node.node_id: member.address}
+    )
+
+    assert node.identity.secrets.held == store.load(held.in_use) == held
