@@ -29,7 +29,6 @@ from pinode.peers.joining import Joining, join_with_token
 from pinode.peers.kept_generations import KeptGenerations, next_generation
 from pinode.peers.key_store import KeyStore
 from pinode.peers.keys import ClusterSecrets
-from pinode.peers.known_members import KnownMembers
 from pinode.peers.links import PeerLinks
 from pinode.peers.old_key import complete_keys
 from pinode.peers.rejoin import read_rejoin
@@ -177,9 +176,7 @@ class Node:
                 if not had_key:  # made a moment ago, and nothing was founded with it
                     settings.cluster.key_file.unlink()
                 raise
-            before = KnownMembers(settings.node.data_dir / "known_members", own_id=identity.node_id).load()
-            known = {one.node_id: Address(*one.address) for one in before}
-            await complete_keys(record, identity, links, KeyStore.of(settings), known)
+            await complete_keys(record, identity, links, settings)
             self._be_member(tasks, record, identity, links)
 
     def _be_member(

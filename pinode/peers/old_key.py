@@ -12,8 +12,9 @@ from pinode.peers.identity import Identity, hold_keys
 from pinode.peers.key_door import NoKeys
 from pinode.peers.key_store import KeyStore
 from pinode.peers.keys import SealBroken
+from pinode.peers.known_members import KnownMembers
 from pinode.peers.links import PeerLinks
-from pinode.settings import Address
+from pinode.settings import Address, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +42,16 @@ async def refuse_old_key(links: PeerLinks, addresses: Iterable[Address], held: H
 
 
 async def complete_keys(
-    record: FoundingRecord, identity: Identity, links: PeerLinks, store: KeyStore, known: dict[str, Address]
+    record: FoundingRecord, identity: Identity, links: PeerLinks, settings: Settings
 ) -> None:
     """Fetch the older data keys if `cluster.key` was put here by hand, or the file beside it is lost.
 
-    `known`: where other nodes were last, by id. Raises `SealBroken` when nobody gives them in time.
+    Asked are the founders and those heard last. Raises `SealBroken` when nobody gives them in time.
     """
-    founders = {one.node_id: Address(one.host, one.peer_port) for one in record.members}
-    others = {node_id: where for node_id, where in (founders | known).items() if node_id != identity.node_id}
+    before = KnownMembers(settings.node.data_dir / "known_members", own_id=identity.node_id).load()
+    others = {one.node_id: Address(one.host, one.peer_port) for one in record.members}
+    others |= {one.node_id: Address(*one.address) for one in before}
+    others.pop(identity.node_id, None)
     deadline = asyncio.get_running_loop().time() + COMPLETE_SECONDS
     while True:
         try:
@@ -66,6 +69,6 @@ async def complete_keys(
                 logger.info("no answer about cluster keys address=%s reason=%s", where, error)
                 continue
             if isinstance(answer, HeldKeys):
-                await hold_keys(identity, store, held.joined_with(answer))
+                await hold_keys(identity, KeyStore.of(settings), held.joined_with(answer))
                 break
         await asyncio.sleep(AGAIN_SECONDS)

@@ -630,8 +630,11 @@ async def test_a_new_key_put_in_place_by_hand_is_completed_by_those_who_hold_the
         lambda peer, marks, generation: held if generation < 1 else NoKeys("known", "")
     )
 
-    await complete_keys(
-        member.record, node.identity, node.renew_links(), store, {member.node.node_id: member.address}
+    where = FoundingMember(
+        node_id=member.node.node_id, name="pi1", host="127.0.0.1", peer_port=member.address.port
     )
+
+    record = replace(member.record, members=(where,))
+    await complete_keys(record, node.identity, node.renew_links(), settings_in(tmp_path))
 
     assert node.identity.secrets.held == store.load(held.in_use) == held
