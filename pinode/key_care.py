@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pinode.cluster import Cluster
 from pinode.errors import PinodeError
-from pinode.nodes.commands import ConfirmKey, OfferKey
+from pinode.nodes.commands import AdvanceKeyRotation, ConfirmKey, OfferKey
 from pinode.nodes.key_rotation import KeyRotation, next_step
 from pinode.peers.cluster_key import new_cluster_key
 from pinode.peers.derived_keys import derived
@@ -31,6 +31,10 @@ SPACING_SECONDS = 0.05  # between two looks, however much changes
 AGAIN_SECONDS = 2.0  # when a step was not possible
 LONELY_SECONDS = (1.0, 8.0)  # between two questions of a node that hears nobody, at first and at last
 QUIET_SECONDS = 600.0
+
+
+class KeysNotKept(PinodeError):
+    """The disk does not take them: without that they are not held either."""
 
 
 class KeyLinks(Protocol):
@@ -74,11 +78,11 @@ class KeyCare:
             try:
                 seconds = await self.look()
                 self.problem = ""
-            except OSError as error:
-                self.problem = f"the cluster key cannot be written: {error}"
-                logger.warning("%s", self.problem)
+            except KeysNotKept as error:
+                self.problem = error.message
+                logger.warning("%s", error)
                 seconds = AGAIN_SECONDS
-            except (PinodeError, QueueError, TimeoutError) as error:
+            except (PinodeError, QueueError, TimeoutError, OSError) as error:
                 logger.info("the cluster keys are looked at again reason=%r", error)
                 seconds = AGAIN_SECONDS
             await asyncio.sleep(SPACING_SECONDS)
@@ -98,7 +102,7 @@ class KeyCare:
             return QUIET_SECONDS
         await self._follow(rotation)
         if cluster.is_leader:
-            await self._lead(rotation)
+            await self._lead()
         return AGAIN_SECONDS
 
     def judge(self, peer: str, marks: tuple[str, ...], generation: int) -> KeysAnswer:
@@ -160,17 +164,17 @@ class KeyCare:
                 )
             )
 
-    async def _lead(self, rotation: KeyRotation) -> None:
-        cluster = self._cluster
+    async def _lead(self) -> None:
+        cluster, rotation = self._cluster, self._cluster.state.nodes.key_rotation
         step = next_step(
-            cluster.state.nodes.key_rotation,
+            rotation,
             cluster.nodes(),
             own_id=cluster.node_id,
             own_marks=self._secrets.held.marks,
         )
-        if step == "draw":
+        if rotation is not None and step == "draw":
             await self._offer_new_key(rotation)
-        elif step is not None:
+        elif isinstance(step, AdvanceKeyRotation):
             await cluster.execute(step)
             logger.info("rotation of the cluster key goes on stage=%s mark=%s", step.stage, step.mark)
 
@@ -224,7 +228,10 @@ class KeyCare:
             return None
 
     async def _take(self, held: HeldKeys) -> None:
-        await hold_keys(self._around.identity, self._around.store, held)
+        try:
+            await hold_keys(self._around.identity, self._around.store, held)
+        except OSError as error:
+            raise KeysNotKept(f"the cluster key cannot be written: {error}") from error
 
 
 def _most_given(given: Iterable[HeldKeys]) -> HeldKeys:

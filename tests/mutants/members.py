@@ -201,7 +201,7 @@ MUTANTS = (
         OF_LEVELS + "test_what_is_new_waits_until_the_last_node_is_upgraded",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "a node removed while the new key is given out may keep it",
         ROTATION,
         '    if rotation.stage == "install":\n        return replace(rotation, stage="wanted", mark="", ready=(), entitled=())\n',
@@ -210,7 +210,7 @@ MUTANTS = (
         + "test_a_node_that_is_removed_while_the_key_is_given_out_may_have_it_and_another_is_drawn",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "the old key goes before all in reach use the new one",
         ROTATION,
         '    if rotation.stage not in ("install", "use"):\n        return []',
@@ -218,7 +218,7 @@ MUTANTS = (
         OF_ROTATION + "test_the_leader_draws_a_key_waits_for_all_in_reach_and_goes_on",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "who holds the old key is let in as a new node, and given the new one",
         TABLE,
         "        if before is None and self._is_rotating:",
@@ -226,7 +226,7 @@ MUTANTS = (
         OF_ROTATION + "test_whoever_holds_the_old_key_is_not_let_in_as_a_new_node_to_get_the_new_one",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "a token that names the old key's authority stays good",
         TABLE,
         "        self._tokens = {}  # they name the old key's authority, for which its holders can pass\n",
@@ -234,7 +234,7 @@ MUTANTS = (
         OF_ROTATION + "test_tokens_given_out_before_are_worthless_and_none_is_made_until_it_is_over",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "a node that was off loses what was sealed before the rotation",
         "pinode/peers/held_keys.py",
         "        older = (derived(self.in_use).data_key, *self.older_data_keys)",
@@ -242,7 +242,7 @@ MUTANTS = (
         OF_HELD + "test_what_was_sealed_before_there_were_rotations_opens_ever_after",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "the key in use is on the disk before what is beside it",
         "pinode/peers/key_store.py",
         "    for key in held.all:\n",
@@ -250,7 +250,7 @@ MUTANTS = (
         OF_HELD + "test_after_every_write_of_a_rotation_a_start_finds_the_step_before_it_or_after_it",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "a proof made for one node is worth something at another",
         "pinode/peers/key_door.py",
         "        key.verify(signature, _signed(own_id, challenge, marks, generation))\n",
@@ -258,7 +258,7 @@ MUTANTS = (
         OF_DOOR + "test_a_proof_that_was_made_for_something_else_proves_nothing",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "keys are taken from whoever answers at a member's address",
         "pinode/peers/key_door.py",
         "            if expected not in (None, there):",
@@ -266,7 +266,7 @@ MUTANTS = (
         OF_DOOR + "test_keys_are_taken_from_the_node_that_was_meant_alone",
     ),
     planted(
-        "gossip 23",
+        "5.8",
         "a router goes on believing the old authority",
         "pinode/router/listeners.py",
         'lambda secured, name, _: setattr(secured, "context", newest)',
