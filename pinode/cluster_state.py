@@ -4,11 +4,13 @@ One entry may change several of them: a build is requested together with its job
 together with the release that came of it. Requests are done once (see `replicated_queue.sessions`).
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from pinode import __version__
 from pinode.apps import codec as apps_codec
 from pinode.apps.build import BUILD_TOPIC
 from pinode.apps.commands import RegistryCommand
@@ -25,7 +27,8 @@ from pinode.people.commands import PeopleCommand
 from pinode.people.people import People
 from replicated_queue import errors as queue_errors
 from replicated_queue.errors import MalformedMessage, Refusal, UnknownVersion
-from replicated_queue.parts import Part, restoring, snapshot_of
+from replicated_queue.interfaces import KIND_BYTES
+from replicated_queue.parts import Part, restoring, snapshot_of, whole
 from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue.commands import (
     Ack,
@@ -91,6 +94,7 @@ class ClusterState:
         self.people = People(setup_code_hash=setup_code_hash)
         self.nodes = NodeTable(founders)
         self.sessions = Sessions()
+        self._kind_of_digest = _kind_of(self.registry, self.people, self.nodes)
         self.decisions = 0  # counts what was more than a move of a job in the queue
 
     def apply(
@@ -141,10 +145,15 @@ class ClusterState:
 
     def digest(self) -> bytes:
         """Hash of everything; equal on all nodes at one applied index."""
-        hashed = hashlib.sha256()
-        for part in (self.queue, self.registry, self.people, self.nodes, self.sessions):
+        return whole(self.digest_steps())
+
+    def digest_steps(self) -> Generator[None, None, bytes]:
+        """See `StateMachine`. Of programs whose records have other fields the digests are not compared."""
+        hashed = hashlib.sha256((yield from self.queue.digest_steps()))
+        for part in (self.registry, self.people, self.nodes, self.sessions):
+            yield
             hashed.update(part.digest())
-        return hashed.digest()
+        return self._kind_of_digest + hashed.digest()
 
     def _apply_to_queue(self, index: int, now: int, command: Any, place: int) -> Answer:
         try:
@@ -209,6 +218,13 @@ class ClusterState:
         job: JobRecord | None = self.queue.jobs.get(job_id)
         state, attempts = (job.state, job.attempts) if job is not None else ("gone", 0)
         self.registry.job_changed(job_id, state=state, attempts=attempts, index=index, now=now)
+
+
+def _kind_of(*parts: Registry | People | NodeTable) -> bytes:
+    """What programs must have in common so that equal states have equal digests: all fields of records."""
+    kinds = [kind for part in parts for kind in part.rebuild().kinds.values()]
+    shapes = sorted((kind.__name__, *(field.name for field in dataclasses.fields(kind))) for kind in kinds)
+    return hashlib.sha256(f"{__version__} {shapes}".encode()).digest()[:KIND_BYTES]
 
 
 class _JobsOfBuilds:

@@ -49,6 +49,16 @@ KINDS: dict[type[Message], int] = {
     InstallSnapshot: 11,
 }
 INTEGER_BOUND = 1 << 64
+DIGEST_BYTES_MAX = 64
+NO_CHECKPOINT = (0, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a state is at a place of the log."""
+
+    index: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class Frame:
 
     message: Message
     now: int
+    checkpoint: Checkpoint | None = None  # of a leader, with its heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +100,13 @@ def stamp_of(data: bytes) -> tuple[int, int]:
     return version, now
 
 
-def encode_frame(message: Message, *, now: int) -> bytes:
+def encode_frame(message: Message, *, now: int, checkpoint: Checkpoint | None = None) -> bytes:
     """One message for the wire. Who sends it, and to whom, is known from the authenticated link."""
     head = (FRAME_VERSION, KINDS[type(message)], message.term, now)
-    packed: bytes = msgpack.packb(head + _body_of(message))
+    tail: tuple[Any, ...] = ()
+    if type(message) is Heartbeat:
+        tail = (checkpoint.index, checkpoint.digest) if checkpoint is not None else NO_CHECKPOINT
+    packed: bytes = msgpack.packb(head + _body_of(message) + tail)
     return packed
 
 
@@ -134,7 +148,9 @@ def decode_frame(frame: bytes, *, sender: int, to: int) -> Frame:
     decode = DECODERS.get(kind)
     if decode is None:
         raise MalformedMessage(f"a frame of unknown kind {kind}")
-    return Frame(decode(fields, sender, to, term), now)
+    message = decode(fields, sender, to, term)
+    checkpoint = fields.checkpoint() if type(message) is Heartbeat and fields.has_more else None
+    return Frame(message, now, checkpoint)
 
 
 def encode_record(hard_state: HardState, entries: Sequence[Entry], *, base: EntryId | None = None) -> bytes:
@@ -213,6 +229,12 @@ class _Fields:
         if type(value) is not bool:
             raise MalformedMessage("no true or false where one must be")
         return value
+
+    def checkpoint(self) -> Checkpoint | None:
+        index, digest = self.integer(), self._take()
+        if type(digest) is not bytes or len(digest) > DIGEST_BYTES_MAX:
+            raise MalformedMessage("no digest where one must be")
+        return Checkpoint(index, digest) if digest else None
 
     @property
     def has_more(self) -> bool:

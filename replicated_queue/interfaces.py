@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Protocol
 PeerId = int  # 64 bits; pinode writes the same number as 16 hexadecimal digits
 Lane = Literal["votes", "appends"]  # votes and heartbeats never queue behind appends
 
+KIND_BYTES: Final = 8  # of a digest, at its beginning: what it is a hash of
 CUT: Final = b""  # in the chunks of a snapshot: the state is that of now
 
 
@@ -22,8 +23,12 @@ class StateMachine(Protocol):
         """
         ...
 
-    def digest(self) -> bytes:
-        """Hash of the whole state; equal on all replicas at one applied index."""
+    def digest_steps(self) -> Generator[None, None, bytes]:
+        """Hash of the whole state, in short steps between which nothing is applied.
+
+        Equal on all replicas at one applied index; its first `KIND_BYTES` say what it is a hash of: where
+        they differ, as between programs of two versions, the rest says nothing.
+        """
         ...
 
     def snapshot(self) -> Iterator[bytes]:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Final
 
-from .codec import encode_frame
+from .codec import Checkpoint, encode_frame
 from .interfaces import Transport
 from .raft.joining import join_appends, newest_acknowledgements
 from .raft.messages import (
     Append,
     AppendRejected,
     AppendResponse,
+    Heartbeat,
     InstallSnapshot,
     Message,
     Ready,
@@ -37,6 +38,7 @@ class Outgoing:
         self.news_due = inf  # when they must leave
         self._appended_at = -inf  # when the last append with entries left
         self._pace = inf  # seconds between the last two
+        self.checkpoint: Checkpoint | None = None  # of the state as it is, for heartbeats
 
     def messages(self, messages: Sequence[Message], cluster_time: int, *, now: float) -> None:
         """What needs no disk."""
@@ -86,6 +88,7 @@ class Outgoing:
                 if frame is None:
                     frame = encoded[key] = encode_frame(message, now=cluster_time)
             else:
-                frame = encode_frame(message, now=cluster_time)
+                checkpoint = self.checkpoint if type(message) is Heartbeat else None
+                frame = encode_frame(message, now=cluster_time, checkpoint=checkpoint)
             is_append = isinstance(message, Append | AppendResponse | AppendRejected)
             self._transport.send(message.to, frame, lane="appends" if is_append else "votes")

@@ -7,7 +7,7 @@ follow, and the later row counts. So a snapshot of 100,000 jobs never holds up t
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgpack
 
@@ -17,6 +17,7 @@ from replicated_queue.interfaces import CUT
 VERSION: Final = 1
 CHUNK_BYTES: Final = 64 * 1024
 CHUNK_ROWS: Final = 250  # about a millisecond of work
+T = TypeVar("T")
 Row = list[Any]  # plain values, as msgpack knows them
 
 
@@ -94,6 +95,16 @@ def restoring(
             rebuild.become()
 
     return become
+
+
+def whole(steps: Generator[None, None, T]) -> T:
+    """What comes of all steps, taken at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .codec import Checkpoint
 from .interfaces import Transport
 from .outgoing import Offer, Outgoing
 from .persistence import MakeWriter, Persistence, PersistenceCallbacks
@@ -49,6 +50,10 @@ class Promises:
         self._disk_watch = DiskWatch()
         self._replica: Replica | None = None
         self.lacking: NoRoom | None = None  # why the disk takes no more
+
+    def tell_checkpoint(self, checkpoint: Checkpoint | None) -> None:
+        """What heartbeats say of our state from now on."""
+        self._outgoing.checkpoint = checkpoint
 
     def start(self, replica: Replica) -> None:
         """The log is read."""

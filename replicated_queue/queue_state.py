@@ -10,13 +10,14 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from replicated_queue.errors import UnknownVersion
-from replicated_queue.parts import Part, restoring, snapshot_of
+from replicated_queue.parts import Part, restoring, snapshot_of, whole
 from replicated_queue.queue.codec import Values, apply_values
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.request_codec import decode_entry
 from replicated_queue.sessions import Answer, Bundle, Sessions
 
 QUEUE_DOMAIN: Final = "queue"
+KIND_OF_DIGEST: Final = b"queue  1"  # another where anything else is hashed
 PLACE_BITS: Final = 16  # an entry has far fewer requests, for each takes some bytes of it
 
 
@@ -40,7 +41,12 @@ class QueueStateMachine:
         return answers
 
     def digest(self) -> bytes:
-        return blake2b(self.sessions.digest() + self.queue.digest(), digest_size=16).digest()
+        return whole(self.digest_steps())
+
+    def digest_steps(self) -> Generator[None, None, bytes]:
+        queue = yield from self.queue.digest_steps()
+        yield
+        return KIND_OF_DIGEST + blake2b(self.sessions.digest() + queue, digest_size=16).digest()
 
     def snapshot(self) -> Iterator[bytes]:
         return snapshot_of(self._parts())

@@ -149,6 +149,12 @@ class Replica:
         self.compacted(stamp)
         self._time.at_least(stamp)
 
+    def replaced(self, index: int) -> None:
+        """The state machine is now what the leader's was at `index`; what was applied since is run again."""
+        again = [self.raft.log.entry_at(place) for place in range(index + 1, self.applied_index + 1)]
+        self.applied_index = index
+        self.apply(again)
+
     def compacted(self, stamp: int) -> None:
         """A snapshot stands for the log up to a place with this cluster time."""
         self._stamp_of_snapshot = max(self._stamp_of_snapshot, stamp)

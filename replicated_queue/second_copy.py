@@ -12,6 +12,10 @@ from .replica import Replica
 
 WAIT_SECONDS: Final = 0.2
 Result = tuple[int, Any]  # index, and what is answered
+ONE_COPY = (
+    "what it answers is on one disk only: the other node takes too long. "
+    "Look at the disk and the network of that node."
+)
 
 
 class SecondCopy:

@@ -22,9 +22,10 @@ from .raft.messages import Heartbeat, InstallSnapshot, Ready, Role
 from .raft.progress import Follower
 from .replica import Replica
 from .revival import restore_state, revived
-from .second_copy import SecondCopy, waits_for_learner
+from .second_copy import ONE_COPY, SecondCopy, waits_for_learner
 from .settings import ReplicaSettings
 from .snapshotting import SnapshotKeeper
+from .state_check import StateCheck
 from .storage.disk import Disk, RealDisk
 from .storage.recovery import Recovered
 from .storage.writer import StoreWriter
@@ -32,10 +33,6 @@ from .turns import Turns
 
 logger = logging.getLogger(__name__)
 
-ONE_COPY = (
-    "what it answers is on one disk only: the other node takes too long. "
-    "Look at the disk and the network of that node."
-)
 AppliedCallback = Callable[[int], None]  # how far the log is applied now
 
 
@@ -62,9 +59,8 @@ class ReplicaService:
         make_writer: MakeWriter = StoreWriter,
     ) -> None:
         self.malformed_frames = 0
-        self._me = peer_id
+        self._me, self._state_machine = peer_id, state_machine
         self._group = Group(Membership.of(voters, learners))
-        self._state_machine = state_machine
         self._random = random
         self._settings = settings
         self._clock = clock
@@ -91,6 +87,7 @@ class ReplicaService:
             install=self._install,
             on_failure=self._fail,
         )
+        self._state_check = StateCheck(state_machine, settings, replace=self._snapshots.replace_state)
         self._proposals = Proposals()
         self._second_copy = SecondCopy()
         self._confirmations = Confirmations()
@@ -114,7 +111,7 @@ class ReplicaService:
 
         Also of one that does not belong as far as we know: it may have come since, and we may be behind.
         """
-        if self._replica is None:
+        if (replica := self._replica) is None:
             return
         try:
             decoded = decode_frame(frame, sender=peer, to=self._me)
@@ -124,8 +121,8 @@ class ReplicaService:
         if isinstance(decoded.message, InstallSnapshot):
             self._snapshots.received(decoded)
             return
-        replica, now = self._replica, self._clock()
-        self._guard(lambda: replica.receive(decoded, now=now))
+        self._guard(lambda: replica.receive(decoded, now=self._clock()))
+        self._state_check.heard(decoded, replica)
         if replica.raft.has_ready or self._second_copy.is_holding:  # many frames change nothing
             (self._turns.now if isinstance(decoded.message, Heartbeat) else self._turns.soon)()
 
@@ -228,7 +225,7 @@ class ReplicaService:
         """What a person should hear of this replica, each with what to do."""
         lacking = self._promises.lacking
         full = (f"it leads nothing and takes no changes: {lacking}",) if lacking else ()
-        return (*full, ONE_COPY) if self._second_copy.is_missed else full
+        return (*full, *((ONE_COPY,) if self._second_copy.is_missed else ()), *self._state_check.warnings)
 
     def on_applied(self, callback: AppliedCallback) -> None:
         """Call back whenever commands were applied here, on every replica."""
@@ -314,6 +311,7 @@ class ReplicaService:
         self._turns.stop()
         self._replica = None
         self._promises.stop()
+        self._state_check.stop()
         self._confirmations.close()
         self._proposals.close()
         self._group.close()
@@ -382,6 +380,7 @@ class ReplicaService:
         if ready.snapshot is not None:
             self._snapshots.take_over(ready.snapshot)
         elif not ready.committed:
+            self._promises.tell_checkpoint(self._state_check.look(replica, now))
             return
         waits = waits_for_learner(replica)
         for index, results in replica.apply(ready.committed, parts_of=self._proposals.parts_of):

@@ -24,6 +24,7 @@ class ReplicaSettings:
     max_append_bytes: int = 128 * KIBIBYTE  # one append message; a single larger entry still goes alone
     max_inflight_appends: int = 32  # times the line above bounds what a slow follower's link buffers
     max_apply_bytes: int = 512 * KIBIBYTE  # applied at once before the event loop gets its turn
+    quiet_seconds: float = 1.0  # so long nothing is applied before states are compared
     segment_bytes: int = 4 * MEBIBYTE  # of the write-ahead log; each is zeroed before use
     snapshot_factor: int = 4  # a snapshot is taken when the log has grown by so many times its size
     snapshot_floor_bytes: int = 8 * MEBIBYTE  # but never for less log than this

@@ -22,6 +22,7 @@ from .storage.snapshots import SnapshotDraft, SnapshotFiles, SnapshotMark
 
 logger = logging.getLogger(__name__)
 
+OF_NOW = EntryId(0, 0)  # asked for by who wants the state as it is
 RETRY_SECONDS = 30.0  # after a snapshot that found no room
 OFFER_SECONDS = 10.0  # until an offered snapshot must be asked for, and again for each piece of it
 INSTALL_SECONDS = 60.0  # from its last piece until it must be acknowledged
@@ -67,6 +68,8 @@ class SnapshotKeeper:
         self._retry: asyncio.TimerHandle | None = None  # while there is no room
         self._offered: Frame | None = None  # a leader's, that was not fetched yet
         self._offers: dict[PeerId, asyncio.TimerHandle] = {}  # ours to peers, until they must be answered
+        self._replaces_from: PeerId | None = None  # whose state ours should be
+        self._taken = asyncio.Event()  # one more
         self._disappointed: set[PeerId] = set()  # they came for one that was damaged
 
     def start(self, replica: Replica, recovered: Recovered) -> None:
@@ -110,6 +113,11 @@ class SnapshotKeeper:
         self._offered = frame
         self._wanted.set()
 
+    def replace_state(self, leader: PeerId) -> None:
+        """Ours is not what the leader's is: have it be that."""
+        self._replaces_from = leader
+        self._wanted.set()
+
     async def _run(self) -> None:
         while True:
             await self._wanted.wait()
@@ -121,6 +129,9 @@ class SnapshotKeeper:
                     self._is_busy = False
                 if offered is not None:
                     await self._receive(offered)
+                if self._replaces_from is not None:
+                    leader, self._replaces_from = self._replaces_from, None
+                    await self._replace(leader)
             except NoRoom as error:
                 logger.warning("snapshot found no room reason=%s", error)
                 self._is_busy = True
@@ -160,6 +171,7 @@ class SnapshotKeeper:
         self._size_bytes = draft.size_bytes
         await asyncio.to_thread(files.forget_damaged, mark.snapshot.last)
         self._compact(replica, mark, await asyncio.to_thread(files.forget_old))
+        self._taken.set()
         for peer in sorted(self._disappointed):
             self.peer_lost(peer)
         self._disappointed.clear()
@@ -196,6 +208,8 @@ class SnapshotKeeper:
             last = EntryId(int(term), int(index))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise MalformedMessage("no request for a snapshot") from error
+        if last == OF_NOW:
+            last = await self._fresh()
         reader = await asyncio.to_thread(self._files.open, last)
         if reader is None:
             raise QueueError(f"the snapshot of entry {last.index} is not here any more")
@@ -215,6 +229,17 @@ class SnapshotKeeper:
             raise
         finally:
             reader.close()
+
+    async def _fresh(self) -> EntryId:
+        """Have one taken; where it ends. Raises `QueueError` where there is none."""
+        self._taken.clear()
+        self._take_soon()
+        async with asyncio.timeout(OFFER_SECONDS):
+            await self._taken.wait()
+        snapshot = self._replica.raft.log.snapshot if self._replica is not None else None
+        if snapshot is None:
+            raise QueueError("no snapshot was taken")
+        return snapshot.last
 
     def _expect(self, peer: PeerId, seconds: float) -> None:
         """Take the transfer to `peer` for failed if nothing happens for so long."""
@@ -249,7 +274,7 @@ class SnapshotKeeper:
         draft = await asyncio.to_thread(self._files.draft, "incoming")
         is_published = False
         try:
-            await self._fetch(message, draft)
+            await self._fetch(message.sender, last, draft)
             mark = await asyncio.to_thread(draft.reader().check)
             if mark.snapshot.last != last:
                 raise DamagedSnapshot(f"the snapshot of node {message.sender:016x}", f"it is of {mark}")
@@ -274,6 +299,41 @@ class SnapshotKeeper:
         await asyncio.to_thread(self._files.forget_before, last)
         logger.info("snapshot received index=%d bytes=%d", last.index, draft.size_bytes)
 
+    async def _replace(self, leader: PeerId) -> None:
+        """Become the leader's state of now, and run again what the log has behind it; the log itself is good.
+
+        If anything fails, the next comparison finds the difference again.
+        """
+        replica = self._replica
+        assert replica is not None
+        draft = await asyncio.to_thread(self._files.draft, "incoming")
+        is_published = False
+        try:
+            await self._fetch(leader, OF_NOW, draft)
+            mark = await asyncio.to_thread(draft.reader().check)
+            become = await step_by_step(self._state_machine.restore(draft.reader().chunks()))
+            last = mark.snapshot.last
+            log = replica.raft.log
+            begin = log.snapshot.last.index if log.snapshot is not None else 0
+            if not begin <= last.index <= replica.applied_index or log.term_at(last.index) != last.term:
+                raise QueueError(f"the log here does not go on from entry {last.index}")
+            await asyncio.to_thread(draft.publish, last)
+            is_published = True
+        except (NoRoom, DiskFailed):
+            raise
+        except (OSError, TimeoutError, QueueError) as error:
+            logger.warning("state not replaced from=%016x reason=%r", leader, error)
+            return
+        finally:
+            if not is_published:
+                await asyncio.to_thread(draft.discard)
+        become()
+        replica.replaced(last.index)
+        self._size_bytes = draft.size_bytes
+        self._compact(replica, mark, 0)
+        await asyncio.to_thread(self._files.forget_before, last)
+        logger.warning("state replaced by the leader's index=%d bytes=%d", last.index, draft.size_bytes)
+
     def take_over(self, snapshot: Snapshot) -> None:
         """The algorithm has taken the snapshot: the state is it, from now on."""
         prepared, replica = self._prepared, self._replica
@@ -281,9 +341,8 @@ class SnapshotKeeper:
         prepared.become()
         replica.restored(snapshot.last.index, stamp=prepared.mark.cluster_time)
 
-    async def _fetch(self, message: InstallSnapshot, draft: SnapshotDraft) -> None:
-        request = msgpack.packb(tuple(message.snapshot.last))
-        async for data in self._transport.fetch(message.sender, request):
+    async def _fetch(self, peer: PeerId, last: EntryId, draft: SnapshotDraft) -> None:
+        async for data in self._transport.fetch(peer, msgpack.packb(tuple(last))):
             if draft.size_bytes + len(data) > MAX_SNAPSHOT_BYTES:
                 raise QueueError(f"it is larger than {MAX_SNAPSHOT_BYTES} bytes")
             await asyncio.to_thread(draft.append_raw, data)

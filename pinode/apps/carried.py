@@ -28,12 +28,12 @@ class Reread:
 
     def __init__(self, living: object, kinds: Mapping[str, type]) -> None:
         self._living = living
-        self._kinds = kinds
+        self.kinds = kinds
         self._new: dict[str, dict[Any, Any]] = {name: {} for name in kinds}
 
     def take(self, row: Row) -> None:
         """See `Rebuild`."""
-        name, key, record = record_of(row, self._kinds)
+        name, key, record = record_of(row, self.kinds)
         self._new[name][key] = record
 
     def link(self) -> Iterator[None]:

@@ -314,11 +314,11 @@ class RegistryRebuild:
     def __init__(self, registry: Registry) -> None:
         self._living = registry
         self._new = Tables()
-        self._kinds = {name: table.kind for name, table in self._new.all().items()}
+        self.kinds = {name: table.kind for name, table in self._new.all().items()}
 
     def take(self, row: Row) -> None:
         """See `Rebuild`."""
-        self._new.put_carried(*record_of(row, self._kinds))
+        self._new.put_carried(*record_of(row, self.kinds))
 
     def link(self) -> Iterator[None]:
         """See `Rebuild`."""

@@ -1,16 +1,10 @@
 """The queue as a state machine: jobs by priority and age, each held by one worker at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, assert_never
 
-from replicated_queue.errors import (
-    AlreadyDone,
-    JobNotFound,
-    LeaseLost,
-    Refusal,
-    WrongState,
-)
-from replicated_queue.parts import Row, numbers_of, set_numbers
+from replicated_queue.errors import AlreadyDone, JobNotFound, LeaseLost, Refusal, WrongState
+from replicated_queue.parts import Row, numbers_of, set_numbers, whole
 from replicated_queue.queue.backoff import backoff_ms
 from replicated_queue.queue.carried import QueueRebuild, early_rows, late_rows
 from replicated_queue.queue.commands import (
@@ -163,7 +157,10 @@ class PriorityQueue:
 
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""
-        return self._book.digest(self._last_id)
+        return whole(self.digest_steps())
+
+    def digest_steps(self) -> Generator[None, None, bytes]:
+        return self._book.digest_steps(self._last_id)
 
     def early_rows(self) -> Iterator[Row]:
         """These three are `Part` of a snapshot; first the jobs, while others of them change."""

@@ -504,6 +504,31 @@ MUTANTS = (
         WAL + "test_damage_in_an_earlier_segment_is_refused",
     ),
     planted(
+        39,
+        "a state that differs from the leader's is taken for equal",
+        "replicated_queue/state_check.py",
+        " and expected.digest != digest:",
+        " and False:",
+        TESTS
+        + "test_state_check.py::test_a_state_that_differs_is_replaced_by_the_leaders_and_the_log_goes_on",
+    ),
+    planted(
+        39,
+        "states of programs that hash other things are compared",
+        "replicated_queue/state_check.py",
+        "elif expected.digest[:KIND_BYTES] == digest[:KIND_BYTES] and",
+        "elif",
+        TESTS + "test_state_check.py::test_states_of_programs_that_hash_other_things_are_not_compared",
+    ),
+    planted(
+        39,
+        "what was applied while the leader's state was on its way is lost with the old state",
+        "replicated_queue/replica.py",
+        "        self.applied_index = index\n        self.apply(again)\n",
+        "        del again\n",
+        TESTS + "test_state_check.py::test_what_was_applied_while_the_state_was_on_its_way_is_run_again",
+    ),
+    planted(
         33,
         "a segment is written to before its new name is on the disk",
         "replicated_queue/storage/segments.py",

@@ -1,6 +1,7 @@
 """Three replica services on one event loop, with links in memory and logs on the real disk."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -28,6 +29,10 @@ class Journal:
 
     def digest(self) -> bytes:
         return repr(self.commands).encode()
+
+    def digest_steps(self) -> Generator[None, None, bytes]:
+        yield
+        return b"journal " + hashlib.sha256(self.digest()).digest()
 
     def snapshot(self) -> Iterator[bytes]:
         commands = list(self.commands)

@@ -48,6 +48,9 @@ class QueueJournal(Journal):
     def digest(self) -> bytes:
         return self.machine.digest()
 
+    def digest_steps(self) -> Generator[None, None, bytes]:
+        return self.machine.digest_steps()
+
     def snapshot(self) -> Iterator[bytes]:
         return snapshot_of(self.machine._parts(), chunk_rows=3)
 
