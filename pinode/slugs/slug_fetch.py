@@ -61,6 +61,7 @@ class SlugFetch:
         self._partial: PartialSlug | None = None
         self._plan = FetchPlan(chunks=1)  # of the real size once somebody said it
         self._is_kept = False
+        self._writing = 0  # chunks that have arrived and are not in the file yet
         self._disk_error: OSError | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._tried: list[str] = []
@@ -115,7 +116,7 @@ class SlugFetch:
             while not self._is_kept:
                 if plan.is_liar(holder):
                     raise DamagedSlug("what it sent is something else")
-                if plan.is_complete:
+                if plan.is_complete and not self._writing:
                     await self._check()
                 elif not await self._took_run(node):
                     await self._something_changes()
@@ -176,13 +177,18 @@ class SlugFetch:
         raise DamagedSlug(f"it sent less than the {wanted} bytes from {question.first} on")
 
     async def _write(self, node: NodeView, chunk: int, content: bytearray) -> None:
-        with self._ending_at_disk_errors():
-            await asyncio.to_thread(self._opened().write, chunk, content)
+        self._writing += 1  # until it is 0, what is on the disk is not what has arrived
+        try:
+            with self._ending_at_disk_errors():
+                await asyncio.to_thread(self._opened().write, chunk, content)
+        finally:
+            self._writing -= 1
+            self._wake()
         self._sent[node.name] = self._sent.get(node.name, 0) + 1
 
     async def _check(self) -> None:
         async with self._checking:
-            if self._is_kept or not self._plan.is_complete:
+            if self._is_kept or self._writing or not self._plan.is_complete:
                 return
             with self._ending_at_disk_errors():
                 self._is_kept = await self._store.keep_partial(self._opened(), self._digest)
