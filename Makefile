@@ -11,7 +11,8 @@ VENV := .venv
 unexport PYTHONDONTWRITEBYTECODE
 PY := $(VENV)/bin/python
 DEBIAN_FOR_TESTS := git bubblewrap nftables iproute2 util-linux chromium gcc libc6-dev beanstalkd faketime
-DEBIAN_FOR_BENCH := nats-server serf
+DEBIAN_FOR_BENCH := nats-server serf curl
+PIKU := $(VENV)/peers/piku.py
 
 .PHONY: help run test check bench mutants install dev debian clean
 
@@ -65,10 +66,12 @@ soak: debian dev
 bench: dev
 	@$(MAKE) --no-print-directory debian DEBIAN_FOR_TESTS="$(DEBIAN_FOR_TESTS) $(DEBIAN_FOR_BENCH)"
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	mkdir -p $(VENV)/peers
+	test -f $(PIKU) || curl -fsSL -o $(PIKU) https://raw.githubusercontent.com/piku/piku/master/piku.py
 	$(PY) -m benchmarks.idle
 	$(PY) -m benchmarks.gossip
 	$(PY) -m benchmarks.queue
-	$(PY) -m benchmarks.deploys
+	$(PY) -m benchmarks.deploys --piku $(PIKU)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

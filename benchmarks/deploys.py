@@ -1,6 +1,6 @@
 """How long deploys and rollbacks take, and whether a request fails meanwhile: three nodes, a small Flask app.
 
-    python -m benchmarks.deploys [--deploys 20] [--rollbacks 20] [--rate 200]
+    python -m benchmarks.deploys [--deploys 20] [--rollbacks 20] [--rate 200] [--piku piku.py]
 
 Real nodes on loopback, each with its router. First, on a quiet cluster: from asking for the build to the first answer
 of the new release, cold (packages are installed for the first time on these nodes) and with changed code alone; and a
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.deploys_piku import Piku
 from pinode.cli.demo_source import served
 from pinode.cli.target import app_path
 from tests.multi_host.three_nodes import FLASK_APP, Nodes, make_repository, running_nodes
@@ -39,12 +40,17 @@ def main() -> int:
     parser.add_argument("--rollbacks", type=int, default=20)
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second")
     parser.add_argument("--repeats", type=int, default=5, help="of what is timed on the quiet cluster")
+    parser.add_argument("--piku", type=Path, help="its piku.py: time deploys by it, too, on the same machine")
     parser.add_argument("--load", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.load:
         return asyncio.run(_put_under_load(asked.load, asked.rate))
     with tempfile.TemporaryDirectory(prefix="pinode-bench-") as folder, served(Path(folder)) as base:
         repository = make_repository(Path(folder) / "flask", FLASK_APP)
+        if asked.piku:
+            with Piku(Path(folder) / "piku", asked.piku).running() as piku:
+                print(f"piku: cold deploy    {piku.deploy():6.2f} s")
+                _print_seconds("piku: code-only", [piku.deploy() for _ in range(asked.repeats)])
         with running_nodes() as nodes:
             stage = Stage(nodes, repository, f"{base}/flask")
             stage.time_quiet(asked.repeats)
