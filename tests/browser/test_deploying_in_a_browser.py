@@ -7,6 +7,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from pinode.apps.commands import CreateApp, EndCronRun, StartCronRun
+from pinode.apps.cron import CronEntry
 from tests.browser.browser_stage import PHONE, Stage, browser_stage, chromium, register_and_log_in
 from tests.pinode.fake_cluster import SETUP_CODE
 from tests.waiting import eventually
@@ -164,3 +166,22 @@ async def test_a_page_left_open_over_the_end_of_its_login_leads_to_the_login(web
 
     await page.get_by_role("heading", name="Log in").wait_for()
     await eventually(lambda: "/login" in page.url)
+
+
+async def test_an_entry_of_cron_is_run_with_a_click_and_its_end_appears_by_itself(web: Stage) -> None:
+    entry = CronEntry(schedule="0 3 * * *", command="python tidy.py")
+    page = await web.open("/")
+    await register_and_log_in(page, "ada", "four random words", SETUP_CODE)
+    web.cluster.apply(CreateApp(name="blog", owner="ada"))
+    version = web.cluster.complete_build(web.cluster.start_build("blog"), schedule=(entry,))
+    web.cluster.bring_up("blog", version)
+
+    await page.goto("/apps/blog")
+    await page.get_by_text("At 03:00 every day").wait_for()
+    await page.get_by_role("button", name="Run cron.1 now").click()
+    await page.get_by_text("Is about to run").wait_for()
+
+    (run,) = web.cluster.state.registry.open_cron_runs()
+    web.cluster.apply(StartCronRun(number=run.number))
+    web.cluster.apply(EndCronRun(number=run.number, exit_code=3, failure="it exited with status 3."))
+    await page.get_by_text("it exited with status 3.").wait_for()
