@@ -179,8 +179,8 @@ MUTANTS = (
         33,
         "a piece of a write says that what follows it is committed",
         STORE + "writer.py",
-        "                hard = replace(hard, commit=min(hard.commit, piece[-1].index))\n",
-        "                hard = replace(hard)\n",
+        "                hard = HardState(hard.term, hard.vote, min(hard.commit, piece[-1].index))\n",
+        "                pass\n",
         WAL + "test_a_write_larger_than_a_segment_goes_as_several_batches",
     ),
     planted(
