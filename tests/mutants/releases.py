@@ -45,6 +45,31 @@ MUTANTS = (
         "test_a_request_that_waits_at_the_apps_port_is_answered_under_the_new_name",
     ),
     planted(
+        "app.json",
+        "a deploy sets again what was unset, because app.json gives it",
+        BUILD_CHANGES,
+        "if app.last_version > 0 or not command.first_config:",
+        "if not command.first_config:",
+        "tests/pinode/test_registry_apps.py::test_what_was_unset_after_the_first_release_is_not_set_again",
+    ),
+    planted(
+        "app.json",
+        "app.json overrides a config var that somebody has set",
+        BUILD_CHANGES,
+        "{**command.first_config, **app.config.values}",
+        "{**app.config.values, **command.first_config}",
+        "tests/pinode/test_registry_apps.py::test_the_first_release_takes_the_first_config_where_nothing_is_set",
+    ),
+    planted(
+        "app.json",
+        "a health check that is a command passes however it ends",
+        "pinode/dynos/check_command.py",
+        "        if code == 0:",
+        "        if code is not None:",
+        "tests/pinode/test_health_checks.py::"
+        "test_a_check_that_is_a_command_runs_with_the_dynos_files_environment_and_port",
+    ),
+    planted(
         "apps 3",
         "two builds of one app run at once after a cancellation",
         BUILD_CHANGES,
