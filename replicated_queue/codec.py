@@ -126,7 +126,9 @@ def _body_of(message: Message) -> tuple[Any, ...]:
             return tuple(message.last)
         case Vote():
             return (*message.last, message.transfer)
-        case PreVoteResponse() | VoteResponse():
+        case PreVoteResponse():
+            return (message.reject, *message.commit)
+        case VoteResponse():
             return (message.reject,)
         case HeartbeatResponse():
             return (message.read_round,)
@@ -295,7 +297,13 @@ def _decode_append(fields: _Fields, sender: int, to: int, term: int) -> Append:
 Decoder = Callable[[_Fields, int, int, int], Message]
 DECODERS: dict[int, Decoder] = {
     1: lambda f, sender, to, term: PreVote(sender=sender, to=to, term=term, last=f.entry_id()),
-    2: lambda f, sender, to, term: PreVoteResponse(sender=sender, to=to, term=term, reject=f.claim()),
+    2: lambda f, sender, to, term: PreVoteResponse(
+        sender=sender,
+        to=to,
+        term=term,
+        reject=f.claim(),
+        commit=EntryId(f.optional_integer(), f.optional_integer()),
+    ),
     3: lambda f, sender, to, term: Vote(
         sender=sender, to=to, term=term, last=f.entry_id(), transfer=f.claim()
     ),

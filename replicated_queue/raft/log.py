@@ -133,6 +133,16 @@ class RaftLog:
                 return EntryId(ours, index)
             index -= 1
 
+    @property
+    def committed(self) -> EntryId:
+        """Term and index of the newest entry that is known to be committed."""
+        return EntryId(self.term_at(self.commit_index) or 0, self.commit_index)
+
+    def learn_commit(self, commit: EntryId) -> None:
+        """Another log has this entry as committed; so have we, if we hold the very same (§5.3)."""
+        if commit.index <= self.last_index and self.term_at(commit.index) == commit.term:
+            self.commit_to(commit.index)
+
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed; never backwards."""
         if index <= self.commit_index:

@@ -39,6 +39,9 @@ class EntryId(NamedTuple):
     index: int  # type: ignore[assignment]
 
 
+NOTHING = EntryId(0, 0)  # before the first entry
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreVote:
     """Would you vote for me in `term`? Binds nobody (thesis §9.6)."""
@@ -51,12 +54,16 @@ class PreVote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreVoteResponse:
-    """Yes (`term` is the one asked for), or no (`term` is the answerer's own)."""
+    """Yes (`term` is the one asked for), or no (`term` is the answerer's own).
+
+    `commit` is told by who is no voter any more, see `Raft._answer_vote`, and by nobody else.
+    """
 
     sender: int
     to: int
     term: int
     reject: bool = False
+    commit: EntryId = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from .following import answer_to_the_past, is_stranger, take_append, take_snapsh
 from .log import RaftLog
 from .membership import Change, Membership, decode_changes
 from .messages import (
+    NOTHING,
     Append,
     AppendRejected,
     AppendResponse,
@@ -90,8 +91,11 @@ class Raft:
                 if self.role is Role.CANDIDATE:
                     self._count_vote(message.sender, granted=not message.reject)
             case PreVoteResponse():
+                if self.role is Role.FOLLOWER or self.role is Role.PRE_CANDIDATE:
+                    self.log.learn_commit(message.commit)
                 if self.role is Role.PRE_CANDIDATE:
-                    self._count_vote(message.sender, granted=not message.reject)
+                    granted = not message.reject and self.is_promotable  # no longer, if that was a change
+                    self._count_vote(message.sender, granted=granted)
             case TimeoutNow():
                 # A hand-over never asks first: the old leader would have its peers refuse.
                 if self.role is Role.FOLLOWER and self.is_promotable:
@@ -314,7 +318,10 @@ class Raft:
         granted = may_vote and self.log.is_up_to_date(message.last)
         if is_pre_vote:
             term = message.term if granted else self.term
-            self._send(PreVoteResponse(sender=self.me, to=message.sender, term=term, reject=not granted))
+            # Who has applied its own removal leads nobody to it, and may be the last that knows of it.
+            known = NOTHING if self.me in self.membership.voters else self.log.committed
+            to, refuses = message.sender, not granted
+            self._send(PreVoteResponse(sender=self.me, to=to, term=term, reject=refuses, commit=known))
             return
         if granted:
             self.timer.elapsed_ticks = 0

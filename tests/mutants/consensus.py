@@ -860,4 +860,13 @@ MUTANTS = (
         "return True",
         "tests/pinode/test_rejoin.py::test_another_cluster_of_the_same_key_is_not_taken_for_the_own_one",
     ),
+    planted(
+        22,
+        "a removed leader keeps to itself that its removal is committed",
+        "replicated_queue/raft/raft.py",
+        "known = NOTHING if self.me in self.membership.voters else self.log.committed",
+        "known = NOTHING",
+        "tests/replicated_queue/test_membership_changes.py::"
+        "test_a_removed_leader_tells_who_asks_for_its_vote_that_its_removal_is_committed",
+    ),
 )

@@ -149,6 +149,30 @@ def test_a_removed_leader_goes_on_until_the_change_is_applied_and_then_stops() -
     assert leader.membership == Membership.of((2, 3))
 
 
+def test_a_removed_leader_tells_who_asks_for_its_vote_that_its_removal_is_committed() -> None:
+    """Checklist 1.22: else the last voter would ask it for ever, and its longer log refuse for ever."""
+    group = RaftGroup(1, 2)
+    leader, other = group.elect(1), group.nodes[2]
+    leader.propose_change([Change(REMOVE, 1)])
+    group.take(1)
+    removal = leader.log.last_index
+    leader.propose([b"more"])
+    group.settle(
+        lose=lambda message: (
+            message.to == 2
+            and isinstance(message, Append | Heartbeat)
+            and (message.commit >= removal or leader.log.last_index > removal == other.log.last_index)
+        )
+    )
+    assert leader.membership == Membership.of((2,)) and leader.role is Role.FOLLOWER
+    assert other.membership == Membership.of((1, 2)) and other.log.last_index == removal
+
+    other.forget_leader()
+    group.tick(3 * group.config.election_ticks)
+
+    assert other.role is Role.LEADER and other.membership == Membership.of((2,))
+
+
 def test_a_removed_leader_that_goes_on_takes_no_proposals_and_does_not_count_itself() -> None:
     group = RaftGroup(step_down_on_removal=False)
     leader = group.elect(1)
