@@ -70,6 +70,8 @@ CONTRACT = [
     "config:set",
     "config:get",
     "config:import",
+    "cron",
+    "cron:run",
     "queue",
     "queue:list",
     "queue:info",
@@ -82,7 +84,7 @@ CONTRACT = [
     "config:unset",
 ]
 READING = ["status", "nodes", "apps", "queue", "version"]
-READING_AN_APP = ["apps:info", "ps", "ps:scale", "builds", "releases", "config", "logs"]
+READING_AN_APP = ["apps:info", "ps", "ps:scale", "builds", "releases", "config", "logs", "cron"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from pinode.apps.commands import AppCommand, CreateApp, CreateHook, DestroyApp
+from pinode.apps.cron import CronEntry
 from pinode.cluster import AgreedCommand
 from pinode.web.routes import ROUTES, Route
 from tests.pinode.fake_cluster import FakeCluster
@@ -55,8 +56,10 @@ async def test_what_was_allowed_for_one_app_is_not_done_to_the_next_of_its_name(
     async with stage("bob", "eve", cluster=cluster) as web:
         web.add_app("blog", "bob")
         cluster.apply(CreateHook(app="blog", id=HOOK, sealed_secret=b"sealed:x", actor="bob"))
+        entry = CronEntry(schedule="@daily", command="x")
+        cluster.bring_up("blog", cluster.complete_build(cluster.start_build("blog"), schedule=(entry,)))
         cluster.is_armed = True
-        path = route.path.format(app="blog", hook=HOOK, id=1)
+        path = route.path.format(app="blog", hook=HOOK, id=1, entry=1)
 
         answer = await web.api(route.method, path, BODIES.get(f"{route.method} {route.path}"))
 
