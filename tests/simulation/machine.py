@@ -131,6 +131,8 @@ class Machine:
 
     def rot(self, random: Random) -> None:
         """One bit that was synced flips. Not in the last batch: that one may pass for a torn tail (storage.md)."""
+        if not self.disk.files:
+            return
         self.is_rotten = True
         file = random.choice([file for _, file in sorted(self.disk.files.items())])
         if file.name.endswith(SUFFIX):
