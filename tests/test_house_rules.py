@@ -346,3 +346,13 @@ def test_broad_excepts_say_why() -> None:
                 wrong.append(f"{path.relative_to(ROOT)}:{number} {line.strip()}")
 
     assert not wrong, "\n".join(wrong)
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    names = sorted(path.name for path in (ROOT / "docs/decisions").glob("*.md"))
+    numbers = [name.partition("-")[0] for name in names]
+
+    assert len(set(numbers)) == len(numbers), names
+    for name in names:
+        first = (ROOT / "docs/decisions" / name).read_text().partition("\n")[0]
+        assert first.startswith(f"# {int(name[:4])}. "), f"{name} begins with {first!r}"
