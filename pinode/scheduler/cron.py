@@ -3,15 +3,12 @@
 import asyncio
 import logging
 
-from pinode.apps.commands import EndCronRun, FireCron, MoveCronRun
-from pinode.apps.errors import Refused
 from pinode.cluster import Cluster
-from pinode.errors import PinodeError
+from pinode.scheduler.carrying_out import is_carried_out
 from pinode.scheduler.cron_plan import CronPlan, plan_cron
 from pinode.scheduler.occurrences import Occurrences
 from pinode.scheduler.plan_memory import PlanMemory
 from pinode.wall_clock import WallClock
-from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +66,7 @@ class Cron:
         )
         self._note_clock(made)
         for command in made.commands:
-            if not await self._execute(command):
+            if not await is_carried_out(self._cluster, command, plan="cron"):
                 return self._shortest_wait_seconds
         if made.waits_for_clock:
             return LOOK_SECONDS
@@ -91,15 +88,3 @@ class Cron:
             logger.warning("cron waits, the clock of this node is not synchronised")
         else:
             logger.info("cron waits no more for the clock")
-
-    async def _execute(self, command: FireCron | MoveCronRun | EndCronRun) -> bool:
-        try:
-            await self._cluster.execute(command)
-        except Refused as refused:
-            logger.info("cron overtaken command=%r reason=%s", command, refused.message)
-            return False
-        except (PinodeError, QueueError, TimeoutError, OSError) as error:
-            logger.warning("cron not carried out command=%r reason=%s", command, error)
-            return False
-        logger.info("cron command=%r", command)
-        return True

@@ -3,13 +3,10 @@
 import asyncio
 import logging
 
-from pinode.apps.commands import RegistryCommand
-from pinode.apps.errors import Refused
 from pinode.cluster import Cluster
-from pinode.errors import PinodeError
+from pinode.scheduler.carrying_out import is_carried_out
 from pinode.scheduler.plan import Plan, plan
 from pinode.scheduler.plan_memory import PlanMemory
-from replicated_queue.errors import QueueError
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ class Scheduler:
             start_seconds=cluster.settings.timings.start_seconds,
         )
         for command in made.commands:
-            if not await self._execute(command):
+            if not await is_carried_out(self._cluster, command, plan="plan"):
                 # The state is not what was planned for, or nobody answers: not again in a tight loop.
                 await asyncio.sleep(self._shortest_wait_seconds)
                 return self._shortest_wait_seconds
@@ -62,18 +59,6 @@ class Scheduler:
             self._memory = PlanMemory(since_ms=self._cluster.now_ms)
             self._term = self._cluster.term
         return self._memory
-
-    async def _execute(self, command: RegistryCommand) -> bool:
-        try:
-            await self._cluster.execute(command)
-        except Refused as refused:
-            logger.info("plan overtaken command=%r reason=%s", command, refused.message)
-            return False
-        except (PinodeError, QueueError, TimeoutError, OSError) as error:
-            logger.warning("plan not carried out command=%r reason=%s", command, error)
-            return False
-        logger.info("planned command=%r", command)
-        return True
 
     def _wait_seconds(self, made: Plan) -> float:
         if made.due_ms is None:

@@ -1,32 +1,16 @@
 """Every other button of an app and of a node: it does what it says, and the page says so afterwards."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page
 
 from pinode.apps.commands import CreateApp
-from tests.browser.browser_stage import Stage, browser_stage, chromium, register_and_log_in
+from tests.browser.browser_stage import Stage, register_and_log_in
 from tests.pinode.fake_cluster import SETUP_CODE
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 URL = "https://git.example.org/ada/blog.git"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def web(browser: Browser, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with browser_stage(browser, tmp_path) as made:
-        yield made
 
 
 async def deployed(web: Stage, *, times: int) -> Page:

@@ -1,15 +1,10 @@
 """What people do with a mouse, a keyboard or a thumb."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser
 
 from pinode.apps.commands import CreateApp, EndCronRun, StartCronRun
 from pinode.apps.cron import CronEntry
-from tests.browser.browser_stage import PHONE, Stage, browser_stage, chromium, register_and_log_in
+from tests.browser.browser_stage import PHONE, Stage, register_and_log_in
 from tests.pinode.fake_cluster import SETUP_CODE
 from tests.waiting import eventually
 
@@ -17,18 +12,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 URL = "https://git.example.org/ada/a-repository-with-quite-a-long-name-that-must-not-widen-the-page.git"
 PAGES = ["/", "/apps/new", "/apps/blog", "/apps/blog/builds/{build}", "/cluster", "/queue", "/nowhere"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def web(browser: Browser, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with browser_stage(browser, tmp_path) as made:
-        yield made
 
 
 def play_a_deploy(web: Stage, app: str) -> None:

@@ -1,30 +1,13 @@
 """Who is in the cluster, with a mouse: a token for a new Pi, a Pi that is emptied, one that is gone."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser
 
 from pinode.peers.join_token import decode_join_token
-from tests.browser.browser_stage import Stage, browser_stage, chromium, register_and_log_in
+from tests.browser.browser_stage import Stage, register_and_log_in
 from tests.pinode.fake_cluster import SETUP_CODE
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def web(browser: Browser, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with browser_stage(browser, tmp_path) as made:
-        yield made
 
 
 async def test_a_token_is_made_a_node_is_emptied_and_a_dead_one_is_struck_off(web: Stage) -> None:

@@ -15,14 +15,17 @@ from pinode.cli.demo_nodes import DemoNode
 from replicated_queue import QueueClient
 from tests.multi_host.three_nodes import Nodes
 
-pytestmark = [
-    pytest.mark.multi_host,
-    pytest.mark.skipif(os.geteuid() != 0, reason="another machine is made of a mount namespace: root"),
-]
+pytestmark = pytest.mark.multi_host
 ON_A_BOARD = (
     "mount -t tmpfs none /sys/firmware && mkdir -p /sys/firmware/devicetree/base && "
     'printf "%s" "$1" > /sys/firmware/devicetree/base/serial-number && shift && exec "$@"'
 )
+
+
+@pytest.fixture(autouse=True)
+def root() -> None:
+    if os.geteuid():
+        pytest.fail("another machine is made of a mount namespace, which needs root: sudo make test")
 
 
 def start_on(node: DemoNode, serial: str) -> None:
