@@ -249,7 +249,10 @@ class QueueWorld(World):
         self.turn(node)
 
     def close(self) -> None:
-        """Nothing happens any more."""
+        """Nothing happens any more; what somebody still waits for may have been done."""
+        for customer in self.customers:
+            if customer.data:
+                self.hear(customer, None, NEVER)
 
     # The schedule
 

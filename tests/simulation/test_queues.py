@@ -42,6 +42,10 @@ def test_the_seeds_reach_what_they_are_for() -> None:
     assert sum(world.changes for world in worlds) > 3
 
 
+def test_what_somebody_still_waits_for_when_all_ends_may_have_been_done() -> None:
+    assert not judged(1_006_457).history[-1].is_known
+
+
 class Forgetful(QueueWorld):
     """Clients that ask again under another number."""
 
