@@ -90,10 +90,10 @@ def run_tests(
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONPATH": f"{root}{os.pathsep}{ROOT}",  # for the processes that tests start elsewhere
         REPORTS: str(reports),
+        # What Python compiles by itself it takes for the source's by time and size alone, and a bug may have both.
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     if not is_first:
-        # What was compiled is of the original.
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"
         command.insert(4, "-x")
     return run_bounded(command, folder=root, environment=environment, bounds=Bounds(seconds=seconds))
 
