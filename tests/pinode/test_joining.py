@@ -320,10 +320,19 @@ async def test_a_token_of_another_cluster_is_never_told_to_this_one(member: Memb
     assert not asked
 
 
+class Impostor(ClusterSecrets):
+    """Shows the certificate of our authority in place of its own."""
+
+    @property
+    def authority_pem(self) -> str:
+        return SECRETS.authority_pem
+
+
 async def test_a_stranger_that_shows_our_authority_without_its_key_is_told_nothing(tmp_path: Path) -> None:
     """It replays a certificate that every joiner may see, over a connection of its own."""
     stranger = Member(OTHER_KEY)
-    stranger.node.identity.files.authority.write_text(SECRETS.authority_pem)
+    stranger.node.identity = replace(stranger.node.identity, secrets=Impostor.derived_from(OTHER_KEY))
+    stranger.node.renew_links()
     asked: list[JoinRequest] = []
 
     async def listen(request: JoinRequest) -> Rejected:
