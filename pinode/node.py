@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Coroutine
 from ipaddress import ip_address
 from random import Random, SystemRandom
 from typing import Any, Protocol
@@ -37,15 +36,9 @@ from pinode.registration import Registration
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
 from pinode.wall_clock import WallClock
-from replicated_queue.errors import QueueError
+from pinode.wind_down import Ending, wind_down
 
 logger = logging.getLogger(__name__)
-
-# At the most, when this node is stopped:
-BUILDS_END_SECONDS = 20.0
-HAND_OVER_SECONDS = 5.0
-DYNOS_END_SECONDS = 5.0  # beyond what they have between SIGTERM and SIGKILL
-ROUTER_ENDS_SECONDS = 5.0
 
 
 class Runs(Protocol):
@@ -68,9 +61,7 @@ class Node:
         self._name = settings.node.name or default_node_name()
         self._own = OwnAddress("127.0.0.1")  # until it is looked for
         self._end = asyncio.Event()
-        self._stop_dynos = False
-        self._at_once = False
-        self._has_left = False
+        self._ending = Ending()
         self._removal: Conflict | None = None
         self._removals_known = 0
         self._peers = PeerBook()
@@ -90,8 +81,8 @@ class Node:
 
     def stop(self, *, everything: bool) -> int:
         """End the dynos, the router and this process; with `everything` without handing over. Its pid."""
-        self._stop_dynos = True
-        self._at_once = everything
+        self._ending.with_dynos = True
+        self._ending.is_at_once = everything
         self._end.set()
         return os.getpid()
 
@@ -108,10 +99,10 @@ class Node:
     @property
     def has_left(self) -> bool:
         """Whether this node is none of its cluster any more, by its own wish."""
-        return self._has_left
+        return self._ending.has_left
 
     def _leave_behind(self) -> None:
-        self._has_left = True
+        self._ending.has_left = True
         self.stop(everything=True)
 
     def setup_code(self) -> str | None:
@@ -132,8 +123,9 @@ class Node:
         ending = asyncio.create_task(self._end.wait(), name="end")
         try:
             await asyncio.wait({live, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not live.done():
-                await self._wind_down()
+            if not live.done() and self._agreement is not None and self._work is not None:
+                seconds = self._settings.timings.stop_seconds
+                await wind_down(self._agreement, self._work, self._ending, stop_seconds=seconds)
         finally:
             ending.cancel()
             live.cancel()
@@ -327,28 +319,6 @@ class Node:
                 "builds and dynos run WITHOUT isolation: %s %s", self._isolation.reason, self._isolation.hint
             )
 
-    async def _wind_down(self) -> None:
-        """Before the end: hand over what others can do better when they know; when stopped, end the dynos."""
-        agreement, work = self._agreement, self._work
-        if agreement is None or work is None:
-            return
-        await _within(BUILDS_END_SECONDS, work.build_worker.stop(), "giving the builds back")
-        if not self._stop_dynos:
-            return
-        if self._has_left:
-            await _within(HAND_OVER_SECONDS, agreement.gossip.leave(), "saying goodbye")
-        if not self._at_once:
-            await _within(HAND_OVER_SECONDS, self._hand_over(agreement), "handing over")
-        seconds = self._settings.timings.stop_seconds + DYNOS_END_SECONDS
-        await _within(seconds, work.supervisor.stop_all(), "ending the dynos")
-        await _within(ROUTER_ENDS_SECONDS, work.router.stop(), "ending the router")
-
-    async def _hand_over(self, agreement: Agreement) -> None:
-        """Tell the others what they would find out anyway, only later."""
-        if agreement.replica.is_leader and len(agreement.cluster.state.nodes) > 1:
-            await agreement.replica.transfer_leadership()
-        await agreement.gossip.leave()
-
     def _note_removals(self, agreement: Agreement, links: PeerLinks) -> None:
         removals = agreement.cluster.state.nodes.removals
         if self._removals_known != removals:
@@ -364,7 +334,7 @@ class Node:
 
     def _be_removed(self, message: str) -> None:
         """End, and the dynos with it: they have successors elsewhere."""
-        if self._has_left or self._removal is not None:
+        if self._ending.has_left or self._removal is not None:
             return
         if self._work is not None and self._work.departure.is_saying_farewell:
             self._leave_behind()  # the others were quicker than their answer
@@ -389,12 +359,3 @@ class Node:
             *agreement.replica.warnings,
         )
         return (*found, *(said for said in (keys.problem, wall) if said))
-
-
-async def _within(seconds: float, work: Coroutine[None, None, None], what: str) -> None:
-    """Give a last piece of work its time; the node ends in any case."""
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except (TimeoutError, OSError, QueueError) as error:
-        logger.warning("%s did not succeed, ending anyway reason=%r", what, error)

@@ -17,6 +17,7 @@ FLOORS: dict[str, float] = {
     "pinode.node_parts": 5.5,
     "pinode.node_agreement": 5,
     "pinode.machine_watch": 5.7,
+    "pinode.wind_down": 5.7,
     "pinode.peer_book": 5.7,
     "pinode.node_process": 6.5,
     "pinode.cli": 7,
