@@ -7,9 +7,10 @@ from typing import Any
 from gossip.member import Member, MemberState
 from gossip.service import Gossip
 from pinode.apps.observed import CountsAs, DynoReport, NodeState, NodeStats, NodeView
+from pinode.apps.sealed_values import carries_sealed, with_sealed
 from pinode.cluster import PeerCalls
 from pinode.cluster_state import AgreedCommand, ClusterState, decode_result, encode_command
-from pinode.errors import Conflict, TimedOut
+from pinode.errors import Conflict, NoLeader, TimedOut
 from pinode.feature_level import SINCE, level_of
 from pinode.node_facts import NodeFacts, NodeRow, decode_facts, decode_row
 from pinode.nodes.node import RegisteredNode
@@ -24,6 +25,7 @@ from replicated_queue.service import ReplicaService
 RUNNING = ("starting", "up", "stopping")
 QUEUE_NEWS_SECONDS = 0.25  # how often at most who waits for changes hears that jobs have moved
 CONFIG_PURPOSE = b"config value"
+KEY_AGAIN_SECONDS = 0.5  # between two looks of who waits for a new cluster key
 RETURN_SECONDS = 60.0  # after a power cut nodes come back one by one
 
 
@@ -105,6 +107,7 @@ class LiveCluster:
         self._noted_decisions = 0
         self._is_note_due = False
         replica.on_applied(self._applied)
+        secrets.on_change(self.changes.note)
 
     def _applied(self, _: int) -> None:
         """Tell of decisions at once, of jobs that move in the queue once for all that happen together."""
@@ -127,8 +130,11 @@ class LiveCluster:
         timeout_seconds: float = 10.0,
     ) -> Any:
         """Have the command agreed once; its result, when it is applied here too."""
-        domain, data = encode_command(command)
         await self._wait_for_level(level_of(command, self._since))
+        if carries_sealed(command):
+            await self._wait_for_key(timeout_seconds)
+            command = with_sealed(command, self._sealed_anew)
+        domain, data = encode_command(command)
         result = await self.queue.submit(
             domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
         )
@@ -148,6 +154,32 @@ class LiveCluster:
         if needed > nodes.feature_level:
             older = [view for view in self.nodes() if view.feature_level < needed]
             raise NotYetEverywhere([f"{view.name} runs {view.version or 'an older one'}" for view in older])
+
+    async def _wait_for_key(self, timeout_seconds: float) -> None:
+        """No value may enter the log under a key that was rotated away: who kept that would open it.
+
+        Only a node that was cut off meanwhile, and is back for a moment, holds none but such a one.
+        """
+        is_current = False
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    revision = self.revision
+                    is_current = await self.queue.be_current()
+                    if is_current and not self.state.nodes.was_rotated_away(self._secrets.mark):
+                        return
+                    await self.changed(revision, timeout_seconds=KEY_AGAIN_SECONDS)
+        except TimeoutError as error:
+            if not is_current:
+                raise NoLeader("no majority of the nodes is in reach, nothing was changed.") from error
+            raise TimedOut(
+                "nothing was changed: the cluster key was rotated, and this node has no new one yet",
+                hint="Try again in a moment, or at another node.",
+            ) from error
+
+    def _sealed_anew(self, sealed: bytes) -> bytes:
+        nonce = self._random_bytes(NONCE_BYTES)
+        return self._secrets.sealed_anew(sealed, purpose=CONFIG_PURPOSE, nonce=nonce)
 
     @property
     def peer_authority_hash(self) -> bytes:

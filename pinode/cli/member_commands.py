@@ -105,6 +105,7 @@ def key_rotate(invocation: Invocation) -> int:
     if away:
         say(f"off, and given the new key when they are back: {', '.join(map(printable, away))}")
     say("join tokens given out before are worthless: pinode join-token")
+    say("config vars set before can still be read by who kept it: give what is secret there new values now")
     return ExitCode.OK
 
 

@@ -93,14 +93,26 @@ class ClusterSecrets:
 
     def open(self, sealed: bytes, *, purpose: bytes) -> bytes:
         """Decrypt what `seal` made for the same purpose, before a rotation too. Raises `SealBroken`."""
-        nonce, encrypted = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-        if sealed[:1] == SEALED_VERSION and len(nonce) == NONCE_BYTES:
-            for data_key in self._held.data_keys:
-                try:
-                    return ChaCha20Poly1305(data_key).decrypt(nonce, encrypted, purpose)
-                except InvalidTag:
-                    continue
+        for data_key in self._held.data_keys:
+            if (value := _opened(sealed, data_key, purpose)) is not None:
+                return value
         raise SealBroken(
             f"a sealed value for {purpose.decode('utf-8', 'replace')} does not open",
             hint="This node's cluster.key is not the one it was sealed under.",
         )
+
+    def sealed_anew(self, sealed: bytes, *, purpose: bytes, nonce: bytes) -> bytes:
+        """The same value sealed by the key in use; as it is where it is already. Raises `SealBroken`."""
+        if _opened(sealed, self.data_key, purpose) is not None:
+            return sealed
+        return self.seal(self.open(sealed, purpose=purpose), purpose=purpose, nonce=nonce)
+
+
+def _opened(sealed: bytes, data_key: bytes, purpose: bytes) -> bytes | None:
+    nonce, encrypted = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
+    if sealed[:1] != SEALED_VERSION or len(nonce) != NONCE_BYTES:
+        return None
+    try:
+        return ChaCha20Poly1305(data_key).decrypt(nonce, encrypted, purpose)
+    except InvalidTag:
+        return None

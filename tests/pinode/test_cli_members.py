@@ -158,6 +158,7 @@ def test_a_rotation_of_the_key_is_waited_for_and_says_who_gets_the_new_one_later
     ran = node.finish(process)
 
     assert ran.code == 0 and "the old one opens nothing" in ran.err
+    assert "config vars set before can still be read" in ran.err, "so that it is the time to change them"
     assert "off, and given the new key when they are back: pi3" in ran.err
 
 

@@ -5,13 +5,14 @@ import os
 from pathlib import Path
 from random import Random
 
+import msgpack
 import pytest
 
 from pinode.peers.cluster_key import ClusterKey, read_cluster_key, write_cluster_key
 from pinode.peers.derived_keys import derived
 from pinode.peers.errors import MalformedFrame
 from pinode.peers.held_keys import HeldKeys, decode_held, encode_held
-from pinode.peers.key_store import FILE, KeyStore
+from pinode.peers.key_store import FILE, VERSION, KeyStore, _entries
 from pinode.peers.keys import ClusterSecrets, SealBroken
 
 KEYS = [ClusterKey(bytes([number]) * 32) for number in range(1, 6)]
@@ -170,6 +171,21 @@ def test_both_files_are_for_their_owner_alone_and_hold_no_data_key_in_the_clear(
     assert derived(FIRST).data_key not in (tmp_path / FILE).read_bytes()
     write_cluster_key(tmp_path / "cluster.key", FIRST, replace=True)
     assert stored(tmp_path) == HeldKeys(in_use=FIRST), "the old key opens nothing of it"
+
+
+def test_a_file_with_an_entry_for_a_key_that_went_is_written_anew(tmp_path: Path) -> None:
+    """A copy of it from the midst of a rotation, put back beside the new key, would open with the old one."""
+    write_cluster_key(tmp_path / "cluster.key", FIRST)
+    store, file = KeyStore(tmp_path / "cluster.key", tmp_path), tmp_path / FILE
+    used = HeldKeys(in_use=FIRST).with_successor(SECOND, entitled=NODES).using_successor(generation=1)
+    store.keep(used.alone())
+    (_, entry), *_ = _entries(file).items()
+    file.write_bytes(msgpack.packb([VERSION, {derived(SECOND).mark: entry, derived(FIRST).mark: b"old"}]))
+
+    store.keep(used.alone())
+
+    assert list(_entries(file)) == [derived(SECOND).mark]
+    assert stored(tmp_path) == used.alone()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from replicated_queue.service import ReplicaService
 from replicated_queue.settings import ReplicaSettings
 from tests.waiting import eventually
 
-SECRETS = ClusterSecrets.derived_from(ClusterKey(b"k" * 32))
+CLUSTER_KEY = ClusterKey(b"k" * 32)
 RAFT = ReplicaSettings(heartbeat_seconds=0.05, election_timeout_seconds=0.3, segment_bytes=256 * 1024)
 SINCE = {"SetAvailability": 2}  # as if it had come with the second level
 
@@ -50,6 +50,7 @@ class AgingNode:
         )
         broker = Broker(log=self.replica, queue=self.state.queue, transport=self, domains=DOMAINS)
         self.broker = broker
+        self.secrets = ClusterSecrets.derived_from(CLUSTER_KEY)
         self.cluster = LiveCluster(
             settings=Settings(),
             node_id=f"{number:016x}",
@@ -61,7 +62,7 @@ class AgingNode:
             gossip=cast(Gossip, SimpleNamespace(members=lambda: (), stats=dict)),
             peers=cast(Any, None),
             reports=tuple,
-            secrets=SECRETS,
+            secrets=self.secrets,
             random_bytes=Random(number).randbytes,
             monotonic=lambda: 0.0,
             since=SINCE,

@@ -1,0 +1,59 @@
+"""Bugs somebody could write into the rotation of the cluster key, and into what it protects."""
+
+from tests.mutants.mutant import Mutant
+
+LIVE, KEYS = "pinode/live_cluster.py", "pinode/peers/keys.py"
+OF_SEALS = "tests/pinode/test_seals_after_rotation.py::"
+OF_HELD = "tests/pinode/test_held_keys.py::"
+
+
+def planted(what: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(line="rotation", what=what, file=file, old=old, new=new, test=test)
+
+
+MUTANTS = (
+    planted(
+        "a node that was cut off seals by the key that was rotated away",
+        LIVE,
+        "            await self._wait_for_key(timeout_seconds)\n",
+        "",
+        OF_SEALS + "test_a_node_that_was_cut_off_meanwhile_lets_no_value_into_the_log_by_the_old_key",
+    ),
+    planted(
+        "a node that has heard nothing takes its key for the one that counts",
+        LIVE,
+        "if is_current and not self.state.nodes.was_rotated_away",
+        "if not self.state.nodes.was_rotated_away",
+        OF_SEALS + "test_without_a_majority_a_value_is_refused_and_not_kept_for_later",
+    ),
+    planted(
+        "a value that was sealed early enters the log as it is",
+        LIVE,
+        "            command = with_sealed(command, self._sealed_anew)\n",
+        "",
+        OF_SEALS + "test_a_value_sealed_before_the_rotation_and_agreed_on_after_it_is_sealed_anew",
+    ),
+    planted(
+        "the data key is the first one for ever",
+        KEYS,
+        "        return derived(self._held.in_use).data_key\n",
+        "        return self._held.data_keys[-1]\n",
+        OF_SEALS
+        + "test_a_removed_nodes_card_and_a_later_backup_open_nothing_that_was_set_after_the_rotation",
+    ),
+    planted(
+        "a deploy key is not looked for",
+        "pinode/apps/sealed_values.py",
+        "        case SetDeployKey(sealed_key=bytes() as sealed):\n"
+        "            return replace(command, sealed_key=change(sealed))\n",
+        "",
+        OF_SEALS + "test_each_sealed_value_of_a_command_is_found_and_can_be_another",
+    ),
+    planted(
+        "the key that goes opens what lies beside the new one",
+        "pinode/peers/key_store.py",
+        " or len(_entries(self._file)) != len(held.all):",
+        ":",
+        OF_HELD + "test_a_file_with_an_entry_for_a_key_that_went_is_written_anew",
+    ),
+)
