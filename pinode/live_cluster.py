@@ -297,6 +297,7 @@ class LiveCluster:
             version=facts.version,
             arch=facts.arch,
             python=facts.python,
+            interpreters=facts.interpreters,
             roles=facts.roles,
             started_at_unix=facts.started_at_unix,
             warnings=facts.warnings,

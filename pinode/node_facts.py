@@ -1,10 +1,12 @@
 """What a node says of itself in gossip: facts (rarely changed) and statistics (often), to bytes and back."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import msgpack
 
+from gossip.member import MAX_META_BYTES
 from pinode.apps.observed import NodeStats
 
 VERSION = 1
@@ -18,7 +20,9 @@ NEWS = {
     "net_rx_bytes_per_s": 50_000.0,
 }
 MAX_WARNINGS = 3
-WARNING_BYTES = 80  # so that the facts fit gossip's bound for a member's meta
+WARNING_BYTES = 80
+MAX_INTERPRETERS = 7  # with the CPU as many as a job of the queue may need
+INTERPRETERS_BYTES = 140  # of their paths; warnings have what is left of gossip's bound for a member's meta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,7 @@ class NodeFacts:
     version: str = ""
     arch: str = ""
     python: str = ""
+    interpreters: tuple[str, ...] = ()  # paths of those that slugs may need
     roles: tuple[str, ...] = ()
     started_at_unix: float = 0.0
     warnings: tuple[str, ...] = ()
@@ -54,18 +59,31 @@ def is_news(told: NodeRow, now: NodeRow) -> bool:
     )
 
 
+def interpreters_told(found: Sequence[str]) -> tuple[str, ...]:
+    """As many of them, the first first, as a node has room to tell of; with others no slug is made there."""
+    told: list[str] = []
+    for path in found:
+        if len(told) < MAX_INTERPRETERS and len("".join((*told, path)).encode()) <= INTERPRETERS_BYTES:
+            told.append(path)
+    return tuple(told)
+
+
 def encode_facts(facts: NodeFacts) -> bytes:
     """Bytes for gossip's `meta`; warnings beyond what fits are cut."""
     told = [warning.encode(errors="replace")[:WARNING_BYTES] for warning in facts.warnings[:MAX_WARNINGS]]
     short = [warning.decode(errors="ignore") for warning in told]
-    return bytes(msgpack.packb([VERSION, {**asdict(facts), "warnings": short}]))
+    while True:
+        encoded = bytes(msgpack.packb([VERSION, {**asdict(facts), "warnings": short}]))
+        if len(encoded) <= MAX_META_BYTES or not short:
+            return encoded
+        short.pop()
 
 
 def decode_facts(data: bytes) -> NodeFacts:
     """Read another node's facts; unknown fields are skipped, an unreadable one gives the defaults."""
     values = _fields_of(data)
     known = {name: values[name] for name in (field.name for field in fields(NodeFacts)) if name in values}
-    for name in ("roles", "warnings"):
+    for name in ("roles", "warnings", "interpreters"):
         known[name] = tuple(str(item) for item in known.get(name, ()))
     return NodeFacts(**known)
 

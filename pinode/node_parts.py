@@ -17,7 +17,7 @@ from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
 from pinode.metrics.history import NodeHistory
 from pinode.node_agreement import Agreement, Grounds
-from pinode.node_facts import NodeFacts
+from pinode.node_facts import NodeFacts, interpreters_told
 from pinode.operations.departure import Departure, serve_farewells
 from pinode.operations.step_down import serve_step_downs
 from pinode.operations.tidying import SlugTidying
@@ -25,6 +25,7 @@ from pinode.own_certificate import OwnCertificate, issued_by
 from pinode.peers.identity import Identity
 from pinode.queue_socket import QueueSocket
 from pinode.router.router_process import RouterCertificates, RouterProcess
+from pinode.sandbox.interpreters import interpreters_here
 from pinode.sandbox.sandbox import Isolation
 from pinode.scheduler.cron import Cron
 from pinode.scheduler.scheduler import Scheduler
@@ -189,6 +190,7 @@ def facts_of(settings: Settings, isolation: Isolation) -> NodeFacts:
         version=__version__,
         arch=architecture(),
         python=platform.python_version(),
+        interpreters=interpreters_told(interpreters_here(managed=settings.node.data_dir / "python")),
         roles=settings.node.roles,
         started_at_unix=time.time(),
         warnings=tuple(warnings),

@@ -48,8 +48,9 @@ class Slug:
 
     digest: str  # sha256, hexadecimal
     slug_bytes: int
-    arch: str
+    arch: str  # as in `uname -m`, several with commas between them, or "any"
     python: str | None = None
+    interpreter: str | None = None  # path of a program of the node without which it does not run
     holders: tuple[str, ...] = ()  # node ids, sorted
 
 

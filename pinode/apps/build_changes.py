@@ -128,16 +128,14 @@ class BuildChanges:
         check_health_checks(command.health_checks)
         check_cron(command.cron)
         check_slug(command.slug_digest, command.slug_bytes, command.holders)
-        check_texts(commit=command.commit, arch=command.arch, python=command.python)
-        config = _config_with(app, command)
-        slug = Slug(
-            digest=command.slug_digest,
-            slug_bytes=command.slug_bytes,
+        check_texts(
+            commit=command.commit,
             arch=command.arch,
             python=command.python,
-            holders=command.holders,
+            interpreter=command.interpreter,
         )
-        add_slug(self._tables, slug)
+        config = _config_with(app, command)
+        add_slug(self._tables, _slug_of(command))
         self._tables.change_app(app.name, config=config)
         app = self._add_process_types(self._tables.app(app.name), command)
         release = add_release(
@@ -288,6 +286,17 @@ class BuildChanges:
         spare = len(self._tables.builds_of(app)) - BUILDS_KEPT
         for build in finished[: max(0, spare)]:
             self._tables.drop_build(build.id)
+
+
+def _slug_of(command: CompleteBuild) -> Slug:
+    return Slug(
+        digest=command.slug_digest,
+        slug_bytes=command.slug_bytes,
+        arch=command.arch,
+        python=command.python,
+        interpreter=command.interpreter,
+        holders=command.holders,
+    )
 
 
 def _config_with(app: App, command: CompleteBuild) -> SealedConfig:

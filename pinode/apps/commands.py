@@ -150,6 +150,7 @@ class CompleteBuild:
     health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)
     cron: tuple[CronEntry, ...] = ()
     first_config: Mapping[str, bytes] = field(default_factory=dict)  # sealed; where the app has no release
+    interpreter: str | None = None  # path of a program of the node without which the slug does not run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

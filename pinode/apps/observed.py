@@ -72,6 +72,7 @@ class NodeView:
     version: str = ""
     arch: str = ""
     python: str = ""
+    interpreters: tuple[str, ...] = ()  # paths of those that slugs may need; none: it does not say
     roles: tuple[str, ...] = ("build", "deploy")
     started_at_unix: float = 0.0  # wall clock of that node, for uptime shown to people only
     stats: NodeStats = field(default_factory=NodeStats)

@@ -254,6 +254,11 @@ class Registry:
         """The slug of this digest, if a release refers to it."""
         return self._tables.slugs.get(digest)
 
+    def slugs_of(self, release: Release) -> tuple[Slug, ...]:
+        """Those that are known of the release's."""
+        found = [self._tables.slugs.get(digest) for digest in release.slug_digests]
+        return tuple(slug for slug in found if slug is not None)
+
     def hooks(self, app: str) -> tuple[Hook, ...]:
         """Of one app, by id."""
         return tuple(self._tables.hooks.of(app))

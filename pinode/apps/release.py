@@ -42,6 +42,11 @@ class Release:
         """Whether it was live at some time: then it can be rolled back to."""
         return self.live_at_ms is not None
 
+    @property
+    def slug_digests(self) -> tuple[str, ...]:
+        """Of all its slugs."""
+        return (self.slug_digest,)
+
     def cron_command(self, ordinal: int) -> str:
         """What its cron entry runs: the command as it is, or that of the process type it names."""
         command = self.cron[ordinal - 1].command

@@ -47,6 +47,7 @@ class BuildOrder:
     directory: str = ""
     administrator: bool = False
     machines: tuple[str, ...] = ()  # that may run the app, as in `uname -m`
+    interpreters: tuple[str, ...] = ()  # paths of those it may be made for; none: all that are here
     config_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_first: bool = False  # of the app that comes to be released
     folder: Path
@@ -174,7 +175,11 @@ class _BuildProcess:
             own_cache="/own" if machine.isolation.available else str(order.own_cache),
             uv=machine.uv,
             bwrap=machine.inner_bwrap,
-            interpreters=tuple(machine.interpreters),
+            interpreters=tuple(
+                item
+                for item in machine.interpreters
+                if not order.interpreters or item.path in order.interpreters
+            ),
             python_downloads=machine.python_downloads,
             machines=order.machines,
             config_vars=order.config_vars,

@@ -312,6 +312,7 @@ class _Attempt:
             directory=build.subdirectory or "",
             administrator=build.is_admin,
             machines=machines_of(self._cluster.nodes()),
+            interpreters=self._interpreters(),
             config_vars={name: self._cluster.reveal(value) for name, value in sealed.items()},
             is_first=app is not None and app.last_version == 0,
             folder=self._folder,
@@ -320,6 +321,11 @@ class _Attempt:
             bounds=_bounds(settings),
         )
         return await run_build(order, self._machine, on_line=log.write)
+
+    def _interpreters(self) -> tuple[str, ...]:
+        """Those that this node says it has: with another one, the slug would not even be placed here."""
+        here = self._cluster.node(self._cluster.node_id)
+        return here.interpreters if here is not None else ()
 
     async def _conclude(self, outcome: Outcome, log: LogFile) -> CompleteBuild | FailBuild:
         if isinstance(outcome, BuildFailure):
@@ -346,6 +352,7 @@ class _Attempt:
             slug_bytes=slug.slug_bytes,
             arch=result.machine or platform.machine(),
             python=result.python,
+            interpreter=result.interpreter,
             holders=tuple(sorted(holders)),
             process_types=result.process_types,
             default_formation=formation_of(result.app_json),

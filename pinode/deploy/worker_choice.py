@@ -18,14 +18,17 @@ def turn_of(
 ) -> int:
     """How many nodes go before this one; `builds_of_app` are newest first.
 
-    First go nodes with the CPU of most nodes that run dynos, with room on the disk and nothing to build;
-    among them those that are neither hot nor full; then the one that built the app last, for it has its
-    packages; then the coolest and the least busy.
+    First go nodes with the CPU, and then the interpreters, of most nodes that run dynos, with room on the
+    disk and nothing to build; among them those that are neither hot nor full; then the one that built the
+    app last, for it has its packages; then the coolest and the least busy.
     """
-    cpus = Counter(node.arch for node in nodes if node.state == "alive" and "deploy" in node.roles)
+    runs = [node for node in nodes if node.state == "alive" and "deploy" in node.roles]
+    alike: Counter[object] = Counter()
+    for node in runs:
+        alike.update((node.arch, (node.arch, node.interpreters)))
     last = next((build.node_id for build in builds_of_app if build.state == "succeeded"), None)
     able = [node for node in nodes if node.takes("build")]
-    order = sorted(able, key=lambda node: _cost(node, cpus, last, floor_bytes))
+    order = sorted(able, key=lambda node: _cost(node, alike, last, floor_bytes))
     return next((place for place, node in enumerate(order) if node.node_id == node_id), len(order))
 
 
@@ -38,12 +41,13 @@ def machines_of(nodes: Sequence[NodeView]) -> tuple[str, ...]:
 
 
 def _cost(
-    node: NodeView, cpus: Counter[str], last: str | None, floor_bytes: int
+    node: NodeView, alike: Counter[object], last: str | None, floor_bytes: int
 ) -> tuple[int | bool | str, ...]:
     stats = node.stats
     temperature = stats.temperature_celsius or 0.0
     return (
-        -cpus[node.arch],
+        -alike[node.arch],
+        -alike[node.arch, node.interpreters],
         stats.disk_free_bytes < floor_bytes and node.stats_age_seconds is not None,
         node.builds,
         bool(stats.throttled) or temperature >= HOT_CELSIUS or stats.memory_percent >= CROWDED_PERCENT,

@@ -34,6 +34,7 @@ from pinode.dynos.once_entries import Begun, agree_on_end, agree_on_start
 from pinode.dynos.ports import choose_port
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
 from pinode.logs.dyno_log import DynoLog
+from pinode.sandbox.interpreters import settle_interpreter
 from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
@@ -219,6 +220,7 @@ class Guest:
             if not slugs.has(digest):
                 await self._premises.replication.fetch(digest)
             await slugs.unpack(digest, app, owner=owner)
+            await asyncio.to_thread(settle_interpreter, app)
         except Exception as error:  # whatever is wrong with this slug or its holders, the other dynos go on
             logger.warning("dyno not prepared placement=%d reason=%s", self.launch.placement.number, error)
             effects = self._dyno.prepare_failed(str(error), self._premises.clock())

@@ -4,6 +4,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from pinode.apps.release import Release
+from pinode.apps.slug_kinds import slug_for
+from pinode.cluster import Cluster
 from pinode.dynos.dyno_record import Launch
 from pinode.sandbox.interpreters import interpreter_binds
 from pinode.sandbox.limits import Limits, uid_of_app
@@ -13,6 +16,13 @@ from pinode.sandbox.spec import APP_DIRECTORY, Bind, SandboxSpec, app_command
 APP_FOLDER = "app"
 HOSTNAME_LENGTH = 63
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def digest_for_here(cluster: Cluster, release: Release) -> str:
+    """The slug of the release that this node runs; where none fits, the first, which then says what lacks."""
+    here = cluster.node(cluster.node_id)
+    slug = slug_for(cluster.state.registry.slugs_of(release), here) if here is not None else None
+    return slug.digest if slug is not None else release.slug_digest
 
 
 def environment(

@@ -18,12 +18,14 @@ from pinode.apps.app import App
 from pinode.apps.checks import COMMAND_CHARS, check_app_name
 from pinode.apps.errors import AppDestroyed, AppNotFound
 from pinode.apps.placement import Placement
+from pinode.apps.slug_kinds import slug_for
 from pinode.cluster import Cluster
 from pinode.dynos.dyno_record import Launch
-from pinode.dynos.launch import APP_FOLDER, environment, sandbox_spec
+from pinode.dynos.launch import APP_FOLDER, digest_for_here, environment, sandbox_spec
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers
 from pinode.errors import Conflict, InvalidInput, NotFound, PinodeError
 from pinode.logs.dyno_log import DynoLog
+from pinode.sandbox.interpreters import settle_interpreter
 from pinode.sandbox.leftovers import remove_folder
 from pinode.sandbox.limits import uid_of_app
 from pinode.sandbox.sandbox import Isolation
@@ -139,7 +141,7 @@ class OneOffs:
         )
         launch = Launch(
             placement=placement,
-            slug_digest=release.slug_digest,
+            slug_digest=digest_for_here(self._cluster, release),
             command=command,
             config=release.config,
             folder=app.folder,
@@ -205,6 +207,7 @@ class OneOffs:
             await self._replication.fetch(launch.slug_digest)
         owner = uid_of_app(launch.folder_name) if self._isolation.own_uids else None
         await self._slugs.unpack(launch.slug_digest, folder / APP_FOLDER, owner=owner)
+        await asyncio.to_thread(settle_interpreter, folder / APP_FOLDER)
 
     async def _process_output(self, launch: Launch, folder: Path) -> AsyncGenerator[bytes, None]:
         reading, writing = os.pipe()
@@ -294,10 +297,8 @@ def _node_for(cluster: Cluster, app: str) -> str:
     release = cluster.state.registry.live_release(app)
     if release is None:
         raise NothingToRun(app)
-    slug = cluster.state.registry.slug(release.slug_digest)
-    able = [
-        node for node in cluster.nodes() if node.takes("deploy") and slug and slug.arch in (node.arch, "any")
-    ]
+    slugs = cluster.state.registry.slugs_of(release)
+    able = [node for node in cluster.nodes() if node.takes("deploy") and slug_for(slugs, node)]
     if not able:
         raise Conflict(f"no node can run {app!r} now.", hint="`pinode nodes` shows how they are.")
     return min(able, key=lambda node: (node.node_id != cluster.node_id, node.dynos, node.name)).node_id

@@ -18,6 +18,7 @@ from pinode.cluster import Cluster
 from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.dyno_record import DynoRecord, Launch, read_records
 from pinode.dynos.guest import Guest, Premises
+from pinode.dynos.launch import digest_for_here
 from pinode.dynos.proc import boot_id
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers, exit_code_in
 from pinode.logs.dyno_log import remove_surplus
@@ -213,7 +214,7 @@ class Supervisor:
             return None
         return Launch(
             placement=placement,
-            slug_digest=release.slug_digest,
+            slug_digest=digest_for_here(self._cluster, release),
             command=command,
             config=release.config,
             health_checks=release.health_checks.get(placement.process_type, ()),

@@ -1,16 +1,16 @@
 """Why a dyno is as it is: what is agreed about it, what is observed, and what can be done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pinode.apps.app import App
 from pinode.apps.build import Slug
 from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.observed import NodeView
 from pinode.apps.release import Release
+from pinode.apps.slug_kinds import kind_of, needs_of, slug_for
 from pinode.cluster import Cluster
 from pinode.operations.app_view import DynoView, dynos
 
-ANY_ARCH = "any"
 SAYS = {
     "up": "it is up",
     "waiting": "its node has not said anything about it yet",
@@ -68,18 +68,21 @@ def _of_no_row(cluster: Cluster, app: App, dyno: str) -> Iterator[str]:
         yield f"Somebody stopped the app: pinode ps:restart -a {app.name}"
     else:
         yield "The formation wants it, and it is not placed yet. What stands against each node:"
-        slug = registry.slug(release.slug_digest)
+        slugs = registry.slugs_of(release)
         for node in cluster.nodes():
-            yield f"{node.name}: {_against(node, release, slug)}."
+            yield f"{node.name}: {_against(node, release, slugs)}."
 
 
-def _against(node: NodeView, release: Release, slug: Slug | None) -> str:
+def _against(node: NodeView, release: Release, slugs: Sequence[Slug]) -> str:
     if node.state != "alive":
         return f"it is {node.state}"
     if "deploy" not in node.roles:
         return "its roles do not name deploy"
-    if slug is None:
+    if not node.takes("deploy"):
+        return f"it is {node.availability} and takes nothing new"
+    if not slugs:
         return f"the slug of v{release.version} is not known"
-    if slug.arch not in (node.arch, ANY_ARCH):
-        return f"the slug is for {slug.arch} and it has {node.arch}"
+    if slug_for(slugs, node) is None:
+        needed = "; one needs ".join(needs_of(slug) for slug in slugs)
+        return f"no slug of v{release.version} runs on it: it has {kind_of(node)}; one needs {needed}"
     return "nothing; the leader is about to place it"

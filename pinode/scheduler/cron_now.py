@@ -19,7 +19,7 @@ async def run_now(
         raise CronEntryNotFound(app=app.name, ordinal=ordinal, known=len(release.cron) if release else 0)
     runs = [run.placement for run in registry.open_cron_runs()]
     choice = NodeChoice(cluster.nodes(), (*registry.placements(), *runs))
-    node_id = choice.choose(release, registry.slug(release.slug_digest))
+    node_id = choice.choose(release, registry.slugs_of(release))
     if node_id is None:
         raise Conflict(f"no node can run {app.name!r} now.", hint="`pinode nodes` shows how they are.")
     command = FireCron(

@@ -170,7 +170,7 @@ class _CronPlanning:
         return max(wall_seconds - GRACE_SECONDS, wall_seconds - live_seconds, *fired)
 
     def _choose(self, release: Release) -> str | None:
-        return self._choice.choose(release, self._registry.slug(release.slug_digest))
+        return self._choice.choose(release, self._registry.slugs_of(release))
 
     def _look_again_in(self, seconds: float) -> None:
         known = self.look_again_seconds

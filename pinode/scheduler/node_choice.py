@@ -7,10 +7,10 @@ from pinode.apps.build import Slug
 from pinode.apps.observed import NodeView
 from pinode.apps.placement import Placement
 from pinode.apps.release import Release
+from pinode.apps.slug_kinds import slug_for
 
 HOT_CELSIUS = 75.0  # a Pi throttles at 80
 FULL_PERCENT = 90.0  # of memory
-ANY_ARCH = "any"
 
 
 class NodeChoice:
@@ -21,28 +21,29 @@ class NodeChoice:
         self._dynos = Counter(placement.node_id for placement in placements)
         self._dynos_of = Counter((one.app, one.version, one.node_id) for one in placements)
 
-    def choose(self, release: Release, slug: Slug | None) -> str | None:
-        """The best node for one more dyno of the release; None when no node can run it now.
+    def choose(self, release: Release, slugs: Sequence[Slug]) -> str | None:
+        """The best node for one more dyno of the release, whose slugs are these; None when no node can run
+        it now.
 
         Spread first; then away from hot and full nodes, to those that have the slug, to the least loaded.
         """
-        able = self._able(slug)
-        if not able or slug is None:
+        able = self._able(slugs)
+        if not able:
             return None
-        best = min(able, key=lambda node: self._cost(node, release, slug)).node_id
+        best = min(able, key=lambda one: self._cost(one[0], release, one[1]))[0].node_id
         self._dynos[best] += 1
         self._dynos_of[release.app, release.version, best] += 1
         return best
 
-    def is_memory_short(self, slug: Slug | None) -> bool:
+    def is_memory_short(self, slugs: Sequence[Slug]) -> bool:
         """Whether every node that can run the release is full."""
-        able = self._able(slug)
-        return bool(able) and all(node.stats.memory_percent >= FULL_PERCENT for node in able)
+        able = self._able(slugs)
+        return bool(able) and all(node.stats.memory_percent >= FULL_PERCENT for node, _ in able)
 
-    def _able(self, slug: Slug | None) -> list[NodeView]:
-        if slug is None:
-            return []
-        return [node for node in self._nodes if slug.arch in (node.arch, ANY_ARCH)]
+    def _able(self, slugs: Sequence[Slug]) -> list[tuple[NodeView, Slug]]:
+        """Nodes that can run one of the slugs, with it."""
+        found = [(node, slug_for(slugs, node)) for node in self._nodes]
+        return [(node, slug) for node, slug in found if slug is not None]
 
     def _cost(self, node: NodeView, release: Release, slug: Slug) -> tuple[int | bool | str, ...]:
         stats = node.stats

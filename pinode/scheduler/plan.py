@@ -215,7 +215,7 @@ class _Planning:
         return commands + self._fill(app, pending, most=1 if is_settled else 0)
 
     def _is_memory_short(self, release: Release) -> bool:
-        return self._choice.is_memory_short(self._registry.slug(release.slug_digest))
+        return self._choice.is_memory_short(self._registry.slugs_of(release))
 
     def _slots(self, release: Release) -> set[Slot]:
         return {(one.process_type, one.ordinal) for one in self._placements(release)} - {
@@ -228,7 +228,7 @@ class _Planning:
     def _place(
         self, release: Release, slot: Slot, *, replaces: Placement | None, is_beside: bool = False
     ) -> list[RegistryCommand]:
-        node_id = self._choice.choose(release, self._registry.slug(release.slug_digest))
+        node_id = self._choice.choose(release, self._registry.slugs_of(release))
         if node_id is None:
             return []  # no node can run it now: wait for one
         return [

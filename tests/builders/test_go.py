@@ -199,7 +199,7 @@ def test_where_machines_of_two_kinds_run_it_one_slug_answers_on_each(tmp_path: P
     result = built(request)
 
     app = unpacked(request, tmp_path / "dyno")
-    assert result.machine == "any"
+    assert result.machine == "aarch64,x86_64"
     assert result.process_types == {"web": "bin/hello"}
     assert go_machine(app / "bin/.x86_64/hello") == 62
     assert go_machine(app / "bin/.aarch64/hello") == 183

@@ -16,6 +16,7 @@ def node(
     *,
     state: NodeState = "alive",
     arch: str = "aarch64",
+    interpreters: tuple[str, ...] = (),
     roles: tuple[str, ...] = ("build", "deploy"),
     stats: NodeStats | None = None,
 ) -> NodeView:
@@ -29,6 +30,7 @@ def node(
         state=state,
         incarnation=1,
         arch=arch,
+        interpreters=interpreters,
         roles=roles,
         stats=stats or NodeStats(),
     )

@@ -1,9 +1,18 @@
 """What a node says of itself in gossip."""
 
+from dataclasses import replace
+
 import pytest
 
 from gossip.member import MAX_META_BYTES
-from pinode.node_facts import NodeFacts, decode_facts, encode_facts
+from pinode.node_facts import (
+    MAX_INTERPRETERS,
+    NodeFacts,
+    decode_facts,
+    encode_facts,
+    interpreters_told,
+)
+from replicated_queue.queue.limits import MAX_NEEDS
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "🌶", "\udc80"])
@@ -20,6 +29,20 @@ def test_the_facts_of_a_node_fit_into_gossip_whatever_its_warnings_say(letter: s
     )
 
     encoded = encode_facts(facts)
+    with_interpreters = encode_facts(
+        replace(facts, interpreters=interpreters_told(["/usr/bin/" + "p" * 60] * 9))
+    )
 
     assert len(encoded) <= MAX_META_BYTES
     assert decode_facts(encoded).roles == ("build", "deploy")
+    assert len(with_interpreters) <= MAX_META_BYTES
+    assert len(decode_facts(with_interpreters).interpreters) == 2
+    assert decode_facts(with_interpreters).warnings  # what is left is theirs
+
+
+def test_a_node_tells_of_as_many_interpreters_as_there_is_room_for_the_first_first() -> None:
+    own, long, short = "/opt/own/bin/python3.12", "/" + "x" * 130, "/usr/bin/python3.11"
+
+    assert interpreters_told([own, long, short]) == (own, short)
+    assert len(interpreters_told([f"/{number}" for number in range(9)])) == MAX_INTERPRETERS
+    assert 1 + MAX_INTERPRETERS <= MAX_NEEDS  # so that a job may need all of them, and the CPU

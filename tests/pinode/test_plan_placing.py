@@ -77,6 +77,23 @@ def test_only_living_nodes_that_run_dynos_and_fit_the_slug_are_taken() -> None:
     assert set(world.where().values()) == {"e"}
 
 
+def test_a_slug_goes_where_its_interpreter_is_and_to_nodes_of_each_cpu_it_is_for() -> None:
+    nodes = (
+        node("a", interpreters=("/usr/bin/python3.13",)),
+        node("b", interpreters=("/usr/bin/python3.11", "/usr/bin/node")),
+        node("c", arch="x86_64", interpreters=("/usr/bin/python3.11",)),
+        node("d", arch="riscv64", interpreters=("/usr/bin/python3.11",)),
+    )
+    world = ObservedWorld(*nodes)
+    world.agreed.create()
+    world.agreed.deploy(holders=("a",), arch="aarch64,x86_64", interpreter="/usr/bin/python3.11")
+    scale(world, web=3)
+
+    world.settle()
+
+    assert set(world.where().values()) == {"b", "c"}
+
+
 def test_without_any_node_that_could_run_it_the_plan_waits() -> None:
     world = ObservedWorld(node("a", arch="x86_64"))
     world.agreed.create()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from pinode.errors import PinodeError
 from pinode.sandbox.command_line import command_line
-from pinode.sandbox.interpreters import interpreter_binds
+from pinode.sandbox.interpreters import interpreter_binds, interpreters_here, settle_interpreter
 from pinode.sandbox.limits import Limits, uid_of_app
 from pinode.sandbox.sandbox import Isolation, find_isolation, prepared
 from pinode.sandbox.spec import Bind, SandboxError, SandboxSpec, Tools, app_command
@@ -297,6 +298,40 @@ def test_the_python_of_a_slug_is_shown_only_if_it_is_one_we_know(tmp_path: Path)
         link.symlink_to(target)
         with pytest.raises(SandboxError):
             interpreter_binds(tmp_path / "app", managed=managed)
+
+
+def test_every_python_that_a_node_says_it_has_would_be_shown_to_a_dyno(tmp_path: Path) -> None:
+    managed = tmp_path / "python"
+    own, known = Path(sys.executable).resolve(), managed / "cpython-3.12/bin/python3.12"
+    known.parent.mkdir(parents=True)
+    for path in (known, known.with_name("python3.9-config"), managed / "python3.10"):
+        path.write_text("")
+        path.chmod(0o755)
+    known.with_name("python3.8").symlink_to("/etc/passwd")
+    link = tmp_path / "app" / ".venv" / "bin" / "python"
+    link.parent.mkdir(parents=True)
+
+    found = [path for path in interpreters_here(managed=managed) if not path.endswith("/node")]
+
+    assert found[0] == str(own) and str(known) in found
+    assert not [path for path in found if path.startswith(str(managed)) and path != str(known)]
+    for path in found:
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        interpreter_binds(tmp_path / "app", managed=managed)
+
+
+def test_a_slug_for_any_python_gets_that_of_the_node_and_no_other_link_is_touched(tmp_path: Path) -> None:
+    own = Path(sys.executable).resolve()
+    programs = tmp_path / "app" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to("/usr/bin/python3")
+    (programs / "python3").symlink_to("/usr/bin/python3.11")
+
+    settle_interpreter(tmp_path / "app")
+
+    assert os.readlink(programs / "python") == str(own)
+    assert os.readlink(programs / "python3") == "/usr/bin/python3.11"
 
 
 def test_the_words_before_bubblewrap_are_limits_and_user() -> None:

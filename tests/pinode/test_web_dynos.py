@@ -84,7 +84,7 @@ async def test_a_dyno_that_is_missing_is_explained_node_by_node(web: Stage) -> N
 
     assert why[1:] == [
         "pi1: its roles do not name deploy.",
-        "pi2: the slug is for aarch64 and it has x86_64.",
+        "pi2: no slug of v1 runs on it: it has x86_64; one needs aarch64.",
         "pi3: it is dead.",
     ]
     assert "ps:scale web=3" in (await web.api("GET", f"{BLOG}/dynos/web.3")).json()["why"][0]

@@ -40,6 +40,14 @@ def test_the_cpu_that_most_dynos_need_goes_first() -> None:
     assert order(well("a", arch="x86_64"), well("b"), well("c")) == "bca"
 
 
+def test_among_nodes_of_one_cpu_those_with_the_interpreters_of_most_go_first() -> None:
+    old, new = ("/usr/bin/python3.11",), ("/usr/bin/python3.13",)
+
+    nodes = [well("a", interpreters=old), well("b", interpreters=new), well("c", interpreters=new)]
+
+    assert order(*nodes) == "bca"
+
+
 def test_full_disks_busy_nodes_and_hot_ones_go_last() -> None:
     assert order(well("a", disk_free_bytes=0), well("b", builds=1), well("c")) == "cba"
     assert order(well("a", temperature_celsius=80.0), well("b", throttled=True), well("c")) == "cba"
