@@ -10,7 +10,9 @@ from aiohttp import web
 
 from pinode.apps.app import App
 from pinode.apps.build import Build
+from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.errors import AppNotFound, BuildNotFound
+from pinode.apps.release import Release
 from pinode.cluster import Cluster
 from pinode.deploy.build_job import request_build
 from pinode.deploy.build_log import build_log
@@ -209,7 +211,7 @@ async def app_page(
         building=build_document(cluster, current) if current is not None else None,
         failure=_failure(cluster, app),
         dynos=[dyno_document(cluster, dyno) for dyno in dynos(cluster, app.name)],
-        process_types=dict(newest.process_types) if newest is not None else {},
+        scalable=_scalable(newest),
         releases=[release_document(cluster, release) for release in releases[:ROWS_SHOWN]],
         builds=[build_document(cluster, build) for build in builds[:ROWS_SHOWN]],
         last_dir=builds[0].subdirectory if builds else None,
@@ -217,6 +219,11 @@ async def app_page(
         config_names=list(app.config.values),
         log="" if _is_refresh(request) else await _recent_lines(cluster, app.name),
     )
+
+
+def _scalable(release: Release | None) -> list[str]:
+    """The process types that run as dynos, as the release names them."""
+    return [kind for kind in release.process_types if kind != RELEASE_TYPE] if release is not None else []
 
 
 def _source(app: App, builds: Sequence[Build]) -> str:

@@ -222,6 +222,20 @@ async def test_an_app_page_tells_the_story_of_its_deploys(web: Stage, tmp_path) 
     assert web.cluster.reveal(app.config.values["KEY"]) == "a\nb"
 
 
+async def test_the_form_that_scales_offers_what_runs_as_dynos_and_not_the_release_command(web: Stage) -> None:
+    web.add_app("blog", git_url=URL)
+    build_id = web.cluster.start_build("blog")
+    web.cluster.complete_build(build_id, release="./migrate", web="./serve", worker="./work")
+
+    page = (await web.browse("/apps/blog")).text
+    offered = re.findall(r'name="(scale\.[^"]+)"', page)
+    scaled = await web.browse("/apps/blog/formation", dict.fromkeys(offered, "2"))
+
+    assert offered == ["scale.web", "scale.worker"]
+    assert scaled.status == 303
+    assert web.cluster.state.registry.app("blog").formation == {"web": 2, "worker": 2}
+
+
 async def test_an_app_is_destroyed_only_when_its_name_is_typed(web: Stage) -> None:
     web.add_app("blog")
 
