@@ -1,5 +1,6 @@
 """Cron over HTTP: shown with its runs, run at once, on the app's page as well."""
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -93,6 +94,25 @@ async def test_the_page_shows_them_and_runs_one(web: Stage) -> None:
     assert (ran.status, ran.headers["Location"]) == (303, "/apps/blog?note=cron-runs#cron-card")
     assert "it ended well" in after.text
     assert wrong.status == 400
+
+
+async def test_the_page_says_in_words_when_the_next_run_comes_and_how_long_the_last_one_took(
+    web: Stage,
+) -> None:
+    await web.api("POST", f"{CRON}/1/run")
+    (run,) = web.cluster.state.registry.open_cron_runs()
+    web.cluster.apply(StartCronRun(number=run.number))
+    web.cluster.now_ms += 90_000
+    running = (await web.browse("/apps/blog")).text
+    finish_at = web.cluster.now_ms + 30_000
+    web.cluster.now_ms = finish_at
+    web.cluster.apply(EndCronRun(number=run.number, exit_code=0))
+    web.cluster.now_ms += 300_000
+    ended = (await web.browse("/apps/blog")).text
+
+    assert re.search(r"Runs on pi\d for 2 min now\.", running)
+    assert re.search(r"next in \d+ (h|min|s|d)<", ended)
+    assert re.search(r"Last run 7 min ago, 2 min long: it ended well\.", ended)
 
 
 async def test_an_app_without_cron_has_no_card_for_it(web: Stage) -> None:
