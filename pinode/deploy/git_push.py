@@ -95,7 +95,9 @@ async def deploy_push(
     async with aclosing(build_log(cluster, build_id, follow=True)) as chunks:
         async for line in lines_of(chunks):
             say(line)
-    say("-----> Starting it")
+    build = cluster.state.registry.build(build_id)
+    if build is not None and build.state == "succeeded":
+        say("-----> Starting it")
     return await until_live(cluster, build_id)
 
 

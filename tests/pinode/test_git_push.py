@@ -38,7 +38,7 @@ async def test_a_push_builds_and_deploys_and_shows_how_it_goes(
     assert pushed.code == 0, pushed.said
     said = "\n".join(pushed.remote)
     assert f"commit {repository.git('rev-parse', 'HEAD')}" in said
-    assert "-----> Packing the slug" in said
+    assert "-----> Packing the slug" in said and "-----> Starting it" in said
     assert "-----> blog v1 answers at http://" in said
     assert stage.version() == 1
 
@@ -134,6 +134,7 @@ async def test_a_failing_build_rejects_the_push_and_what_ran_goes_on(
 
     assert pushed.code == 1
     assert "[remote rejected]" in pushed.said and "no builder matches" in pushed.said
+    assert "Starting it" not in pushed.said
     assert stage.version() == 1
 
 
