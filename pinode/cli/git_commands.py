@@ -43,6 +43,9 @@ def git_remote(invocation: Invocation, app: str | None) -> int:
     _git("config", "--replace-all", helper, "")  # no other helper is asked, or keeps the token
     _git("config", "--add", helper, f"!{_this_program()} auth:token --git")
     say(f"the remote {REMOTE} is {url}")
+    if "GIT_SSL_CAINFO" in invocation.environment:
+        say("!      GIT_SSL_CAINFO is set here, and git believes it rather than the cluster's authority;")
+        say(f"!      so push without it: env -u GIT_SSL_CAINFO git push {REMOTE} main")
     click.echo(f"git push {REMOTE} main")
     return ExitCode.OK
 

@@ -181,6 +181,25 @@ def test_git_knows_authority_and_token_of_the_remote_and_keeps_neither(
     assert git(repository.path, elsewhere.home, "remote").stdout == "pinode\n"
 
 
+@pytest.mark.parametrize("authorities", [None, "/etc/ssl/certs/ca-certificates.crt"])
+def test_who_makes_git_trust_other_authorities_is_told_how_to_push_all_the_same(
+    elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authorities: str | None
+) -> None:
+    """git takes `GIT_SSL_CAINFO` rather than `http.<url>.sslCAInfo`, and the push would fail."""
+    monkeypatch.delenv("GIT_SSL_CAINFO", raising=False)
+    repository = make_repository(tmp_path / "app", {"x": "x"})
+    elsewhere.pinned()
+    elsewhere.node.do(_give_blog_to_bob)
+    environment = {} if authorities is None else {"GIT_SSL_CAINFO": authorities}
+    words = ("git:remote", "-a", "blog", "--server", elsewhere.node.server)
+
+    process = start_process(*words, environment={**elsewhere.environment, **environment}, cwd=repository.path)
+
+    ran = finish(process)
+    assert ran.code == 0, ran.err
+    assert ("env -u GIT_SSL_CAINFO git push pinode main" in ran.err) == (authorities is not None)
+
+
 def test_the_helper_tells_other_hosts_nothing(elsewhere: Elsewhere, tmp_path: Path) -> None:
     elsewhere.pinned()
     for asked, known in (
