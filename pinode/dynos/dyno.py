@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pinode.apps.checks import last_lines as kept_lines
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.observed import DynoState
-from pinode.dynos.endings import ending
+from pinode.dynos.endings import ending, telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +218,8 @@ class Dyno:
         self.last_lines = kept_lines(last_lines)
         if self.state == "failed":  # it was ended because it did not listen
             return []
-        said = f": {self.last_lines[-1]}" if self.last_lines else ""
-        return self._crashed(f"{ending(exit_code)}{said}", now)
+        said = telling(self.last_lines).rstrip(". ")
+        return self._crashed(f"{ending(exit_code)}: {said}" if said else ending(exit_code), now)
 
     def stop(self, now: float, *, drain: bool = True) -> list[Effect]:
         """It is not wanted here any more."""

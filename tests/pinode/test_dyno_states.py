@@ -106,6 +106,32 @@ def test_a_crash_is_answered_by_a_restart_after_a_growing_pause_and_several_by_g
     )
 
 
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        (
+            ["  File \"app.py\", line 1", "ModuleNotFoundError: No module named 'flask'",
+             "[2026-11-26 15:20:32 +0000] [3] [ERROR] Reason: Worker failed to boot."],
+            "exited with status 3: ModuleNotFoundError: No module named 'flask'. Started again in 1 s",
+        ),
+        (["django.core.exceptions.ImproperlyConfigured: x", "KeyError", ""], "3: KeyError. Started"),
+        (["Error: Cannot find module 'express'", "    at x (y.js:1)", "Node.js v18.20.4"], "module 'express'. St"),
+        (["panic: no DSN", "", "goroutine 1 [running]:"], "exited with status 3: panic: no DSN. Started"),
+        (["no such table: Error", "giving up."], "exited with status 3: giving up. Started again"),
+        (["."], "exited with status 3. Started again"),
+        ([], "exited with status 3. Started again"),
+    ],
+)  # fmt: skip
+def test_a_crash_is_told_by_the_exception_that_was_printed_else_by_the_last_line(
+    printed: list[str], told: str
+) -> None:
+    dyno = up()
+
+    dyno.exited(3, printed, 10)
+
+    assert told in str(dyno.detail)
+
+
 def test_a_failed_dyno_is_tried_again_much_later_and_fails_at_once_if_it_crashes_again() -> None:
     dyno = up()
     for _ in range(4):
