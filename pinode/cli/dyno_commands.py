@@ -12,13 +12,25 @@ from pinode.cli.log_line import MOST_LINES, parse_log_line
 from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
 from pinode.cli.target import app_option, app_path, chosen_app
 
+# By the state of the app, what to do.
+WITHOUT_DYNOS = {
+    "new": "nothing is deployed yet: pinode deploy -a {app}",
+    "building": "its first build is on the way: pinode builds -a {app}",
+    "starting": "its release is about to be placed: pinode releases -a {app}",
+    "failed": "its last deploy failed. Why: pinode ps:why web.1 -a {app}",
+    "live": "they are about to be placed: pinode status",
+    "down": "they are about to be placed: pinode status",
+    "stopped": "somebody stopped it, or scaled it to nothing: pinode ps:restart, or ps:scale web=1, -a {app}",
+}
+
 
 @click.command()
 @app_option
 @click.pass_obj
 def ps(invocation: Invocation, app: str | None) -> int:
     """An app's dynos: where they run and how they are."""
-    found = ApiClient(invocation).items(app_path(chosen_app(invocation, app), "dynos"))
+    name, client = chosen_app(invocation, app), ApiClient(invocation)
+    found = client.items(app_path(name, "dynos"))
     if invocation.json:
         show_json({"items": found, "next": None})
         return ExitCode.OK
@@ -37,7 +49,7 @@ def ps(invocation: Invocation, app: str | None) -> int:
     if rows:
         table(invocation, ("dyno", "state", "release", "node", "for", "restarts", "detail"), rows)
     else:
-        say("no dynos: deploy the app, or scale it: pinode ps:scale web=1")
+        say(f"no dynos: {WITHOUT_DYNOS[client.get(app_path(name))['state']].format(app=name)}")
     return ExitCode.OK
 
 

@@ -56,7 +56,10 @@ def _of_no_row(cluster: Cluster, app: App, dyno: str) -> Iterator[str]:
     process_type, _, ordinal = dyno.partition(".")
     registry = cluster.state.registry
     release = registry.pending_release(app.name) or registry.live_release(app.name)
-    if release is None or process_type not in release.process_types or not ordinal.isdecimal():
+    if release is None:
+        yield from _of_no_release(cluster, app)
+        return
+    if process_type not in release.process_types or not ordinal.isdecimal():
         return
     wanted = app.formation.get(process_type, 0)
     if process_type == RELEASE_TYPE:
@@ -71,6 +74,18 @@ def _of_no_row(cluster: Cluster, app: App, dyno: str) -> Iterator[str]:
         slugs = registry.slugs_of(release)
         for node in cluster.nodes():
             yield f"{node.name}: {_against(node, release, slugs)}."
+
+
+def _of_no_release(cluster: Cluster, app: App) -> Iterator[str]:
+    """Nothing runs, and nothing is to."""
+    newest = cluster.state.registry.newest_release(app.name)
+    build = next(iter(cluster.state.registry.builds(app.name)), None)
+    if build is not None and build.state == "failed":
+        yield f"Nothing of {app.name} runs: build {build.id} failed: {build.failure}"
+    elif newest is not None and newest.state == "failed":
+        yield f"Nothing of {app.name} runs: v{newest.version} failed: {newest.failure}"
+        for line in newest.last_lines:
+            yield f"It said: {line}"
 
 
 def _against(node: NodeView, release: Release, slugs: Sequence[Slug]) -> str:

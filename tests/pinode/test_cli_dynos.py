@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pinode.apps.commands import FailBuild, FailRelease, Unplace
 from tests.pinode.cli_stage import CliStage, cli_stage
+from tests.pinode.fake_cluster import FakeCluster
 
 
 @pytest.fixture
@@ -42,6 +44,40 @@ def test_why_gives_its_reasons_as_lines_or_as_a_document(node: CliStage) -> None
     assert lines.out.splitlines() == document["why"]
     assert "placed on pi1" in lines.out and lines.out.endswith("It is up.\n")
     assert node.run("ps:why", "web.9/../x", "-a", "blog").code in (2, 3)
+
+
+def test_without_dynos_ps_and_why_say_what_stands_in_the_way(node: CliStage) -> None:
+    node.add_app("new")
+    node.add_app("broken")
+    node.do(lambda cluster: _release_that_fails(cluster, "broken"))
+    node.add_app("unbuilt")
+    node.do(lambda cluster: _build_that_fails(cluster, "unbuilt"))
+    node.run("ps:stop", "-a", "blog")
+    node.do(lambda cluster: cluster.apply(Unplace(number=cluster.state.registry.placements()[0].number)))
+
+    said = {app: node.run("ps", "-a", app).err for app in ("new", "broken", "blog")}
+    why = node.run("ps:why", "web.1", "-a", "broken").out
+    unbuilt = node.run("ps:why", "web.1", "-a", "unbuilt").out
+
+    assert "pinode deploy -a new" in said["new"]
+    assert "pinode ps:why web.1 -a broken" in said["broken"]
+    assert "pinode ps:restart" in said["blog"] and "-a blog" in said["blog"]
+    assert why == "Nothing of broken runs: v1 failed: web.1: crashed.\nIt said: KeyError: 'DSN'\n"
+    assert "failed: no Procfile" in unbuilt
+    assert node.run("ps:why", "web.1", "-a", "new").code == 3
+
+
+def _release_that_fails(cluster: FakeCluster, app: str) -> None:
+    version = cluster.complete_build(cluster.start_build(app))
+    cluster.apply(
+        FailRelease(app=app, version=version, failure="web.1: crashed.", last_lines=("KeyError: 'DSN'",))
+    )
+
+
+def _build_that_fails(cluster: FakeCluster, app: str) -> None:
+    build = cluster.state.registry.build(cluster.start_build(app))
+    assert build is not None
+    cluster.apply(FailBuild(build_id=build.id, token=build.token, failure="no Procfile"))
 
 
 def test_maintenance_is_switched_on_and_off(node: CliStage) -> None:
