@@ -231,8 +231,8 @@ class Node:
     async def _cluster_secrets(self, settings: Settings) -> ClusterSecrets:
         """From the key on this disk, which whoever joins by a token is given first."""
         token = self._joining.token
-        if token is not None and self._rejoin is None:
-            await join_with_token(settings, token, name=self._name, host=self._own.host)
+        if token is not None:
+            await join_with_token(settings, token, name=self._name, host=self._own.host, rejoin=self._rejoin)
         key = load_or_make_cluster_key(settings)
         store = KeyStore.of(settings)
         held = store.load(key)

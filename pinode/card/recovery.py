@@ -20,15 +20,14 @@ from pinode.card.set_aside import SetAside
 from pinode.errors import Conflict, NotFound
 from pinode.nodes.codec import encode_command as encode_node_command
 from pinode.nodes.commands import RemoveNode
-from pinode.peers.certificates import peer_in
 from pinode.peers.durable_files import sync_folder
-from pinode.peers.errors import MalformedFrame
+from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import node_id_in
+from pinode.peers.key_door import who_answers
 from pinode.peers.known_members import KnownMembers
 from pinode.peers.standing import next_epoch
-from pinode.peers.tls import PEER_NAME, PeerFiles, peer_client_context
 from pinode.settings import Address
 from replicated_queue.raft.messages import EntryId
 from replicated_queue.request_codec import encode_bundle
@@ -40,7 +39,6 @@ from replicated_queue.storage.remains import Remains
 from replicated_queue.storage.survivor import write_survivor
 
 DRAFT = "log.recovering"
-ANSWER_SECONDS = 2.0
 NODES_DOMAIN, BY = "nodes", "pinode recover"
 
 
@@ -85,7 +83,7 @@ async def look_ahead(data_dir: Path) -> Outlook:
         )
     known = _known_nodes(data_dir, record, node_id)
     ids = [f"{voter:016x}" for voter in remains.other_voters]
-    voters = await asyncio.gather(*(_look_at(data_dir, one, known) for one in ids))
+    voters = await asyncio.gather(*(_look_at(one, known) for one in ids))
     others = {*known, *(f"{member:016x}" for member in remains.membership.ids)} - {node_id}
     return Outlook(
         record=record, node_id=node_id, remains=remains, voters=tuple(voters), others=frozenset(others)
@@ -156,27 +154,15 @@ def _known_nodes(data_dir: Path, record: FoundingRecord, own_id: str) -> Known:
     return found
 
 
-async def _look_at(data_dir: Path, node_id: str, known: Known) -> Voter:
+async def _look_at(node_id: str, known: Known) -> Voter:
     name, address = known.get(node_id, (node_id, None))
-    answers = address is not None and await _who_answers(data_dir, address) == node_id
+    answers = address is not None and await _answers_as(node_id, address)
     return Voter(node_id=node_id, name=name, answers=answers)
 
 
-async def _who_answers(data_dir: Path, address: Address) -> str | None:
-    """The id of the node of this cluster that listens at an address."""
-    files = PeerFiles(
-        key=data_dir / "node.key", certificate=data_dir / "node.crt", authority=data_dir / "peers.crt"
-    )
-    writer: asyncio.StreamWriter | None = None
+async def _answers_as(node_id: str, address: Address) -> bool:
+    """By its own key: the cluster key may have been rotated while this node was off."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            _, writer = await asyncio.open_connection(
-                address.host, address.port, ssl=peer_client_context(files), server_hostname=PEER_NAME
-            )
-        secured = writer.get_extra_info("ssl_object")
-        return peer_in(secured.getpeercert(binary_form=True) or b"")
-    except (OSError, TimeoutError, MalformedFrame):
-        return None
-    finally:
-        if writer is not None:
-            writer.transport.abort()
+        return await who_answers(address) == node_id
+    except (PeerUnreachable, MalformedFrame, TimeoutError):
+        return False

@@ -49,7 +49,7 @@ def recover(invocation: Invocation, confirm: str | None) -> int:
         os.close(lock)
     say(f"recovered: the cluster is this node alone, up to entry {last.index}.")
     say(f"The log as it was is in {data_dir}/set-aside. Now: pinode start")
-    say("Others that you start come back as new nodes by themselves.")
+    say("Others that you start come back as new nodes by themselves, or say that they need a join token.")
     return ExitCode.OK
 
 

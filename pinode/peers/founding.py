@@ -43,7 +43,7 @@ from pinode.peers.held_keys import decode_held
 from pinode.peers.identity import Identity, hold_keys
 from pinode.peers.join_codec import Admitted, JoinRequest, decode_answer, encode_request
 from pinode.peers.joining import ANSWER_SECONDS as JOIN_SECONDS
-from pinode.peers.joining import error_of
+from pinode.peers.joining import raise_what_is_final
 from pinode.peers.key_store import KeyStore
 from pinode.peers.links import PeerLinks
 from pinode.peers.old_key import refuse_old_key, shows_another_key
@@ -252,11 +252,7 @@ class Founder:
             if isinstance(answer, Admitted):
                 await self._keep_joined(answer)
                 return
-            may_wait = answer.is_passing or (self.back is not None and self.back.may_wait(answer.code))
-            if not may_wait:
-                if self.back is not None:
-                    await write_to_the_end(self.back.note_refusal, answer.code)
-                raise error_of(answer)
+            await raise_what_is_final(answer, self.back)
             logger.info("not admitted yet cluster=%s reason=%s", record.name, answer.message)
 
     async def _keep_joined(self, admitted: Admitted) -> None:

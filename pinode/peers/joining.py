@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pinode.errors import Conflict, InvalidInput, NotAllowed, PinodeError
 from pinode.peers.certificates import is_issued_by_peer_authority, public_key_hash
 from pinode.peers.cluster_key import ClusterKey, read_cluster_key
+from pinode.peers.coming_back import ComingBack
 from pinode.peers.connection import FrameConnection
 from pinode.peers.derived_keys import derived
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
-from pinode.peers.founding_record import FoundingMember
-from pinode.peers.founding_store import FoundingStore
+from pinode.peers.founding_record import FoundingMember, FoundingRecord
+from pinode.peers.founding_store import FoundingStore, write_to_the_end
 from pinode.peers.held_keys import HeldKeys, decode_held
 from pinode.peers.identity import load_node_id
 from pinode.peers.join_codec import Admitted, JoinRequest, Rejected, decode_answer, encode_request
 from pinode.peers.join_token import JoinToken
 from pinode.peers.key_store import KeyStore
+from pinode.peers.rejoin import Rejoin
 from pinode.peers.tls import PEER_NAME, join_client_context
 from pinode.settings import Address, Settings
 
@@ -58,27 +60,38 @@ class AnotherCluster(Conflict):
 
 
 async def join_with_token(
-    settings: Settings, token: JoinToken, *, name: str, host: str, pause: float = FIRST_PAUSE_SECONDS
+    settings: Settings,
+    token: JoinToken,
+    *,
+    name: str,
+    host: str,
+    rejoin: Rejoin | None = None,
+    pause: float = FIRST_PAUSE_SECONDS,
 ) -> None:
     """Have this machine's key, key of the cluster and founding record in place, as one that was admitted.
 
-    A machine that has a record is a node already: nothing happens. Waits while no member answers, or none
-    can say. Raises what the cluster refuses, `Conflict` where this machine holds the key of another one.
+    A machine that has a record is a node already, and says so; one that lost its state (`rejoin`) asks for
+    its old place. Waits while no member answers, or none can say. Raises what the cluster refuses, `Conflict`
+    where this machine holds the key of another one.
     """
     store = FoundingStore(settings.node.data_dir)
-    if store.record() is not None:
-        logger.info("this is a node of a cluster already, the join token is not used")
+    if (record := store.record()) is not None:
+        _say_not_used(settings, token, record)
         return
     _refuse_another_key(settings, token)
+    back = None if rejoin is None else ComingBack(rejoin, data_dir=settings.node.data_dir, name=name)
+    if back is not None:
+        back.refuse_copy()
     node_id = load_node_id(settings.node.data_dir)
     member = FoundingMember(node_id=node_id, name=name, host=host, peer_port=settings.listen.peer.port)
     local = settings.listen.peer.host
-    request = JoinRequest(member, replaces=None, secret=token.secret)
+    request = JoinRequest(member, replaces=back.replaces if back else None, secret=token.secret)
     admitted = await _ask_until_told(
         token,
         request,
         addresses=dict.fromkeys((*token.addresses, *settings.cluster.join)),
         local_address=None if local in ("0.0.0.0", "::") else (local, 0),
+        back=back,
         pause=pause,
     )
     key = ClusterKey(admitted.cluster_key)
@@ -87,6 +100,10 @@ async def join_with_token(
     held = decode_held(admitted.held_keys) if admitted.held_keys else HeldKeys(in_use=key)
     if held.in_use != key:
         raise MalformedFrame("an admission with two different keys")
+    if back is not None and not back.is_to(admitted.record):
+        logger.warning(
+            "this machine was in another cluster than the token is of name=%s", admitted.record.name
+        )
     KeyStore.of(settings).keep(held)
     store.keep_joined(node_id, admitted.record, admitted.addresses)
     logger.info("joined the cluster name=%s as=%s id=%s", admitted.record.name, name, node_id)
@@ -96,6 +113,31 @@ def error_of(rejected: Rejected) -> PinodeError:
     """What a member said, as this machine's own error."""
     kind = _CLASSES.get(rejected.code, PinodeError)
     return kind(rejected.message, hint=rejected.hint, code=rejected.code)
+
+
+async def raise_what_is_final(rejected: Rejected, back: ComingBack | None) -> None:
+    """Return where asking again may help; `back`: the way back of a node that lost its state."""
+    if rejected.is_passing or (back is not None and back.may_wait(rejected.code)):
+        return
+    if back is not None:
+        await write_to_the_end(back.note_refusal, rejected.code)
+    raise error_of(rejected)
+
+
+def _say_not_used(settings: Settings, token: JoinToken, record: FoundingRecord) -> None:
+    """A start by a unit file may name its token for ever; who means another cluster is to notice."""
+    try:
+        own = public_key_hash(derived(read_cluster_key(settings.cluster.key_file)).authority_pem)
+    except FileNotFoundError:
+        own = b""
+    if own == token.authority_hash:
+        logger.info("the join token is not used, this is a node of its cluster already name=%s", record.name)
+        return
+    logger.warning(
+        "the join token is NOT used: this is a node of a cluster already, the token is of another one, or "
+        "from before the cluster key was rotated; `pinode leave` takes this node out of its cluster name=%s",
+        record.name,
+    )
 
 
 def _refuse_another_key(settings: Settings, token: JoinToken) -> None:
@@ -117,6 +159,7 @@ async def _ask_until_told(
     *,
     addresses: "dict[Address, None]",
     local_address: tuple[str, int] | None,
+    back: ComingBack | None,
     pause: float,
 ) -> Admitted:
     while True:
@@ -132,8 +175,7 @@ async def _ask_until_told(
                 continue
             if isinstance(answer, Admitted):
                 return answer
-            if not answer.is_passing:
-                raise error_of(answer)
+            await raise_what_is_final(answer, back)
             logger.info("not admitted yet address=%s reason=%s", address, answer.message)
         if len(strangers) == len(addresses):
             raise strangers[0]

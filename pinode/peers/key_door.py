@@ -123,6 +123,20 @@ async def ask_for_keys(
     return answer
 
 
+async def who_answers(address: Address) -> str:
+    """The id of the node at an address, as the handshake proves it, whichever cluster keys it holds.
+
+    Raises `PeerUnreachable`, `MalformedFrame` or `TimeoutError`.
+    """
+    connection = FrameConnection(lambda frame: None)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await _dial(connection, address, None)
+            return _id_in(connection.peer_certificate() or b"")
+    finally:
+        connection.abort()
+
+
 async def _dial(connection: FrameConnection, address: Address, local_address: tuple[str, int] | None) -> None:
     try:
         await asyncio.get_running_loop().create_connection(

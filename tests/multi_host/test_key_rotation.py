@@ -1,6 +1,8 @@
 """The cluster key is rotated on real nodes that serve an app; nodes are off, are killed, lose power, are removed."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ import pytest
 from pinode.cli.demo_nodes import DemoNode
 from pinode.cli.demo_source import served
 from pinode.cli.target import app_path
+from pinode.peers.kept_generations import OWN_FILE
 from pinode.peers.key_store import FILE
 from tests.multi_host.three_nodes import TINY_APP, Nodes, make_repository, running_nodes
 
@@ -136,6 +139,86 @@ def until_keys_differ(nodes: Nodes, off: DemoNode, old: str) -> str:
     nodes.until(lambda: old not in {key_of(node) for node in nodes.alive}, seconds=10, what="a new key")
     assert key_of(off) == old
     return key_of(nodes.alive[0])
+
+
+def recover(node: DemoNode, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pinode", "recover", "--config", str(node.folder / "cluster.toml")]
+    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=60)
+
+
+def kill_until_dead(nodes: Nodes, node: DemoNode) -> None:
+    """Also the others know it."""
+    nodes.kill(node)
+    nodes.until(
+        lambda: "dead" in [one["state"] for one in nodes.status(nodes.alive[0])["nodes"]],
+        seconds=20,
+        what="dead",
+    )
+
+
+def token_of(node: DemoNode) -> str:
+    return str(node.client().post("/api/v1/join-tokens", {"expires_seconds": 3600})["token"])
+
+
+def until_all_alive(nodes: Nodes, seen_by: DemoNode, names: set[str]) -> None:
+    def are_alive() -> bool:
+        rows = nodes.status(seen_by)["nodes"]
+        return {one["name"] for one in rows} == names and {one["state"] for one in rows} == {"alive"}
+
+    nodes.until(are_alive, seconds=40, what=f"{names} are alive")
+
+
+def test_a_node_that_lost_its_log_while_the_key_was_rotated_comes_back_by_a_token_in_its_old_place() -> None:
+    """And before that it is not talked into going on alone: the others answer, whichever key they hold."""
+    with running_nodes(3) as nodes:
+        first, off = nodes.nodes[0], nodes.nodes[2]
+        kill_until_dead(nodes, off)
+        old = key_of(off)
+        rotate(nodes, first)
+
+        alone = recover(off, "--confirm", str(nodes.status(first)["cluster"]["name"]))
+        assert alone.returncode == 5 and "no majority is lost" in alone.stderr
+        assert "n1 (answers)" in alone.stdout and "n2 (answers)" in alone.stdout
+
+        shutil.rmtree(off.folder / "data/log")
+        (off.folder / "data" / OWN_FILE).write_text("2\n")  # as one that was started before
+        off.start()
+        assert off.process and off.process.wait(30) == 5
+        assert "the cluster key was rotated" in off.last_words()
+
+        (off.folder / "cluster.key").rename(off.folder / "cluster.key.old")
+        off.start("--join", token_of(first))
+        until_all_alive(nodes, first, {"n1", "n2", "n3"})
+        assert until_one_key(nodes, other_than=old)
+
+
+@pytest.mark.soak  # rules and links have tests of their own, this is the whole way
+def test_a_node_that_was_off_during_a_rotation_and_is_recovered_goes_on_and_tells_the_others_what_to_do() -> (
+    None
+):
+    with running_nodes(3) as nodes:
+        first, second, off = nodes.nodes
+        kill_until_dead(nodes, off)
+        name, old = str(nodes.status(first)["cluster"]["name"]), key_of(off)
+        rotate(nodes, first)
+        for lost in (first, second):
+            nodes.kill(lost)
+
+        assert recover(off, "--confirm", name).returncode == 0
+        off.start()
+        assert nodes.leader() is off and key_of(off) == old
+
+        first.start()
+        assert first.process and first.process.wait(30) == 5
+        assert "was removed from its cluster by pinode recover" in first.last_words()
+        first.start("--join", token_of(off))
+        assert first.process.wait(30) == 5, "it was not emptied"
+
+        (first.folder / "data").rename(first.folder / "data.old")
+        (first.folder / "cluster.key").rename(first.folder / "cluster.key.old")
+        first.start("--join", token_of(off))
+        until_all_alive(nodes, off, {"n1", "n3"})
+        assert key_of(first) == old
 
 
 @pytest.mark.soak  # rules and links have tests of their own, this is the whole way

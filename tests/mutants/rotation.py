@@ -4,6 +4,8 @@ from tests.mutants.mutant import Mutant
 
 LIVE, KEYS = "pinode/live_cluster.py", "pinode/peers/keys.py"
 OF_SEALS = "tests/pinode/test_seals_after_rotation.py::"
+JOINING, RECOVERY = "pinode/peers/joining.py", "pinode/card/recovery.py"
+OF_REJOIN, OF_RECOVER = "tests/pinode/test_rejoin.py::", "tests/pinode/test_recover.py::"
 OF_HELD = "tests/pinode/test_held_keys.py::"
 
 
@@ -55,5 +57,48 @@ MUTANTS = (
         " or len(_entries(self._file)) != len(held.all):",
         ":",
         OF_HELD + "test_a_file_with_an_entry_for_a_key_that_went_is_written_anew",
+    ),
+    planted(
+        "who comes back by a token wants nobody's place",
+        JOINING,
+        "replaces=back.replaces if back else None",
+        "replaces=None",
+        OF_REJOIN + "test_who_comes_back_by_a_token_takes_the_place_of_who_it_was",
+    ),
+    planted(
+        "who comes back by a token does not wait for its name",
+        JOINING,
+        "if rejected.is_passing or (back is not None and back.may_wait(rejected.code)):",
+        "if rejected.is_passing:",
+        OF_REJOIN + "test_who_comes_back_by_a_token_waits_until_its_old_self_is_known_to_be_gone",
+    ),
+    planted(
+        "a copy of a card takes a running node's place by a token",
+        JOINING,
+        "        back.refuse_copy()\n",
+        "        pass\n",
+        OF_REJOIN + "test_a_copy_of_a_card_does_not_take_the_place_of_who_runs_by_a_token_either",
+    ),
+    planted(
+        "a token of another cluster is passed over in silence",
+        JOINING,
+        "    if own == token.authority_hash:\n",
+        "    if True:\n",
+        "tests/pinode/test_joining.py::"
+        "test_a_node_says_that_it_has_no_use_for_a_token_and_louder_for_one_of_another_cluster",
+    ),
+    planted(
+        "a recovery does not see who holds a newer key",
+        RECOVERY,
+        "await who_answers(address) == node_id",
+        "False",
+        OF_RECOVER + "test_a_majority_answers_also_where_the_cluster_key_was_rotated_while_this_node_was_off",
+    ),
+    planted(
+        "a recovery takes whoever answers for the voter",
+        RECOVERY,
+        "await who_answers(address) == node_id",
+        "bool(await who_answers(address))",
+        OF_RECOVER + "test_another_node_at_the_address_of_a_voter_is_not_taken_for_it",
     ),
 )

@@ -200,6 +200,24 @@ async def test_what_has_joined_starts_ever_after_without_asking(member: Member, 
     assert record == member.record
 
 
+async def test_a_node_says_that_it_has_no_use_for_a_token_and_louder_for_one_of_another_cluster(
+    member: Member, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both go on: the unit file of a node may name its token for ever, also after a rotation."""
+    await join(tmp_path, member.token())
+    caplog.set_level("INFO", logger="pinode.peers.joining")
+    caplog.clear()
+
+    for authority_hash in (member.token().authority_hash, b"a" * 32):
+        await join(tmp_path, replace(member.token(), authority_hash=authority_hash))
+
+    own, another = caplog.records
+    assert (own.levelname, another.levelname) == ("INFO", "WARNING")
+    assert "this is a node of its cluster already name=school" in own.getMessage()
+    assert "is NOT used" in another.getMessage() and "`pinode leave`" in another.getMessage()
+    assert member.names == ["pi1", "pi4"]
+
+
 async def test_a_token_that_was_used_lets_the_next_one_in_until_it_expires(
     member: Member, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -30,7 +31,7 @@ from replicated_queue.settings import ReplicaSettings
 from replicated_queue.storage.disk import RealDisk
 from replicated_queue.storage.remains import Remains
 from replicated_queue.storage.store import ReplicaStore
-from tests.pinode.peer_nodes import PeerNode, running
+from tests.pinode.peer_nodes import OTHER_KEY, PeerNode, running
 from tests.pinode.test_card import HERE, OTHERS, SECRETS
 
 ENTRIES = 20
@@ -208,6 +209,26 @@ async def test_while_a_majority_answers_it_is_refused(
     assert (code, epoch_of(tmp_path)) == (5, 0)
     assert "no majority is lost: pi1" in capsys.readouterr().err
     assert [voter.answers for voter in outlook.voters if voter.name == "pi1"] == [True]
+
+
+async def test_a_majority_answers_also_where_the_cluster_key_was_rotated_while_this_node_was_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither believes the certificate of the other. To go on alone here would make two clusters of one."""
+    there = [PeerNode(f"127.0.0.{number}", {}, key=OTHER_KEY) for number in (2, 3)]
+    there.sort(key=lambda node: node.node_id)
+    async with running(*there):
+        others = [
+            replace(other, node_id=node.node_id)
+            for other, node in zip(others_at(*(node.links.bound for node in there)), there, strict=True)
+        ]
+        make_voter(tmp_path, *others)
+
+        code = await asyncio.to_thread(recover, tmp_path, "--confirm", "home")
+
+    said = capsys.readouterr()
+    assert (code, epoch_of(tmp_path)) == (5, 0)
+    assert "pi1 (answers), pi2 (answers)" in said.out and "no majority is lost: pi1, pi2" in said.err
 
 
 async def test_another_node_at_the_address_of_a_voter_is_not_taken_for_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pinode.errors import Conflict, PinodeError
 from pinode.peers.agreement import Ballot, Prepare
+from pinode.peers.cluster_key import read_cluster_key
 from pinode.peers.coming_back import COPY_SECONDS, NAME_TAKEN, OLD_SELF_SECONDS, ComingBack
 from pinode.peers.errors import PeerRefused
 from pinode.peers.founding import Founder
@@ -16,8 +17,9 @@ from pinode.peers.founding_codec import Look, encode
 from pinode.peers.founding_record import FoundingMember
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import load_node_id
+from pinode.peers.joining import join_with_token
 from pinode.peers.rejoin import FILE, OTHER_HARDWARE, Rejoin, keep_rejoin, read_rejoin
-from tests.pinode.peer_nodes import PeerNode, running
+from tests.pinode.peer_nodes import CLUSTER_KEY, PeerNode, running
 from tests.pinode.test_joining import Member, add, found_in, settings_in
 from tests.waiting import eventually
 
@@ -98,6 +100,65 @@ async def test_who_waits_for_its_cluster_takes_part_in_no_founding(tmp_path: Pat
     for question in (Look(fresh, "home", ()), Prepare(Ballot(1, "a" * 16), frozenset({node.node_id}))):
         with pytest.raises(PeerRefused, match="waits for it"):
             await founder.answer("a" * 16, encode(question))
+
+
+# -- by a token --------------------------------------------------------------------------------------------
+
+
+async def come_back_by_token(folder: Path, member: Member, note: Rejoin, *, name: str = "pi4") -> None:
+    async with asyncio.timeout(10):
+        await join_with_token(
+            settings_in(folder), member.token(), name=name, host="127.0.0.2", rejoin=note, pause=0.01
+        )
+
+
+async def test_who_comes_back_by_a_token_takes_the_place_of_who_it_was(
+    member: Member, tmp_path: Path
+) -> None:
+    """As a node does that lost its state while the cluster key was rotated: its own copy is an old one."""
+    member.gone.add(OLD_ID)
+
+    await come_back_by_token(tmp_path, member, rejoin_to(member), name="pi5")
+
+    assert member.names == ["pi1", "pi5"] and member.cluster.state.nodes.get(OLD_ID) is None
+    assert read_cluster_key(tmp_path / "cluster.key") == CLUSTER_KEY
+    assert FoundingStore(tmp_path).record() == member.record
+
+
+async def test_who_comes_back_by_a_token_waits_until_its_old_self_is_known_to_be_gone(
+    member: Member, tmp_path: Path
+) -> None:
+    coming = asyncio.create_task(come_back_by_token(tmp_path, member, rejoin_to(member)))
+    await eventually(lambda: len(member.cluster.commands) > 1 or coming.done())
+    assert not coming.done() and member.cluster.state.nodes.get(OLD_ID)
+
+    member.gone.add(OLD_ID)
+    await coming
+
+    assert member.names == ["pi1", "pi4"]
+
+
+async def test_a_copy_of_a_card_does_not_take_the_place_of_who_runs_by_a_token_either(
+    member: Member, tmp_path: Path
+) -> None:
+    member.gone.add(OLD_ID)  # for a moment
+    coming_back(tmp_path, [0.0]).note_refusal(NAME_TAKEN)
+    note = read_rejoin(tmp_path)
+    assert note
+
+    with pytest.raises(Conflict, match="a copy of that of the node 'pi4'"):
+        await come_back_by_token(tmp_path, member, note)
+
+    assert member.cluster.commands == [] and member.cluster.state.nodes.get(OLD_ID)
+
+
+async def test_a_token_of_another_cluster_counts_more_than_where_this_machine_was(
+    member: Member, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await come_back_by_token(tmp_path, member, rejoin_to(member, b"another one"), name="pi5")
+
+    assert member.names == ["pi1", "pi4", "pi5"]
+    assert "this machine was in another cluster than the token is of" in caplog.text
 
 
 def coming_back(folder: Path, now: list[float], *, reason: str = OTHER_HARDWARE) -> ComingBack:
