@@ -7,7 +7,7 @@ one has a default. What decodes trusts nobody and raises `MalformedMessage`.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -61,8 +61,7 @@ class Checkpoint:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message of a peer, and cluster time (ms) as that peer knew it."""
 
     message: Message
@@ -215,13 +214,16 @@ class _Fields:
         self._next = 0
 
     def _take(self) -> object:
-        if self._next >= len(self._fields):
+        place = self._next
+        if place >= len(self._fields):
             raise MalformedMessage("too short")
-        self._next += 1
-        return self._fields[self._next - 1]
+        self._next = place + 1
+        return self._fields[place]
 
     def integer(self) -> int:
-        value = self._take()
+        place = self._next  # written out, for frames are made of little else
+        self._next = place + 1
+        value = self._fields[place] if place < len(self._fields) else None
         if type(value) is not int or not 0 <= value < INTEGER_BOUND:
             raise MalformedMessage("no natural number where one must be")
         return value
@@ -251,7 +253,7 @@ class _Fields:
         if not isinstance(value, list):
             raise MalformedMessage("no list of numbers where one must be")
         fields = _Fields(value)
-        return tuple(fields.integer() for _ in value)
+        return tuple([fields.integer() for _ in value])
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.entry_id(), self.integers(), self.integers())
@@ -264,22 +266,22 @@ class _Fields:
         runs, data = self._take(), self._take()
         if not isinstance(runs, list) or not isinstance(data, list) or len(runs) % 2:
             raise MalformedMessage("entries that are no columns")
-        counts = _Fields(runs)
         found: list[Entry] = []
         newest = 0
-        for _ in range(len(runs) // 2):
-            term, count = counts.integer(), counts.integer()
-            if term < newest or count > len(data) - len(found):
+        for term, count in zip(runs[::2], runs[1::2], strict=True):
+            if type(term) is not int or type(count) is not int:
+                raise MalformedMessage("no natural number where one must be")
+            start = len(found)
+            if not newest <= term < INTEGER_BOUND or not 0 <= count <= len(data) - start:
                 raise MalformedMessage("terms of entries do not fit")
             newest = term
-            start = len(found)
             found += [
                 Entry(term, index, datum)
                 for index, datum in enumerate(data[start : start + count], first + start)
             ]
         if len(found) != len(data) or not all(type(datum) is bytes for datum in data):
             raise MalformedMessage("entries without a term, or that are no bytes")
-        for place in self.integers() if self._next < len(self._fields) else ():
+        for place in self.integers() if self.has_more else ():
             if place >= len(found):
                 raise MalformedMessage("a membership change behind the last entry")
             found[place] = found[place]._replace(is_change=True)

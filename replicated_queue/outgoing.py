@@ -42,8 +42,6 @@ class Outgoing:
 
     def messages(self, messages: Sequence[Message], cluster_time: int, *, now: float) -> None:
         """What needs no disk."""
-        if not messages:
-            return
         joined = join_appends([*self._news, *messages], max_bytes=self._max_append_bytes)
         self._news = [said for said in joined if type(said) is Append and not said.entries]
         urgent = [said for said in joined if type(said) is not Append or said.entries]

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .raft.messages import HardState, Ready
 from .slow_disk import Unsynced
@@ -28,8 +29,7 @@ class PersistenceCallbacks:
     on_failure: Callable[[BaseException], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(NamedTuple):
     """What of a `Ready` must wait for the disk."""
 
     for_vote: bool
@@ -99,6 +99,11 @@ class Persistence:
             raise
 
     @property
+    def is_writing(self) -> bool:
+        """Whether anything is on its way to the disk."""
+        return bool(self._unsynced)
+
+    @property
     def oldest_unsynced(self) -> Unsynced | None:
         """The write that waits for the disk for longest."""
         if not self._unsynced:
@@ -112,7 +117,7 @@ class Persistence:
         A commit index alone is not worth a write: it is known again from the leader.
         """
         before, self._hard_state = self._hard_state, ready.hard_state or self._hard_state
-        is_vote = (before.term, before.vote) != (self._hard_state.term, self._hard_state.vote)
+        is_vote = before[:2] != self._hard_state[:2]
         must_write = ready.must_sync or ready.snapshot is not None
         waits = Waits(for_vote=is_vote or bool(self._uncast), for_log=must_write or bool(self._unsynced))
         if must_write:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .applying import Applying
 from .codec import Checkpoint
 from .interfaces import Transport
 from .outgoing import Offer, Outgoing
@@ -47,6 +48,7 @@ class Promises:
         self._clock = clock
         self._guard = guard
         self._wake = wake
+        self._applying = Applying()
         self._disk_watch = DiskWatch()
         self._replica: Replica | None = None
         self.lacking: NoRoom | None = None  # why the disk takes no more
@@ -68,7 +70,8 @@ class Promises:
         replica = self._replica
         assert replica is not None
         # First what others work on meanwhile: handing a write to its thread costs this one a moment's rest.
-        self._outgoing.messages(ready.messages, replica.cluster_time(now), now=now)
+        if ready.messages:
+            self._outgoing.messages(ready.messages, replica.cluster_time(now), now=now)
         waits = self.persistence.write(ready, now=now)
         if not waits.for_vote and ready.promises:
             self._outgoing.votes([ready], replica.cluster_time(now))
@@ -81,13 +84,26 @@ class Promises:
             self._outgoing.tell_news(self._replica.cluster_time(now), now=now)
 
     def next_deadline(self) -> float:
-        """When `tell_news` must be called."""
-        return self._outgoing.news_due
+        """When `tell_news` must be called, or what is committed be applied."""
+        return min(self._outgoing.news_due, self._applying.due)
+
+    def may_apply(self, now: float) -> bool:
+        """Whether to apply in this turn what is committed."""
+        assert self._replica is not None
+        raft = self._replica.raft
+        return self._applying.may_begin(
+            leads=raft.replication is not None,
+            has_any=raft.log.has_unapplied,
+            is_writing=self.persistence.is_writing or raft.log.has_unhanded,
+            now=now,
+        )
 
     def watch_disk(self, now: float) -> None:
         """A leader whose disk stalls or is full hands over, if somebody is fit to."""
         replica = self._replica
         assert replica is not None
+        if replica.raft.replication is None:
+            return
         oldest, is_full = self.persistence.oldest_unsynced, self.lacking is not None
         trouble = self._disk_watch.judge(replica.raft.replication, oldest, is_full=is_full, now=now)
         if trouble is not None:
@@ -127,6 +143,7 @@ class Promises:
         self._wake()
 
     def _keep(self, replica: Replica, durable: Sequence[Ready], now: float) -> None:
-        self._outgoing.acknowledgements(durable, replica.cluster_time(now))
+        if any(ready.promises for ready in durable):
+            self._outgoing.acknowledgements(durable, replica.cluster_time(now))
         for ready in durable:
             replica.raft.persisted(ready.term, ready.last_index)

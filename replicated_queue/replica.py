@@ -47,10 +47,11 @@ class ClusterTime:
 
     def at(self, now: float) -> int:
         """Cluster time at `now`."""
-        step = min(max(now - self._last, 0.0), LONGEST_STEP_SECONDS)
-        self._milliseconds += step * 1000
-        self._last = max(self._last, now)
-        return max(int(self._milliseconds), self.floor)
+        if now > self._last:
+            self._milliseconds += min(now - self._last, LONGEST_STEP_SECONDS) * 1000
+            self._last = now
+        milliseconds = int(self._milliseconds)
+        return milliseconds if milliseconds > self.floor else self.floor
 
     def heard(self, milliseconds: int, now: float) -> None:
         """The leader says what time it is. It alone decides, also where our clock runs faster."""
@@ -139,9 +140,10 @@ class Replica:
 
     # What comes out
 
-    def ready(self) -> Ready | None:
-        """What to do now; None for nothing."""
-        return self.raft.ready() if self.raft.has_ready else None
+    def ready(self, *, apply: bool = True) -> Ready | None:
+        """What to do now; None for nothing. Without `apply` what is committed stays for a later turn."""
+        has_any = self.raft.has_ready if apply else self.raft.has_more
+        return self.raft.ready(apply=apply) if has_any else None
 
     def restored(self, index: int, *, stamp: int) -> None:
         """The state machine is now what a leader's snapshot of `index` said."""

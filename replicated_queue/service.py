@@ -338,22 +338,23 @@ class ReplicaService:
 
     def _do_turn(self) -> None:
         assert self._replica is not None
-        replica, now = self._replica, self._clock()
+        replica, raft, now = self._replica, self._replica.raft, self._clock()
         replica.tick(now)
         self._promises.tell_news(now)
         self._promises.watch_disk(now)
         if self._proposals.has_new:
             self._propose_all(replica, now)
         self._confirmations.ask(replica)
-        ready = replica.ready()
-        if ready is not None:
+        may_apply = self._promises.may_apply(now)
+        if (ready := replica.ready(apply=may_apply)) is not None:
             self._perform(replica, ready, now)
-        for index, result in self._second_copy.release(replica, now=now):
-            self._proposals.applied(index, result)
+        if self._second_copy.is_holding:
+            for index, result in self._second_copy.release(replica, now=now):
+                self._proposals.applied(index, result)
         self._confirmations.answer(replica.applied_index)
         self._group.announce(replica)
         self._leadership.announce(replica)
-        if replica.raft.has_ready or self._confirmations.wants_round:
+        if (raft.has_ready if may_apply else raft.has_more) or self._confirmations.wants_round:
             self._turns.soon()
         due = min(replica.next_deadline(), self._second_copy.next_deadline(), self._promises.next_deadline())
         self._turns.by(due, now=now)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .raft.replication import Replication
 
@@ -10,8 +11,7 @@ PAUSE_SECONDS = 30.0  # between two verdicts, so that two slow disks do not play
 FULL_PAUSE_SECONDS = 5.0  # the same for full disks: while they lead, nothing is taken
 
 
-@dataclass(frozen=True, slots=True)
-class Unsynced:
+class Unsynced(NamedTuple):
     """The oldest write that is not on the disk: since when it waits, and the last index behind it."""
 
     since: float

@@ -10,6 +10,8 @@ from .messages import Append, AppendResponse, Message
 
 def join_appends(messages: Sequence[Message], *, max_bytes: int) -> list[Message]:
     """The same messages with appends that continue each other made one: one turn, one append a peer."""
+    if len({message.to for message in messages}) == len(messages):
+        return list(messages)
     joined: list[Message] = []
     newest: dict[int, int] = {}  # where each peer's newest append stands in `joined`
     for message in messages:
@@ -43,6 +45,8 @@ def _continues(before: Append, message: Append, max_bytes: int) -> bool:
 
 def newest_acknowledgements(promises: Sequence[Message]) -> list[Message]:
     """The same promises without acknowledgements that a later one of the same term includes."""
+    if len(promises) == 1:
+        return list(promises)
     newest: dict[tuple[int, int], int] = {}
     for message in promises:
         if isinstance(message, AppendResponse):

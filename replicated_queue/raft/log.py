@@ -67,11 +67,13 @@ class RaftLog:
 
     def term_at(self, index: int) -> int | None:
         """Term of the entry at `index`; 0 beyond the end, None where it is not known any more."""
-        if index > self.last_index:
+        base = self.base
+        place = index - base.index
+        if place > len(self._entries):
             return 0
-        if index > self.base.index:
-            return self._entries[index - self.base.index - 1].term
-        return self.base.term if index == self.base.index else None
+        if place > 0:
+            return self._entries[place - 1].term
+        return base.term if place == 0 else None
 
     def entry_at(self, index: int) -> Entry:
         """An entry that is kept."""
@@ -85,7 +87,7 @@ class RaftLog:
         """Entries from `index` to `end` (inclusive) of at most `max_bytes` of data, but at least one."""
         start = index - self.base.index - 1
         stop = (self.last_index if end is None else end) - self.base.index
-        if max_bytes >= UNLIMITED:
+        if max_bytes >= UNLIMITED or stop - start == 1:
             return self._entries[start:stop]
         # A slice of the whole rest of a long log would be copied for each append to a slow follower.
         found = self._entries[start : min(stop, start + 1 + max_bytes // SMALL_ENTRY_BYTES)]
@@ -181,9 +183,19 @@ class RaftLog:
         restored, self.restored = self.restored, None
         return restored
 
+    @property
+    def has_unhanded(self) -> bool:
+        """Whether the disk has not been given all."""
+        return self.handed_index < self.base.index + len(self._entries)
+
+    @property
+    def has_unapplied(self) -> bool:
+        """Whether the state machine has not been given all that is committed."""
+        return self.applying_index < self.commit_index
+
     def take_unhanded(self) -> list[Entry]:
         """Entries that the disk has not been given yet; it has been by then."""
-        found = self.entries_from(self.handed_index + 1)
+        found = self._entries[self.handed_index - self.base.index :]
         self.handed_index = self.last_index
         return found
 

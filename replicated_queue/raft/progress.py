@@ -95,7 +95,7 @@ class Progress:
             self.next_index = last_index + 1
             self._inflight.append(last_index)
         # At the limit, or over it with an empty append: that one was a probe, the next waits for an answer.
-        self.is_flow_paused = self.is_inflight_full
+        self.is_flow_paused = len(self._inflight) >= self.inflight_limit
 
     def acknowledged(self, index: int) -> bool:
         """Everything up to `index` matches; return whether that is news."""

@@ -196,23 +196,26 @@ class Raft:
     @property
     def has_ready(self) -> bool:
         """Whether `ready` would have anything to do."""
-        log, hard, soft = self.log, self._told_hard, self._told_soft
+        return self.log.has_unapplied or self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it would have anything to do but to apply."""
         return bool(
             self._messages
             or self._promises
-            or log.handed_index < log.last_index
-            or log.applying_index < log.commit_index
-            or (self.term, self.vote, log.commit_index) != (hard.term, hard.vote, hard.commit)
-            or (self.leader, self.role) != (soft.leader, soft.role)
-            or log.restored is not None
+            or self.log.has_unhanded
+            or (self.term, self.vote, self.log.commit_index) != self._told_hard
+            or (self.leader, self.role) != self._told_soft
+            or self.log.restored is not None
             or (self.replication is not None and self.replication.confirmed_reads)
         )
 
-    def ready(self) -> Ready:
-        """Take what is to be done now; it counts as taken, so call only to do it."""
+    def ready(self, *, apply: bool = True) -> Ready:
+        """Take what is to be done now, so call only to do it. Without `apply` what is committed stays."""
         hard, soft = self._hard_state(), self._soft_state()
         snapshot, entries = self.log.take_restored(), self.log.take_unhanded()
-        committed = self.log.take_committed(max_bytes=self.config.max_apply_bytes)
+        committed = self.log.take_committed(max_bytes=self.config.max_apply_bytes) if apply else []
         reads = self.replication.handed_out(committed) if self.replication is not None else ()
         ready = Ready(
             term=self.term,
@@ -225,7 +228,7 @@ class Raft:
             reads=reads,
             messages=self._messages,
             promises=self._promises,
-            must_sync=bool(entries) or (hard.term, hard.vote) != (self._told_hard.term, self._told_hard.vote),
+            must_sync=bool(entries) or hard[:2] != self._told_hard[:2],
         )
         self._told_hard, self._told_soft = hard, soft
         self._messages, self._promises = [], []

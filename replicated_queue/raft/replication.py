@@ -276,9 +276,12 @@ class Replication:
         return max(candidates)[2] if candidates else 0
 
     def _advance_commit(self) -> bool:
+        log = self._log
+        if log.commit_index == log.last_index:
+            return False  # all is committed already
         index = self._membership.voters.committed({peer: p.match_index for peer, p in self.progress.items()})
         # Only entries of our own term are committed by counting; older ones follow along (§5.4.2, figure 8).
-        if index <= self._log.commit_index or self._log.term_at(index) != self._term:
+        if index <= log.commit_index or log.term_at(index) != self._term:
             return False
         self._log.commit_to(index)
         for early in self.reads.take_early():
@@ -289,18 +292,20 @@ class Replication:
         progress = self.progress[peer]
         if peer == self._me or progress.is_paused:
             return False
+        log = self._log
         previous = progress.next_index - 1
-        previous_term = self._log.term_at(previous)
+        previous_term = log.term_at(previous)
         if previous_term is None:
             return self._send_snapshot(peer, progress)
+        entries: Sequence[Entry] = ()
         # With a full window only empty appends are sent: their answers show whether the window was lost.
-        if progress.state is ProgressState.REPLICATE and progress.is_inflight_full:
-            entries = []
-        else:
-            entries = self._log.entries_from(progress.next_index, max_bytes=self._config.max_append_bytes)
-        if not entries and not even_if_empty:
+        if previous < log.last_index and not (
+            progress.state is ProgressState.REPLICATE and progress.is_inflight_full
+        ):
+            entries = log.entries_from(previous + 1, max_bytes=self._config.max_append_bytes)
+        elif not even_if_empty:
             return False
-        commit = self._log.commit_index
+        commit = log.commit_index
         self._send(
             Append(
                 sender=self._me,

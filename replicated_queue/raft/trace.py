@@ -65,9 +65,9 @@ class TracedRaft(Raft):
         self._note("ChangeConf", changes=[[change.kind.name.lower(), change.node] for change in changes])
         return index
 
-    def ready(self) -> Ready:
+    def ready(self, *, apply: bool = True) -> Ready:
         before = self._told_hard.commit
-        ready = super().ready()
+        ready = super().ready(apply=apply)
         if ready.snapshot is not None:
             self._note("RestoreSnapshot", last=list(ready.snapshot.last))
         if self.log.commit_index > before:

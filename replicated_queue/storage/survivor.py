@@ -6,7 +6,6 @@ What the others agreed on and this replica had not heard of is lost, and nobody 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from queue import SimpleQueue
 
@@ -53,7 +52,7 @@ def write_survivor(
     hard_state = HardState(remains.term + 1, 0, last.index)
     outcomes: SimpleQueue[BaseException | int] = SimpleQueue()
     store = ReplicaStore(target, segment_bytes=segment_bytes)
-    store.ballot.cast(replace(hard_state, commit=0))
+    store.ballot.cast(hard_state._replace(commit=0))
     if entries:
         _write(store, Write(1, hard_state, entries), outcomes)
         outcome = outcomes.get()

@@ -19,8 +19,7 @@ LARGEST_RECORD_SHARE = 8  # a record is cut at this share of a segment, a batch 
 RETRY_SECONDS = 1.0  # between two looks whether a full disk has room again
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One `Ready`'s state and entries; `number` comes back when it is on the disk."""
 
     number: int

@@ -14,6 +14,7 @@ PILOTS = TESTS + "test_autopilot.py::"
 READS = TESTS + "test_reads_by_index.py::"
 SNAPSHOTS = TESTS + "test_snapshots_of_the_core.py::"
 SLOW = TESTS + "test_slow_disks.py::"
+APPLYING = TESTS + "test_applying.py::"
 WAL = TESTS + "test_write_ahead_log.py::"
 TIME = TESTS + "test_replica.py::"
 SESSIONS = TESTS + "test_sessions.py::"
@@ -43,6 +44,22 @@ MUTANTS = (
         "        if not waits.for_log:\n",
         "        if True:\n",
         SHELLS,
+    ),
+    planted(
+        13,
+        "a follower applies first, and lets its leader wait for that",
+        "replicated_queue/applying.py",
+        "if leads or not has_any or not is_writing:",
+        "if True:",
+        APPLYING + "test_a_follower_acknowledges_new_entries_before_it_applies_what_came_committed_with_them",
+    ),
+    planted(
+        13,
+        "a follower whose disk stalls applies nothing",
+        "replicated_queue/applying.py",
+        "        if now < self.due < inf:\n",
+        "        if self.due < inf:\n",
+        APPLYING + "test_a_disk_that_stalls_keeps_no_follower_from_applying",
     ),
     planted(
         28,
@@ -267,8 +284,8 @@ MUTANTS = (
         3,
         "entries of older terms are committed by counting",
         LEADER,
-        "if index <= self._log.commit_index or self._log.term_at(index) != self._term:",
-        "if index <= self._log.commit_index:",
+        "if index <= log.commit_index or log.term_at(index) != self._term:",
+        "if index <= log.commit_index:",
         REPLICATION + "test_a_leader_commits_by_counting_only_entries_of_its_own_term",
     ),
     planted(
@@ -491,7 +508,7 @@ MUTANTS = (
         32,
         "the term at the snapshot is forgotten",
         LOG,
-        "return self.base.term if index == self.base.index else None",
+        "return base.term if place == 0 else None",
         "return None",
         SNAPSHOTS + "test_an_empty_log_behind_a_snapshot_still_knows_the_term_before_it",
     ),

@@ -254,7 +254,7 @@ MUTANTS = (
         12,
         "a leader stamps what its own clock says",
         REPLICA,
-        "        return max(int(self._milliseconds), self.floor)",
+        "        return milliseconds if milliseconds > self.floor else self.floor",
         "        return int(now * 1000)",
         TIME + "test_what_a_leader_stamps_never_runs_backwards_though_its_clock_does",
     ),

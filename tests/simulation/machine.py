@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 from replicated_queue.codec import Frame, encode_record
@@ -171,7 +171,7 @@ def records_of(hard: HardState, ready: Ready, most_bytes: int) -> Iterator[tuple
         yield encode_record(hard, (), base=base), base.index
     for piece in pieces_of(ready.entries, most_bytes):
         last = piece[-1].index
-        yield encode_record(replace(hard, commit=min(hard.commit, last)), piece, base=base), last
+        yield encode_record(hard._replace(commit=min(hard.commit, last)), piece, base=base), last
         base = None
 
 
