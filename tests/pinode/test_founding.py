@@ -151,7 +151,7 @@ async def test_nodes_killed_in_the_middle_of_founding_still_found_one_cluster(tm
         random = Random(attempt)
         victim = random.choice([0, 1, 2])
         touched = nodes[victim].folder / random.choice(["founding", "cluster.record"])
-        await eventually(touched.exists)
+        await eventually(touched.exists, within_seconds=30)
         runs[victim].cancel()
         await nodes[victim].stop()
         await asyncio.gather(runs[victim], return_exceptions=True)

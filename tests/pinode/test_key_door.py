@@ -131,14 +131,16 @@ async def test_rubbish_and_what_is_too_large_is_cut_off(content: bytes) -> None:
 async def test_who_asks_without_end_is_asked_for_patience() -> None:
     asked, asking = Asked(), PeerNode("127.0.0.2", {})
     asked.answer = NoKeys("unknown_node", "no")
+    codes: list[str] = []
     async with running(asked.node):
-        codes = [
-            answer.code
-            for _ in range(key_door.BURST + 1)
-            if isinstance(answer := await asking.links.ask_for_keys(None, asked.where, (), 0), NoKeys)
-        ]
+        while "too_many_requests" not in codes and len(codes) < 5 * key_door.BURST:
+            answer = await asking.links.ask_for_keys(None, asked.where, (), 0)
+            assert isinstance(answer, NoKeys)
+            codes.append(answer.code)
 
-    assert codes == ["unknown_node"] * key_door.BURST + ["too_many_requests"]
+    # More than at once are answered when asking takes its time.
+    assert len(codes) > key_door.BURST
+    assert codes == ["unknown_node"] * (len(codes) - 1) + ["too_many_requests"]
 
 
 async def dialled(where: Address) -> "tuple[key_door.FrameConnection, asyncio.Queue[bytes]]":
