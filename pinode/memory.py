@@ -2,6 +2,7 @@
 
 import asyncio.sslproto
 import ctypes
+import gc
 
 M_TRIM_THRESHOLD = -1  # names and numbers of glibc's <malloc.h>
 M_MMAP_THRESHOLD = -3
@@ -29,3 +30,13 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def settle() -> None:
+    """After loading: what is in memory now lives as long as the process.
+
+    To look through it again and again for garbage would stall the event loop.
+    """
+    gc.collect()
+    gc.freeze()
+    give_back()

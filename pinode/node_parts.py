@@ -15,6 +15,7 @@ from pinode.dynos.supervisor import Supervisor
 from pinode.host import architecture
 from pinode.live_cluster import LiveCluster
 from pinode.logs.app_log import AppLogs
+from pinode.memory import settle
 from pinode.metrics.history import NodeHistory
 from pinode.node_agreement import Agreement, Grounds
 from pinode.node_facts import NodeFacts, interpreters_told
@@ -33,8 +34,8 @@ from pinode.settings import Settings
 from pinode.slugs.copy_care import CopyCare
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
+from pinode.web.node_side import NodeControl
 from pinode.web.server import WebServer
-from pinode.web.site import NodeControl
 from replicated_queue.client_server import queue_protocol
 
 QUEUE_PROTOCOL = "pinode-queue/1"
@@ -97,15 +98,7 @@ def make_work(
         copy_care=_make_copy_care(agreement, slugs, sources),
         slug_tidying=SlugTidying(cluster, slugs.store, sources.store, is_caught_up=agreement.caught_up),
         history=history,
-        web=WebServer(
-            cluster,
-            ssl_context=certificate.context(),
-            ca_pem=grounds.record.web_authority_pem.encode(),
-            socket_path=data_dir / "pinode.sock",
-            control=control,
-            past=history,
-            intake=_make_intake(grounds, cluster, sources),
-        ),
+        web=_make_web(grounds, cluster, certificate, control, history, sources),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
         beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
         departure=Departure(cluster, on_left=on_left),
@@ -139,6 +132,26 @@ def _make_build_worker(grounds: Grounds, cluster: LiveCluster, slugs: _Shelf, so
         replication=slugs.copies,
         sources=sources.copies,
         isolation=grounds.isolation,
+    )
+
+
+def _make_web(
+    grounds: Grounds,
+    cluster: LiveCluster,
+    certificate: OwnCertificate,
+    control: NodeControl,
+    history: NodeHistory,
+    sources: _Shelf,
+) -> WebServer:
+    return WebServer(
+        cluster,
+        ssl_context=certificate.context(),
+        ca_pem=grounds.record.web_authority_pem.encode(),
+        socket_path=grounds.settings.node.data_dir / "pinode.sock",
+        control=control,
+        past=history,
+        intake=_make_intake(grounds, cluster, sources),
+        on_loaded=settle,
     )
 
 

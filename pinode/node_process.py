@@ -1,7 +1,6 @@
 """The process `pinode start`: settings, data directory, signals and exit codes around a `Node`."""
 
 import asyncio
-import gc
 import logging
 import os
 import re
@@ -15,7 +14,7 @@ from pinode.card.card import Card
 from pinode.card.lock import lock_data_dir
 from pinode.card.old_state import OldState, Reason
 from pinode.errors import PinodeError
-from pinode.memory import give_back, keep_small
+from pinode.memory import keep_small, settle
 from pinode.node import Node
 from pinode.peers.joining import Joining
 from pinode.settings import Settings, load_settings
@@ -84,10 +83,7 @@ async def _run(settings: Settings, joining: Joining, wall_clock: WallClock | Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_end)
-    # What is loaded by now lives as long as the process; collecting it again and again would stall the loop.
-    gc.collect()
-    gc.freeze()
-    give_back()
+    settle()
     try:
         await node.run()
     except* (PinodeError, QueueError, LogSetBack) as group:

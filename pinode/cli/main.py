@@ -16,7 +16,7 @@ from pinode.cli.output import printable, say
 # name -> (module, function, one line of help). Modules are imported only when their command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("node_commands", "init", "write cluster.toml and cluster.key for a new cluster"),
-    "start": ("node_commands", "start", "run this node, in the foreground"),
+    "start": ("start_command", "start", "run this node, in the foreground"),
     "stop": ("node_commands", "stop", "stop this node and its dynos"),
     "recover": ("recover_command", "recover", "go on with this node when a majority is lost for good"),
     "status": ("status_commands", "status", "the cluster as this node sees it"),

@@ -1,4 +1,4 @@
-"""Commands about this machine's node: init, start, stop, setup-code, version."""
+"""Commands about this machine's node: init, stop, setup-code, version."""
 
 import sys
 import time
@@ -9,7 +9,6 @@ import click
 from pinode import __version__
 from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
-from pinode.cli.join_flags import hide_tokens, what_to_join
 from pinode.cli.output import say, show_json
 from pinode.errors import SettingsError
 
@@ -70,30 +69,6 @@ def _write_both(settings_file: Path, text: str, key_file: Path) -> None:
     except (SettingsError, OSError):
         settings_file.unlink()
         raise
-
-
-@click.command()
-@click.option(
-    "--join",
-    "join",
-    multiple=True,
-    metavar="TOKEN|@FILE|HOST",
-    help="join the cluster of this token, or, with its cluster.key copied here, that of this node",
-)
-@click.option("--moved", is_flag=True, help="this card was moved here on purpose, its old machine is off")
-@click.pass_obj
-def start(invocation: Invocation, join: tuple[str, ...], moved: bool) -> int:
-    """Run this node in the foreground. SIGTERM ends it and leaves its dynos running."""
-    hide_tokens(join)
-    from pinode.node_process import run_node  # aiohttp and cryptography are imported only by a node
-
-    asked = what_to_join(join)
-    overrides = invocation.overrides
-    if asked.hosts:
-        overrides["cluster.join"] = ",".join(asked.hosts)
-    return run_node(
-        invocation.config, invocation.environment, overrides, asked.joining, is_moved_on_purpose=moved
-    )
 
 
 @click.command()

@@ -82,7 +82,7 @@ class FrontDoor:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(FIRST_BYTE_SECONDS):
-                await _readable(connection)
+                await readable(connection)
             first = connection.recv(1, socket.MSG_PEEK)
             if first == TLS_FIRST_BYTE:
                 transport, _ = await loop.connect_accepted_socket(
@@ -104,14 +104,17 @@ class FrontDoor:
             self._greeted -= 1
 
 
-async def _readable(connection: socket.socket) -> None:
+async def readable(*sockets: socket.socket) -> None:
+    """Wait until one of these has something to be read, or a connection to be accepted."""
     loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(connection.fileno(), readable.set)
+    found = asyncio.Event()
+    for one in sockets:
+        loop.add_reader(one.fileno(), found.set)
     try:
-        await readable.wait()
+        await found.wait()
     finally:
-        loop.remove_reader(connection.fileno())
+        for one in sockets:
+            loop.remove_reader(one.fileno())
 
 
 class _Redirect(asyncio.Protocol):

@@ -16,9 +16,10 @@ from pinode.operations.step_down import step_down
 from pinode.peers.join_token import SECRET_BYTES
 from pinode.web.answer_shapes import NODE
 from pinode.web.messages import answer, json_body, node_in_path, nothing, number_of
+from pinode.web.node_side import NodeControl
 from pinode.web.operation import operation
 from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, list_of, maybe, one_of, whole
-from pinode.web.site import NodeControl, caller, site_of
+from pinode.web.site import caller, site_of
 
 HOUR_SECONDS = 3600
 LONGEST_SECONDS = 30 * 24 * HOUR_SECONDS

@@ -1,4 +1,8 @@
-"""The web server of a node: HTTPS for people and programs, a unix socket for its administrator."""
+"""The web server of a node: HTTPS for people and programs, a unix socket for its administrator.
+
+Most nodes of a cluster are never asked anything over HTTP, and what answers takes 14 MB: it is loaded when
+somebody first knocks at one of the doors, which are open from the start.
+"""
 
 import asyncio
 import logging
@@ -6,31 +10,28 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
-
-from aiohttp import web
 
 from pinode.cluster import Cluster
 from pinode.deploy.intake import Intake
 from pinode.errors import PinodeError
 from pinode.settings import Address
-from pinode.web.front_door import FrontDoor
-from pinode.web.guard import add_headers, answer_always, guarded
-from pinode.web.openapi import describe
-from pinode.web.operation import OPENAPI
-from pinode.web.routes import ROUTES
-from pinode.web.site import SITE, NodeControl, Past, Site
+from pinode.web.front_door import FrontDoor, readable
+from pinode.web.node_side import NodeControl, Past
 
 logger = logging.getLogger(__name__)
 
-BODY_BYTES = 1024 * 1024
-HEAD_BYTES = 16 * 1024
-KEEP_ALIVE_SECONDS = 60.0
-STOP_SECONDS = 2.0
 BACKLOG = 128
 SOCKET_PATH_BYTES = 107
+
+Handling = AbstractAsyncContextManager[Callable[[], asyncio.BaseProtocol]]
+
+
+def _nothing() -> None:
+    pass
 
 
 class WebServer:
@@ -50,64 +51,54 @@ class WebServer:
         past: Past | None = None,
         intake: Intake | None = None,
         socket_mode: int = 0o600,
+        on_loaded: Callable[[], None] = _nothing,
     ) -> None:
+        """`on_loaded` is called once, in another thread, when all that answers is in memory."""
+        self._cluster = cluster
         self._address = cluster.settings.listen.web
         self._ssl_context = ssl_context
+        self._ca_pem = ca_pem
         self._socket_path = socket_path
         self._socket_mode = socket_mode
-        self._application = make_application(
-            Site(cluster=cluster, ca_pem=ca_pem, control=control, past=past, intake=intake)
-        )
+        self._control = control
+        self._past = past
+        self._intake = intake
+        self._on_loaded = on_loaded
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `PinodeError` when an address cannot be listened on."""
-        runner = web.AppRunner(
-            self._application,
-            access_log=None,
-            auto_decompress=False,  # a stranger's megabyte could be a gigabyte; see `guard`
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            max_line_size=HEAD_BYTES,
-            max_field_size=HEAD_BYTES,
-            shutdown_timeout=STOP_SECONDS,
-        )
-        await runner.setup()
-        serve = runner.server
-        assert serve is not None
-        try:
+        async with AsyncExitStack() as until_closed:
             with (
                 listening_at(self._address) as listener,
                 socket_file(self._socket_path, self._socket_mode) as door,
             ):
-                local = await asyncio.get_running_loop().create_unix_server(serve, sock=door)
                 logger.info("web listens address=%s socket=%s", self._address, self._socket_path)
+                await readable(listener, door)
+                handling = await asyncio.to_thread(self._load)
+                serve = await until_closed.enter_async_context(handling)
+                local = await asyncio.get_running_loop().create_unix_server(serve, sock=door)
                 try:
                     await FrontDoor(listener, serve, self._ssl_context).run()
                 finally:
                     local.close()
-        finally:
-            await runner.cleanup()
 
+    def _load(self) -> Handling:
+        """Import and make what answers: a second's work on a small Pi, so not on the event loop."""
+        began = time.monotonic()
+        from pinode.web.application import handling, make_application
+        from pinode.web.site import Site
 
-def make_application(site: Site) -> web.Application:
-    """Return the application: every route behind its guard."""
-    application = web.Application(client_max_size=BODY_BYTES, middlewares=[answer_always])
-    application[SITE] = site
-    application[OPENAPI] = describe(ROUTES)
-    application.on_response_prepare.append(add_headers)
-    application.on_shutdown.append(_end_streams)
-    for route in ROUTES:
-        handler = guarded(route)
-        if route.method == "GET":
-            application.router.add_get(route.path, handler)
-        else:
-            application.router.add_route(route.method, route.path, handler)
-    return application
-
-
-async def _end_streams(application: web.Application) -> None:
-    application[SITE].streams.end()
-    application[SITE].receptions.end()
-    application[SITE].pushes.end()
+        site = Site(
+            cluster=self._cluster,
+            ca_pem=self._ca_pem,
+            control=self._control,
+            past=self._past,
+            intake=self._intake,
+        )
+        application = make_application(site)
+        self._on_loaded()
+        logger.info("web loaded for its first visitor seconds=%.2f", time.monotonic() - began)
+        return handling(application)
 
 
 @contextmanager

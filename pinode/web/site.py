@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
@@ -15,9 +15,9 @@ from pinode.apps.app import App
 from pinode.cluster import Cluster
 from pinode.deploy.intake import Intake
 from pinode.errors import NotAllowed, NotLoggedIn
-from pinode.metrics.rings import Stretch
 from pinode.rate_limit import RateLimit, TooMany
 from pinode.web.caller import Caller, same_caller
+from pinode.web.node_side import NodeControl, Past
 from pinode.web.passwords import Passwords
 from pinode.web.rendering import Rendering
 
@@ -25,38 +25,6 @@ STREAMS_AT_ONCE = 64
 RECEPTIONS_AT_ONCE = 8
 RECEPTIONS_EACH = 3
 HOOK_BODIES_AT_ONCE = 4
-
-
-class NodeControl(Protocol):
-    """What only the administrator on the node itself may ask of its process."""
-
-    def setup_code(self) -> str | None:
-        """The code with which the first user registers; None when it has been used."""
-        ...
-
-    def stop(self, *, everything: bool) -> int:
-        """Begin to end this node (its dynos handed over, or with `everything` at once); its process id."""
-        ...
-
-    def leave(self, *, by: str) -> None:
-        """Begin to leave the cluster for good. Raises `Conflict` where the others could not go on without."""
-        ...
-
-    def leaving(self) -> dict[str, Any]:
-        """How far that is: `pid`, `waiting_for`, `failure`."""
-        ...
-
-
-class Past(Protocol):
-    """How the nodes were; see `pinode.metrics.history`."""
-
-    def fine(self, node_id: str) -> Stretch:
-        """The last hour."""
-        ...
-
-    def coarse(self, node_id: str) -> Stretch:
-        """The last day."""
-        ...
 
 
 class Streams:

@@ -1,4 +1,4 @@
-"""What a long-lived process does with memory it no longer needs."""
+"""What a long-lived process takes of memory, and does with what it no longer needs."""
 
 import subprocess
 import sys
@@ -21,6 +21,14 @@ del large
 print(resident() - before)
 """
 
+STARTED = "import pinode.cli.main, pinode.cli.start_command, pinode.node_process"
+WHEN_ASKED = {  # by a visitor, an app's schedule, the network, another command
+    *("aiohttp", "yarl", "multidict", "attr", "typing_extensions", "idna", "jinja2", "markupsafe"),
+    *("cronsim", "httptools", "zeroconf", "git", "psutil", "packaging", "uv"),
+    *("http.client", "http.cookies", "email.message", "urllib.request", "argparse", "unittest", "multiprocessing"),
+    *("pinode.web.application", "pinode.web.site", "pinode.web.routes", "pinode.cli.api_client"),
+}
+
 
 def kept_bytes(how: str) -> int:
     """Bytes a process still holds after it freed 3 MiB, once it had freed a larger block."""
@@ -33,3 +41,13 @@ def test_a_large_block_goes_back_to_the_system_when_it_is_freed() -> None:
 
     assert left_alone > 3 << 20  # else the setting is no longer needed
     assert small < 1 << 20
+
+
+def test_a_node_starts_without_what_only_some_nodes_need() -> None:
+    program = f"import sys\n{STARTED}\nprint(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+
+    assert "pinode.web.server" in loaded
+    assert loaded & WHEN_ASKED == set()

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import stat
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class Served:
     control: Control
     port: int
     door: Path
+    loaded_by: list[threading.Thread]
     task: asyncio.Task[None]
 
     def over_tls(self) -> ClientSession:
@@ -62,12 +64,18 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     settings = Settings()
     settings = replace(settings, listen=replace(settings.listen, web=Address("127.0.0.1", port)))
     cluster = FakeCluster(settings=settings)
+    loaded_by: list[threading.Thread] = []
     server = WebServer(
-        cluster, ssl_context=context, ca_pem=certificate.read_bytes(), socket_path=door, control=control
+        cluster,
+        ssl_context=context,
+        ca_pem=certificate.read_bytes(),
+        socket_path=door,
+        control=control,
+        on_loaded=lambda: loaded_by.append(threading.current_thread()),
     )
     task = asyncio.ensure_future(server.run())
     await eventually(door.is_socket)
-    yield Served(cluster, control, port, door, task)
+    yield Served(cluster, control, port, door, loaded_by, task)
     task.cancel()
     await asyncio.wait({task})
 
@@ -81,6 +89,18 @@ async def test_https_answers_and_gives_out_the_authority(served: Served) -> None
     assert health.status == 200
     assert authority.startswith("-----BEGIN CERTIFICATE-----")
     assert "Welcome to home" in login
+
+
+async def test_what_answers_is_loaded_for_the_first_visitor_and_not_on_the_event_loop(served: Served) -> None:
+    before = list(served.loaded_by)
+
+    async with served.on_the_node() as node, served.over_tls() as web:
+        answers = await asyncio.gather(*(one.get("/healthz") for one in (node, web, node, web)))
+
+    assert before == []
+    assert [answer.status for answer in answers] == [200] * 4
+    assert len(served.loaded_by) == 1
+    assert served.loaded_by[0] is not threading.main_thread()
 
 
 async def test_plain_http_is_sent_to_https_on_the_same_port_and_place(served: Served) -> None:

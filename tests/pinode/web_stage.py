@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from pinode.apps.commands import CreateApp
 from pinode.people.commands import StartSession
+from pinode.web.application import make_application
 from pinode.web.caller import CSRF_FIELD, SESSION_COOKIE, csrf_token, token_hash
 from pinode.web.passwords import Cost, Passwords
-from pinode.web.server import make_application
 from pinode.web.site import Site
 from tests.pinode.described import check_described
 from tests.pinode.fake_cluster import FakeCluster
