@@ -25,7 +25,7 @@ STARTED = "import pinode.cli.main, pinode.cli.start_command, pinode.node_process
 WHEN_ASKED = {  # by a visitor, an app's schedule, the network, another command
     *("aiohttp", "yarl", "multidict", "attr", "typing_extensions", "idna", "jinja2", "markupsafe"),
     *("cronsim", "httptools", "zeroconf", "git", "psutil", "packaging", "uv"),
-    *("http.client", "http.cookies", "email.message", "urllib.request", "argparse", "unittest", "multiprocessing"),
+    *("http.client", "http.cookies", "email.message", "urllib.request", "argparse", "multiprocessing"),
     *("pinode.web.application", "pinode.web.site", "pinode.web.routes", "pinode.cli.api_client"),
 }
 
