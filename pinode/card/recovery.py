@@ -19,11 +19,13 @@ from pinode.card.old_state import Reason
 from pinode.card.set_aside import SetAside
 from pinode.errors import Conflict, NotFound
 from pinode.nodes.codec import encode_command as encode_node_command
-from pinode.nodes.commands import RemoveNode
+from pinode.nodes.commands import AdoptKey, NodeCommand, RemoveNode
+from pinode.peers.derived_keys import derived
 from pinode.peers.durable_files import sync_folder
 from pinode.peers.errors import MalformedFrame, PeerUnreachable
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.founding_store import FoundingStore
+from pinode.peers.held_keys import HeldKeys
 from pinode.peers.identity import node_id_in
 from pinode.peers.key_door import who_answers
 from pinode.peers.known_members import KnownMembers
@@ -90,17 +92,23 @@ async def look_ahead(data_dir: Path) -> Outlook:
     )
 
 
-def _removals(outlook: Outlook) -> list[bytes]:
+def _commands(outlook: Outlook, keys: HeldKeys | None) -> list[bytes]:
     """The others leave the table of nodes too: none of these ids comes back, and their names are free.
 
-    Of one that is not in the table the command is refused when it is applied, and changes nothing.
+    Of one that is not in the table the command is refused when it is applied, and changes nothing. Then the
+    key that this node holds is the cluster's, however far a rotation was, and whatever it missed of one.
     """
-    commands = [RemoveNode(node_id=node_id, by=BY) for node_id in sorted(outlook.others)]
+    commands: list[NodeCommand] = [RemoveNode(node_id=one, by=BY) for one in sorted(outlook.others)]
+    if keys is not None:
+        mark = derived(keys.in_use).mark
+        commands.append(AdoptKey(generation=keys.newest_generation, mark=mark, by=BY))
     return [encode_bundle(single(NODES_DOMAIN, encode_node_command(one))) for one in commands]
 
 
-def recover(data_dir: Path, outlook: Outlook, *, random: Random) -> EntryId:
+def recover(data_dir: Path, outlook: Outlook, *, random: Random, keys: HeldKeys | None = None) -> EntryId:
     """Make this node the whole cluster; return its newest entry. `random` must be the system's.
+
+    `keys`: the cluster keys that it holds; None where they are lost.
 
     Raises `Conflict` while a majority is there, `NoRoom` or `DiskFailed` with everything as it was.
     """
@@ -119,7 +127,7 @@ def recover(data_dir: Path, outlook: Outlook, *, random: Random) -> EntryId:
     try:
         segment_bytes = ReplicaSettings().segment_bytes
         last = write_survivor(
-            outlook.remains, source, target, segment_bytes=segment_bytes, commands=_removals(outlook)
+            outlook.remains, source, target, segment_bytes=segment_bytes, commands=_commands(outlook, keys)
         )
     except StorageError:
         shutil.rmtree(draft)

@@ -12,6 +12,8 @@ from pinode.cli.output import ago, printable, say, show_json
 
 if TYPE_CHECKING:
     from pinode.card.recovery import Outlook
+    from pinode.peers.held_keys import HeldKeys
+    from pinode.settings import Settings
 
 
 @click.command()
@@ -28,7 +30,8 @@ def recover(invocation: Invocation, confirm: str | None) -> int:
     from pinode.settings import load_settings
     from replicated_queue.errors import QueueError
 
-    data_dir = load_settings(invocation.config, invocation.environment, invocation.overrides).node.data_dir
+    settings = load_settings(invocation.config, invocation.environment, invocation.overrides)
+    data_dir = settings.node.data_dir
     if not data_dir.is_dir():
         raise Failure(
             f"there is no data directory {data_dir}", hint="name it: --data-dir DIR", code=ExitCode.NOT_FOUND
@@ -42,7 +45,7 @@ def recover(invocation: Invocation, confirm: str | None) -> int:
         else:
             click.echo(outlook_in_words(outlook))
         _refuse_unconfirmed(outlook, confirm)
-        last = recover_card(data_dir, outlook, random=SystemRandom())
+        last = recover_card(data_dir, outlook, random=SystemRandom(), keys=_keys_held(settings))
     except QueueError as error:
         raise Failure(str(error), hint="nothing was changed") from error
     finally:
@@ -51,6 +54,16 @@ def recover(invocation: Invocation, confirm: str | None) -> int:
     say(f"The log as it was is in {data_dir}/set-aside. Now: pinode start")
     say("Others that you start come back as new nodes by themselves, or say that they need a join token.")
     return ExitCode.OK
+
+
+def _keys_held(settings: "Settings") -> "HeldKeys | None":
+    from pinode.peers.cluster_key import read_cluster_key
+    from pinode.peers.key_store import KeyStore
+
+    try:
+        return KeyStore.of(settings).load(read_cluster_key(settings.cluster.key_file))
+    except FileNotFoundError:
+        return None
 
 
 def _refuse_unconfirmed(outlook: "Outlook", confirm: str | None) -> None:

@@ -98,6 +98,18 @@ class AdvanceKeyRotation:
     stage: Literal["use", "done"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptKey:
+    """After a recovery the node that is left goes on with the key it holds, whatever was agreed on before.
+
+    Where others are registered it changes nothing.
+    """
+
+    generation: int  # how many rotations led to the key, as that node knows
+    mark: str
+    by: str
+
+
 NodeCommand = (
     AddNode
     | RemoveNode
@@ -108,4 +120,5 @@ NodeCommand = (
     | OfferKey
     | ConfirmKey
     | AdvanceKeyRotation
+    | AdoptKey
 )

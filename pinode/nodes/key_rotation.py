@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pinode.apps.observed import NodeView
-from pinode.nodes.commands import AdvanceKeyRotation, ConfirmKey, OfferKey
+from pinode.nodes.commands import AdoptKey, AdvanceKeyRotation, ConfirmKey, OfferKey
 
 KeyStage = Literal["wanted", "install", "use", "done"]
 
@@ -70,6 +70,30 @@ def advanced(rotation: KeyRotation, command: AdvanceKeyRotation) -> KeyRotation:
     if (rotation.stage, command.stage) not in (("install", "use"), ("use", "done")):
         return rotation
     return replace(rotation, stage=command.stage, ready=())
+
+
+def adopted(rotation: KeyRotation | None, command: AdoptKey, *, now: int) -> KeyRotation | None:
+    """A rotation that is over, with the key of the node that is left; None where that was agreed on already.
+
+    The node may lack what was agreed on last, and may have fetched what its log does not know of.
+    """
+    if rotation is None:
+        if command.generation == 0:
+            return None
+        generation, previous = command.generation, ""
+    elif rotation.is_over and rotation.mark == command.mark:
+        return None
+    else:
+        generation = max(rotation.generation + 1, command.generation)
+        previous = rotation.previous if rotation.mark == command.mark else rotation.mark
+    return KeyRotation(
+        generation=generation,
+        by=command.by,
+        began_at_ms=now,
+        stage="done",
+        mark=command.mark,
+        previous=previous,
+    )
 
 
 def without_node(rotation: KeyRotation, node_id: str) -> KeyRotation:

@@ -10,6 +10,7 @@ from pinode.apps.carried import Reread, rows_of
 from pinode.apps.records import pack, to_plain
 from pinode.nodes.commands import (
     AddNode,
+    AdoptKey,
     AdvanceKeyRotation,
     ConfirmKey,
     CreateJoinToken,
@@ -32,7 +33,7 @@ from pinode.nodes.errors import (
     TooManyJoinTokens,
     TooManyNodes,
 )
-from pinode.nodes.key_rotation import KeyRotation, advanced, confirmed, offered, without_node
+from pinode.nodes.key_rotation import KeyRotation, adopted, advanced, confirmed, offered, without_node
 from pinode.nodes.node import IssuedToken, RegisteredNode, RemovedNode
 from replicated_queue.parts import Row
 
@@ -85,6 +86,8 @@ class NodeTable:
                     self._change_rotation(lambda rotation: confirmed(rotation, command))
             case AdvanceKeyRotation():
                 self._change_rotation(lambda rotation: advanced(rotation, command))
+            case AdoptKey():
+                self._adopt_key(command, now=now)
             case _:
                 assert_never(command)
         return None
@@ -135,7 +138,8 @@ class NodeTable:
 
     def was_rotated_away(self, mark: str) -> bool:
         """Whether this is the mark of a cluster key that opens nothing any more."""
-        return any(one.is_over and one.previous == mark for one in self._rotations.values())
+        told = [one for one in self._rotations.values() if one.is_over and mark in (one.mark, one.previous)]
+        return bool(told) and told[-1].previous == mark  # a recovery may have gone back to it
 
     @property
     def _is_rotating(self) -> bool:
@@ -245,12 +249,21 @@ class NodeTable:
         if self._is_rotating:
             raise KeyRotationUnderWay
         generation = 1 + (self.key_rotation.generation if self.key_rotation else 0)
-        kept = dict(list(self._rotations.items())[-(ROTATIONS - 1) :])
-        self._rotations = kept | {
-            generation: KeyRotation(generation=generation, by=command.by, began_at_ms=now)
-        }
+        self._note_rotation(KeyRotation(generation=generation, by=command.by, began_at_ms=now))
         self._tokens = {}  # they name the old key's authority, for which its holders can pass
         return generation
+
+    def _adopt_key(self, command: AdoptKey, *, now: int) -> None:
+        rotation = adopted(self.key_rotation, command, now=now)
+        if rotation is None or len(self._nodes) > 1:
+            return
+        if self.key_rotation is not None and not self.key_rotation.is_over:
+            del self._rotations[self.key_rotation.generation]
+        self._note_rotation(rotation)
+
+    def _note_rotation(self, rotation: KeyRotation) -> None:
+        kept = dict(list(self._rotations.items())[-(ROTATIONS - 1) :])
+        self._rotations = kept | {rotation.generation: rotation}
 
     def _change_rotation(self, change: Callable[[KeyRotation], KeyRotation]) -> None:
         if self.key_rotation is not None:

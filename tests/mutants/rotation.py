@@ -6,6 +6,8 @@ LIVE, KEYS = "pinode/live_cluster.py", "pinode/peers/keys.py"
 OF_SEALS = "tests/pinode/test_seals_after_rotation.py::"
 JOINING, RECOVERY = "pinode/peers/joining.py", "pinode/card/recovery.py"
 OF_REJOIN, OF_RECOVER = "tests/pinode/test_rejoin.py::", "tests/pinode/test_recover.py::"
+ROTATION, TABLE = "pinode/nodes/key_rotation.py", "pinode/nodes/node_table.py"
+OF_ROTATION = "tests/pinode/test_key_rotation.py::"
 OF_HELD = "tests/pinode/test_held_keys.py::"
 
 
@@ -100,5 +102,43 @@ MUTANTS = (
         "await who_answers(address) == node_id",
         "bool(await who_answers(address))",
         OF_RECOVER + "test_another_node_at_the_address_of_a_voter_is_not_taken_for_it",
+    ),
+    planted(
+        "a recovered node waits for a key that nobody is left to give",
+        TABLE,
+        "            self._adopt_key(command, now=now)\n",
+        "            return None\n",
+        OF_ROTATION
+        + "test_a_node_that_is_recovered_from_any_step_goes_on_with_its_key_and_can_rotate_again[40] "
+        + OF_ROTATION
+        + "test_a_node_that_is_recovered_from_any_step_goes_on_with_its_key_and_can_rotate_again[45]",
+    ),
+    planted(
+        "one node says which key counts while others are there",
+        TABLE,
+        "        if rotation is None or len(self._nodes) > 1:\n",
+        "        if rotation is None:\n",
+        OF_ROTATION + "test_the_key_of_the_node_that_is_left_counts_also_where_another_had_taken_its_place",
+    ),
+    planted(
+        "a key that a recovery went back to stays rotated away",
+        TABLE,
+        "return bool(told) and told[-1].previous == mark",
+        "return any(one.previous == mark for one in told)",
+        OF_ROTATION + "test_the_key_of_the_node_that_is_left_counts_also_where_another_had_taken_its_place",
+    ),
+    planted(
+        "the key before the one a recovery went on with is believed again",
+        ROTATION,
+        "previous = rotation.previous if rotation.mark == command.mark else rotation.mark",
+        "previous = rotation.mark",
+        OF_ROTATION + "test_a_rotation_that_was_under_way_is_over_with_the_key_of_the_node_that_is_left",
+    ),
+    planted(
+        "a recovery does not look which key the node holds",
+        "pinode/cli/recover_command.py",
+        ", keys=_keys_held(settings))",
+        ")",
+        OF_RECOVER + "test_the_key_that_the_node_holds_is_agreed_on_whatever_its_log_says_of_rotations",
     ),
 )

@@ -16,10 +16,11 @@ from pinode.apps.observed import NodeView
 from pinode.cluster import Cluster
 from pinode.errors import TimedOut, Unreachable
 from pinode.key_care import KeyCare, Surroundings
-from pinode.nodes.commands import NodeCommand, OfferKey, RemoveNode, RotateKey
+from pinode.nodes.commands import AdoptKey, NodeCommand, OfferKey, RemoveNode, RotateKey
 from pinode.nodes.node import RegisteredNode
 from pinode.nodes.node_table import NodeTable
 from pinode.peers.cluster_key import ClusterKey, read_cluster_key, write_cluster_key
+from pinode.peers.derived_keys import derived
 from pinode.peers.held_keys import HeldKeys
 from pinode.peers.identity import load_identity, load_node_id
 from pinode.peers.key_door import KeysAnswer, KeysJudge
@@ -44,6 +45,7 @@ class KeyNode:
         self.is_on = False
         self.removals_told: list[str] = []
         self.revision = 0
+        self.logged = 0  # how much of the log is on its disk
 
     def start(self) -> None:
         """From what is on the disk; nothing of the log is applied before a leader is heard."""
@@ -103,6 +105,7 @@ class KeyNode:
             for command in self.world.log[self.applied : to]:
                 apply(self.table, command)
             self.applied = max(self.applied, min(to, len(self.world.log)))
+            self.logged = max(self.logged, self.applied)
             self.is_caught_up = self.is_caught_up or self.applied == len(self.world.log)
 
     async def execute(self, command: NodeCommand, **_: Any) -> Any:
@@ -199,6 +202,25 @@ class KeyWorld:
             lost = self.random.choice([node for node in self.registered if node is not leader])
             await leader.execute(RemoveNode(node_id=lost.node_id, by="ada"))
             self.removed_at[lost.node_id] = len(self.log)
+
+    def recover(self, survivor: KeyNode) -> None:
+        """`pinode recover` on that node: its log and its keys are all that is left."""
+        for node in self.on:
+            node.is_on = False
+        self.log = self.log[: survivor.logged]
+        self.table_of_all = NodeTable(self.founders)
+        for command in self.log:
+            apply(self.table_of_all, command)
+        store = KeyStore(survivor.folder / "cluster.key", survivor.folder)
+        held = store.load(read_cluster_key(survivor.folder / "cluster.key"))
+        others = [node for node in self.registered if node is not survivor]
+        for lost in others:
+            self.log.append(RemoveNode(node_id=lost.node_id, by="pinode recover"))
+        adopt = AdoptKey(generation=held.newest_generation, mark=derived(held.in_use).mark, by="recover")
+        self.log.append(adopt)
+        for command in self.log[survivor.logged :]:
+            apply(self.table_of_all, command)
+        self.leader = survivor
 
     def spy(self) -> None:
         """Who was removed asks everybody, with its own node key, for what it does not hold."""

@@ -7,6 +7,7 @@ import pytest
 
 from pinode.nodes.commands import (
     AddNode,
+    AdoptKey,
     AdvanceKeyRotation,
     ConfirmKey,
     CreateJoinToken,
@@ -259,6 +260,78 @@ async def test_whatever_happens_everyone_ends_with_the_newest_key_and_nobody_rem
     assert world.is_settled(), world.table_of_all.key_rotation
 
 
+TELLING = (40, 45, 92, 147)  # where a key was agreed on that nobody is left to give
+RECOVERIES = [
+    *TELLING,
+    *range(4),
+    *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(4, 200) if seed not in TELLING),
+]
+
+
+@pytest.mark.parametrize("seed", RECOVERIES)
+async def test_a_node_that_is_recovered_from_any_step_goes_on_with_its_key_and_can_rotate_again(
+    tmp_path: Path, seed: int
+) -> None:
+    """Its log may lack the rotation whose key it was told, or end in one whose key it was never given."""
+    world = KeyWorld(tmp_path, 3, seed=seed)
+    await world.heal()
+    for _ in range(50 + seed % 50):
+        await world.anything()
+    survivor = world.random.choice(world.registered)
+
+    world.recover(survivor)
+    await world.heal()
+
+    assert [node.number for node in world.registered] == [survivor.number]
+    assert not survivor.table.was_rotated_away(survivor.secrets.mark), "its values may enter the log"
+    rotation = survivor.table.key_rotation
+    assert rotation is None or (rotation.is_over and survivor.held.marks == (rotation.mark,))
+    before = survivor.secrets.mark
+    await survivor.execute(RotateKey(by="ada"))
+    await world.heal()
+    assert world.is_settled() and survivor.secrets.mark != before
+    assert survivor.table.was_rotated_away(before)
+
+
+def test_the_key_of_the_node_that_is_left_counts_also_where_another_had_taken_its_place() -> None:
+    table = rotating("done")
+    adopt = AdoptKey(generation=0, mark="old", by="recover")
+
+    table.apply(adopt, now=8)
+    assert table.was_rotated_away("old"), "others are registered: their key counts"
+    for number in (2, 3):
+        table.apply(removing(number), now=8)
+    table.apply(adopt, now=9)
+
+    assert table.key_rotation is not None and table.key_rotation.mark == "old"
+    assert table.key_rotation.is_over and table.key_rotation.generation == 2
+    assert table.was_rotated_away("new") and not table.was_rotated_away("old")
+
+
+def test_a_key_that_was_never_rotated_or_is_agreed_on_already_is_no_news() -> None:
+    never, done = table_of(1), rotating("done")
+    for number in (2, 3):
+        done.apply(removing(number), now=8)
+    before = done.key_rotation
+
+    never.apply(AdoptKey(generation=0, mark="old", by="recover"), now=9)
+    done.apply(AdoptKey(generation=1, mark="new", by="recover"), now=9)
+
+    assert never.key_rotation is None and done.key_rotation == before
+
+
+def test_a_rotation_that_was_under_way_is_over_with_the_key_of_the_node_that_is_left() -> None:
+    table = rotating("use")
+    for number in (2, 3):
+        table.apply(removing(number), now=8)
+
+    table.apply(AdoptKey(generation=1, mark="new", by="recover"), now=9)
+
+    assert table.key_rotation is not None and table.key_rotation.is_over
+    assert table.was_rotated_away("old") and not table.was_rotated_away("new")
+    assert len([row for row in table.rows() if row[0] == "_rotations"]) == 1, "all but the last are over"
+
+
 def test_a_command_of_a_rotation_carries_no_secret() -> None:
-    for kind in (RotateKey, OfferKey, ConfirmKey, AdvanceKeyRotation, AddNode):
+    for kind in (RotateKey, OfferKey, ConfirmKey, AdvanceKeyRotation, AdoptKey, AddNode):
         assert not {"key", "secret"} & set(kind.__dataclass_fields__)

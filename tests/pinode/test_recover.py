@@ -18,10 +18,13 @@ from pinode.card.set_aside import SetAside
 from pinode.cli.main import exit_code
 from pinode.cluster_state import ClusterState
 from pinode.nodes.node import RegisteredNode
+from pinode.peers.derived_keys import derived
 from pinode.peers.founding_record import FoundingMember, new_founding_record
 from pinode.peers.founding_store import FoundingStore
+from pinode.peers.held_keys import HeldKeys
 from pinode.peers.identity import load_identity
 from pinode.peers.kept_generations import next_generation
+from pinode.peers.key_store import KeyStore
 from pinode.peers.standing import recoveries
 from pinode.settings import Address
 from replicated_queue.codec import decode_command, encode_command, encode_record
@@ -31,7 +34,7 @@ from replicated_queue.settings import ReplicaSettings
 from replicated_queue.storage.disk import RealDisk
 from replicated_queue.storage.remains import Remains
 from replicated_queue.storage.store import ReplicaStore
-from tests.pinode.peer_nodes import OTHER_KEY, PeerNode, running
+from tests.pinode.peer_nodes import CLUSTER_KEY, OTHER_KEY, PeerNode, running
 from tests.pinode.test_card import HERE, OTHERS, SECRETS
 
 ENTRIES = 20
@@ -125,26 +128,45 @@ def test_confirmed_it_is_alone_with_all_it_had_in_a_later_epoch(tmp_path: Path) 
     assert [path.name for path in aside.folder.iterdir() if path.is_dir()] == [LOG]
 
 
-def test_the_others_leave_the_table_of_nodes_too(tmp_path: Path) -> None:
-    """Their ids never come back, their names are free for who does."""
-    others = others_at(None, None)
-    make_voter(tmp_path, *others)
-    record = FoundingStore(tmp_path).record()
+def state_after_recovery(data_dir: Path) -> ClusterState:
+    """What its new log says beyond the old one."""
+    record = FoundingStore(data_dir).record()
     assert record
     founders = [
         RegisteredNode(node_id=one.node_id, name=one.name, host=one.host, peer_port=one.peer_port)
         for one in record.members
     ]
     state = ClusterState(founders=founders, setup_code_hash=b"")
-
-    recover(tmp_path, "--confirm", "home")
-
-    for entry in held(tmp_path).entries[ENTRIES:]:
+    for entry in held(data_dir).entries[ENTRIES:]:
         if not entry.is_change:
             stamp, command = decode_command(entry.data)
             assert stamp == ENTRIES * 60_000
             state.apply(command, index=entry.index, now=stamp)
+    return state
+
+
+def test_the_others_leave_the_table_of_nodes_too(tmp_path: Path) -> None:
+    """Their ids never come back, their names are free for who does."""
+    make_voter(tmp_path, *others_at(None, None))
+
+    recover(tmp_path, "--confirm", "home")
+
+    state = state_after_recovery(tmp_path)
     assert [node.name for node in state.nodes.all()] == ["pi3"]
+    assert state.nodes.key_rotation is None
+
+
+def test_the_key_that_the_node_holds_is_agreed_on_whatever_its_log_says_of_rotations(tmp_path: Path) -> None:
+    """It was given that key before it was told of the rotation, and then all others were lost."""
+    make_voter(tmp_path, *others_at(None, None))
+    new = HeldKeys(in_use=CLUSTER_KEY).with_successor(OTHER_KEY, entitled=frozenset())
+    KeyStore(tmp_path / "cluster.key", tmp_path).keep(new.using_successor(generation=3))
+
+    recover(tmp_path, "--confirm", "home")
+
+    rotation = state_after_recovery(tmp_path).nodes.key_rotation
+    assert rotation is not None and rotation.is_over
+    assert (rotation.mark, rotation.generation) == (derived(OTHER_KEY).mark, 3)
 
 
 def test_a_second_recovery_raises_the_epoch_again(tmp_path: Path) -> None:
