@@ -205,8 +205,12 @@ def _say_where(nodes: Sequence[DemoNode], version: int, password: str, *, second
     for node in nodes:
         click.echo(f"  {node.name}   app {_app_url(node)}   web {node.web_url}")
     click.echo(f"\n  log in as admin with the password {password}")
-    command = sys.argv[0] if sys.argv[0].endswith("/pinode") else "pinode"
-    click.echo(f"  in another terminal: {command} --config {nodes[0].folder}/cluster.toml status")
+    click.echo("  the browser warns of the certificate once: it is of the demo's own authority")
+    click.echo(f"  in another terminal: {_command()} --config {nodes[0].folder}/cluster.toml status")
+
+
+def _command() -> str:
+    return sys.argv[0] if sys.argv[0].endswith("/pinode") else "pinode"
 
 
 def _wait_for_end(nodes: Sequence[DemoNode]) -> None:
@@ -217,4 +221,5 @@ def _wait_for_end(nodes: Sequence[DemoNode]) -> None:
                 if node.process and node.process.poll() is not None and node.name not in gone:
                     gone.add(node.name)
                     say(f"!      {node.name} ended (exit code {node.process.returncode}); the others go on")
+                    say(f"       start it again: {_command()} --config {node.folder}/cluster.toml start")
             time.sleep(0.5)

@@ -56,6 +56,7 @@ class DemoNode:
         log = (self.folder / "node.log").open("ab")
         command = [
             sys.executable,
+            "-P",  # a folder named pinode where we were started is not us
             "-m",
             "pinode",
             "start",

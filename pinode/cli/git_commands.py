@@ -114,7 +114,7 @@ def _login(invocation: Invocation, client: ApiClient, host: str | None) -> Login
 
 def _this_program() -> str:
     found = shutil.which("pinode")
-    return shlex.quote(found) if found else f"{shlex.quote(sys.executable)} -m pinode"
+    return shlex.quote(found) if found else f"{shlex.quote(sys.executable)} -P -m pinode"
 
 
 def _git(*words: str) -> str:

@@ -35,11 +35,17 @@ DEMO_MARK = b"PINODE_APP=hello\0"
 # With one killed everything is there that a quiet end has, and more.
 @pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_the_demo_answers_on_three_nodes_and_ctrl_c_leaves_no_process(tmp_path: Path, killed: bool) -> None:
-    words = [sys.executable, "-m", "pinode", "demo", "--dir", str(tmp_path / "demo")]
+    words = [sys.executable, "-P", "-m", "pinode", "demo", "--dir", str(tmp_path / "demo")]
+    (tmp_path / "pinode").mkdir()  # as where somebody cloned the repository; it is not the program
     before = set(processes_naming(tmp_path))
     with (tmp_path / "talk").open("wb") as talk:
         process = subprocess.Popen(
-            words, stdout=talk, stderr=talk, stdin=subprocess.DEVNULL, start_new_session=True
+            words,
+            stdout=talk,
+            stderr=talk,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=tmp_path,
         )
     try:
         said = until(
