@@ -96,8 +96,10 @@ def problem_of(error: BaseException) -> Problem:
             hint=error.hint,
             retry_after_seconds=retry,
         )
-    message = str(error) or "no answer in time; it may or may not be done."
-    return Problem(status=status, code=code, message=message, retry_after_seconds=retry)
+    # The queue's errors say in one text what happened, and then what to do.
+    message, _, hint = (str(error) or "no answer in time; it may or may not be done.").partition(". ")
+    message = f"{message.rstrip('.')}."
+    return Problem(status=status, code=code, message=message, hint=hint, retry_after_seconds=retry)
 
 
 def problem_of_http(error: web.HTTPException, path: str) -> Problem:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 CONTENT_TYPES = {
@@ -15,6 +16,7 @@ CONTENT_TYPES = {
     "icon.svg": "image/svg+xml",
 }
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+QUOTED = re.compile(r"`([^`\n]{1,200})`")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -52,7 +54,7 @@ class Rendering:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        environment.filters.update(ago=ago, span=span, size=size, sentence=sentence)
+        environment.filters.update(ago=ago, span=span, size=size, sentence=sentence, said=said)
         environment.globals["asset"] = self.asset_url
         return environment
 
@@ -91,5 +93,13 @@ def sentence(text: str | None) -> str:
     text = (text or "").strip()
     if not text:
         return ""
-    begins = text[0].upper() + text[1:] if text[:2].isalpha() and text[:2].islower() else text
+    first = text.split(maxsplit=1)[0].rstrip(".,:;")  # a name, such as web.1 or pi3, is left as it is
+    begins = text[0].upper() + text[1:] if first.isalpha() and first.islower() else text
     return begins if begins[-1] in ".!?…:" else begins + "."
+
+
+def said(text: str | None) -> "Markup":
+    """An error's words as a sentence of a page, with what stands in backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(sentence(text)))))

@@ -1,0 +1,40 @@
+"""How texts of errors are put on a page."""
+
+import pytest
+
+from pinode.web.problems import problem_of
+from pinode.web.rendering import said, sentence
+from replicated_queue.errors import NoQuorum
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("there is no app named 'x'", "There is no app named 'x'."),
+        ("web.1: crashed 4 times in a row", "web.1: crashed 4 times in a row."),
+        ("pi3 is dead", "pi3 is dead."),
+        ("no quorum: nothing was changed.", "No quorum: nothing was changed."),
+        ("`pinode apps` lists them", "`pinode apps` lists them."),
+        ("TimeoutError", "TimeoutError."),
+        ("  ", ""),
+        (None, ""),
+    ],
+)
+def test_an_errors_words_become_a_sentence_and_names_in_it_stay_as_they_are(
+    text: str | None, shown: str
+) -> None:
+    assert sentence(text) == shown
+
+
+def test_what_stands_in_backticks_is_shown_as_code_and_everything_is_escaped() -> None:
+    shown = said("ask `pinode ps -a <app>`, or <b> me; `never ended")
+
+    assert shown == "Ask <code>pinode ps -a &lt;app&gt;</code>, or &lt;b&gt; me; `never ended."
+
+
+def test_an_error_of_the_queue_says_first_what_happened_and_then_what_to_do() -> None:
+    problem = problem_of(NoQuorum(waited_seconds=10))
+
+    assert problem.message.startswith("no quorum: ") and problem.message.endswith("nothing was.")
+    assert problem.hint.startswith("Bring the missing nodes back")
+    assert problem_of(TimeoutError()).message == "no answer in time; it may or may not be done."
