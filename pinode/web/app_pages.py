@@ -30,7 +30,7 @@ from pinode.web.messages import shown
 from pinode.web.pages import show
 from pinode.web.problems import REFUSALS, Problem, problem_of
 from pinode.web.release_api import roll_back as roll_back_to
-from pinode.web.rendering import plain_text
+from pinode.web.rendering import plain_text, sentence
 from pinode.web.site import caller, managed_app, site_of
 
 LINES_SHOWN = 100
@@ -42,8 +42,18 @@ LOG_SECONDS = 4.0
 async def show_apps(request: web.Request) -> web.StreamResponse:
     """GET /"""
     cluster = site_of(request).cluster
-    apps = [app_document(cluster, app) for app in apps_of(cluster, caller(request))]
-    return show(request, "apps", section="Apps", apps=apps)
+    rows = [_row(cluster, app) for app in apps_of(cluster, caller(request))]
+    return show(request, "apps", section="Apps", apps=rows)
+
+
+def _row(cluster: Cluster, app: App) -> dict[str, Any]:
+    """An app in the list of all: how it is, since when, and in one line why its newest deploy failed."""
+    live, failure = cluster.state.registry.live_release(app.name), _failure(cluster, app)
+    return {
+        **app_document(cluster, app),
+        "released_seconds": release_document(cluster, live)["age_seconds"] if live is not None else None,
+        "failure": f"{failure['what']} {sentence(failure['why'])}" if failure is not None else None,
+    }
 
 
 async def show_new_app(request: web.Request) -> web.StreamResponse:

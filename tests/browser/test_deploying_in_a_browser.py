@@ -77,6 +77,8 @@ async def test_the_cluster_page_follows_what_happens(web: Stage) -> None:
 
     await page.get_by_text("2 of 3 nodes alive").wait_for()
     assert await page.get_by_text("pi3 is dead").is_visible()
+    await page.locator("#manage-pi3 summary").click()
+    assert await page.get_by_role("button", name="Remove", exact=True).is_visible()
 
 
 async def test_everything_is_reached_with_the_keyboard_alone(web: Stage) -> None:
@@ -137,6 +139,11 @@ async def test_nothing_is_wider_than_a_small_phone(web: Stage) -> None:
         widths[path] = await page.evaluate("document.documentElement.scrollWidth")
 
     assert set(widths.values()) == {360}, widths
+    await page.goto("/queue")
+    for row in await page.get_by_role("row").all():
+        for cell in await row.get_by_role("cell").all():
+            box = await cell.bounding_box()
+            assert box and box["height"] < 3 * 16 * 1.55, "a word of the table is broken"
 
 
 async def test_a_page_left_open_over_the_end_of_its_login_leads_to_the_login(web: Stage) -> None:

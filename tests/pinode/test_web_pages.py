@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pinode.apps.commands import RequestBuild
+from pinode.apps.commands import FailBuild, RequestBuild
 from pinode.apps.source import Source
 from pinode.deploy.build_log import serve_build_logs
 from pinode.web.caller import FORM_COOKIE, SESSION_COOKIE
@@ -236,6 +236,20 @@ async def test_the_form_that_scales_offers_what_runs_as_dynos_and_not_the_releas
     assert web.cluster.state.registry.app("blog").formation == {"web": 2, "worker": 2}
 
 
+async def test_the_list_of_apps_says_what_runs_since_when_and_why_a_deploy_failed(web: Stage) -> None:
+    web.add_app("blog", git_url=URL)
+    web.cluster.bring_up("blog", web.cluster.complete_build(web.cluster.start_build("blog")))
+    web.cluster.now_ms += 120_000
+    web.add_app("shop", git_url=URL)
+    build = web.cluster.state.registry.build(web.cluster.start_build("shop"))
+    web.cluster.apply(FailBuild(build_id=build.id, token=build.token, failure="no `web:` in <the Procfile>"))
+
+    page = (await web.browse("/")).text
+
+    assert ">web 1</span>" in page and "v1, 2 min ago" in page
+    assert f"Build {build.id} did not succeed. No <code>web:</code> in &lt;the Procfile&gt;." in page
+
+
 async def test_an_app_is_destroyed_only_when_its_name_is_typed(web: Stage) -> None:
     web.add_app("blog")
 
@@ -248,8 +262,6 @@ async def test_an_app_is_destroyed_only_when_its_name_is_typed(web: Stage) -> No
 
 
 async def test_a_failed_build_is_told_on_the_app_page_with_the_way_to_its_log(web: Stage) -> None:
-    from pinode.apps.commands import FailBuild
-
     web.add_app("blog", git_url=URL)
     build_id = web.cluster.start_build("blog")
     build = web.cluster.state.registry.build(build_id)
