@@ -13,7 +13,7 @@ from replicated_queue.queue.job import MAX_DATA_BYTES
 from replicated_queue.queue.priority_queue import MAX_RESERVED_BYTES
 
 MEBIBYTE: Final = 1024 * 1024
-MOST_ASKED_BYTES: Final = 4 * MEBIBYTE  # of answers to requests that go to the leader together
+MOST_ASKED_BYTES: Final = 6 * MEBIBYTE  # of answers to requests that go to the leader together
 MOST_TOLD_BYTES: Final = MEBIBYTE // 2  # of answers in one frame to a client; a larger one still goes alone
 SMALL_BYTES: Final = 64
 JOB_BYTES: Final = 300  # beside its data
@@ -50,11 +50,12 @@ def told_together(answers: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _most_bytes_of(command: Any) -> int:
     if type(command) is Reserve:
-        return min(command.count * (MAX_DATA_BYTES + JOB_BYTES), MAX_RESERVED_BYTES + MAX_DATA_BYTES)
+        most = MAX_DATA_BYTES + JOB_BYTES
+        return most if command.count == 1 else min(command.count * most, MAX_RESERVED_BYTES + MAX_DATA_BYTES)
     return MAX_DATA_BYTES if type(command) is ReserveJob else SMALL_BYTES
 
 
 def _bytes_of(answer: Any) -> int:
     if type(answer) in (tuple, list) and len(answer) > 2 and answer[0] == JOBS:
-        return sum(len(job[2]) + JOB_BYTES for job in answer[2:])
+        return sum([len(job[2]) + JOB_BYTES for job in answer[2:]])
     return SMALL_BYTES

@@ -171,15 +171,15 @@ class QueueClient(QueueOperations):
         self._new.append(pending)
 
     def _send_new(self) -> None:
-        new, self._new = self._new, []
-        new = [pending for pending in new if not pending.future.done()]
-        for pending in new:
-            self._last_number += 1
-            pending.number = self._last_number
+        new = [pending for pending in self._new if not pending.future.done()]
+        self._new = []
+        for number, pending in enumerate(new, self._last_number + 1):
+            pending.number = number
             pending.since = self._last_index
-            self._pending[pending.number] = pending
+            self._pending[number] = pending
+        self._last_number += len(new)
         if new:
-            first = min(pending.deadline for pending in new)
+            first = min([pending.deadline for pending in new])
             if self._timer is None or self._timer_at > first:
                 self._arm(first)
             self._send(new)
@@ -205,11 +205,13 @@ class QueueClient(QueueOperations):
             self._send_run(together[:middle], link)
             self._send_run(together[middle:], link)
             return
+        # The node counts a wait for itself, and the deadline beyond it.
+        now, seconds = self._clock(), 0.0
         for pending in together:
             pending.is_sent = True
-        # The node counts a wait for itself, and the deadline beyond it.
-        now = self._clock()
-        seconds = max(pending.deadline - max(now, pending.wait_until) for pending in together)
+            begin = pending.wait_until if pending.wait_until > now else now
+            if pending.deadline - begin > seconds:
+                seconds = pending.deadline - begin
         timeout_ms = max(1, round((seconds - GRACE_SECONDS) * 1000))
         link.send(encode_ask(first.number, timeout_ms, request))
 

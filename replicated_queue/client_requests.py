@@ -66,7 +66,9 @@ def runs_of(asked: list[Pending]) -> Iterator[list[Pending]]:
 def bundled(together: list[Pending], *, client_id: bytes, now: float) -> Submit:
     """They as one request. Raises `MalformedMessage` when they are too much, or cannot be said."""
     first = together[0]
-    requests = [part for asked in together for part in (asked.slot, asked.sequence, asked.command)]
+    requests: list[Any] = []
+    for asked in together:
+        requests += (asked.slot, asked.sequence, asked.command)
     bundle = Bundle(QUEUE_DOMAIN, requests, client_id, first.since)
     request = submit(bundle, waits=_waits_of(together, now), repeated=first.is_repeated)
     if len(request.data) > BUNDLE_BYTES and len(together) > 1:
@@ -76,6 +78,5 @@ def bundled(together: list[Pending], *, client_id: bytes, now: float) -> Submit:
 
 def _waits_of(together: list[Pending], now: float) -> list[int]:
     """Milliseconds that each of them may wait; none if nobody does."""
-    if not any(pending.wait_until for pending in together):
-        return []
-    return [max(0, round((pending.wait_until - now) * 1000)) for pending in together]
+    untils = [pending.wait_until for pending in together]
+    return [max(0, round((until - now) * 1000)) for until in untils] if any(untils) else []

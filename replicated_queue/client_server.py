@@ -241,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
             raise InvalidRequest("a lease is not for its client to end.")
         if isinstance(command, PutMany):
             self._check_platform(any(put.platform for put in command.puts))
-        else:
+        elif command.platform:
             self._check_platform(command.platform)
         return command
 
@@ -280,14 +280,14 @@ class ClientConnection(asyncio.Protocol):
         """Answers to a bundle that began with number `first`, from `place` on."""
         number = first + place
         self._let_go(number)  # not there when the answers came at once
-        answers: list[Outcome] = []
-        for at, outcome in enumerate(outcomes, number):
-            if isinstance(outcome, Parcel):
-                self._hold(at, outcome)
-                outcome = STILL_WAITS
-            answers.append(outcome)
+        answers = list(outcomes)
+        if Parcel in map(type, answers):  # seldom, and looking at each costs more than that
+            for at, outcome in enumerate(outcomes):
+                if isinstance(outcome, Parcel):
+                    self._hold(number + at, outcome)
+                    answers[at] = STILL_WAITS
         if answers != [STILL_WAITS]:
-            self._answer(number, answers)
+            self._answer(number, cast(list[Outcome], answers))
 
     def _answer(self, number: int, outcomes: Sequence[Outcome]) -> None:
         assert self._writer is not None

@@ -151,12 +151,13 @@ class LeaderDesk:
             return
         reservations: list[_Reservation] = []
         idle: list[int] = []  # places of reserves that find nothing
+        now_ms = self._log.now_ms
         for place, command in enumerate(bundle.commands):
             if type(command) is not Reserve and type(command) is not ReserveJob:
                 continue
             reservation = _Reservation(command, place)
             is_asked_by_id = type(command) is ReserveJob
-            if request.repeated or is_asked_by_id or self._finds_free(reservation):
+            if request.repeated or is_asked_by_id or self._finds_free(reservation, now_ms):
                 self._take(reservation)
                 reservations.append(reservation)
             else:
@@ -215,22 +216,24 @@ class LeaderDesk:
             replaced.ticket.reply(NotLeader(self._log.leader_id))
         self._arm()
 
-    def _finds_free(self, newcomer: _Reservation) -> bool:
+    def _finds_free(self, newcomer: _Reservation, now_ms: int) -> bool:
         """Whether a newcomer may take a job: there is one, and nobody waited for it before."""
-        return any(
-            self._free(topic, newcomer.has) > 0 and self._next_in_line(topic) is None
-            for topic in newcomer.topics
-        )
+        for topic in newcomer.topics:
+            if self._free(topic, newcomer.has, now_ms) > 0 and self._next_in_line(topic) is None:
+                return True
+        return False
 
     def _next_in_line(self, topic: str) -> Waiter[_Waiting] | None:
         """Who has waited longest of those for whom there is a job."""
-        for waiter in self._waiting.firsts(topic):
-            if self._free(topic, waiter.has) > 0:
-                return waiter
+        if self._waiting.anybody(topic):
+            now_ms = self._log.now_ms
+            for waiter in self._waiting.firsts(topic):
+                if self._free(topic, waiter.has, now_ms) > 0:
+                    return waiter
         return None
 
-    def _free(self, topic: str, has: frozenset[str]) -> int:
-        return self._queue.available(topic, has, now=self._log.now_ms) - self._taking.get(topic, 0)
+    def _free(self, topic: str, has: frozenset[str], now_ms: int) -> int:
+        return self._queue.available(topic, has, now=now_ms) - self._taking.get(topic, 0)
 
     def _propose(self, request: Submit, reservations: list[_Reservation], reply: Reply) -> None:
         """Propose a bundle whose reserves are counted as taking already."""

@@ -35,7 +35,6 @@ from replicated_queue.queue.commands import (
     SetTopic,
 )
 from replicated_queue.queue.job import MAX_TEXT_BYTES, Job, JobView, TopicStats
-from replicated_queue.queue.limits import check_command
 from replicated_queue.request_codec import decode_stats, decode_views
 from replicated_queue.requests import ExtendLease, Question, ReadFirst, ReadJob, ReadJobs, ReadStats
 
@@ -154,15 +153,13 @@ class QueueOperations(ABC):
         """Lease up to `count` jobs (but no more than 1 MiB of data), as soon as there is one."""
         names = (topics,) if isinstance(topics, str) else tuple(topics)
         lease_ms = _milliseconds(lease) if lease is not None else None
-        command = Reserve(names, _cut(worker), lease_ms, count, self.platform, tuple(has))
-        check_command(command)
+        command = Reserve(names, _cut(worker) if worker else "", lease_ms, count, self.platform, tuple(has))
         clock = asyncio.get_running_loop().time
         until = clock() + wait
         while True:
             jobs = await self._reserve(command, wait=min(wait, LONGEST_WAIT))
-            wait = until - clock()
             # An early empty answer is rare: somebody else took the job this one was woken for.
-            if jobs or wait <= 0:
+            if jobs or (wait := until - clock()) <= 0:
                 return list(jobs)
 
     async def extend(self, job: Job, *, lease: float | None = None) -> None:
@@ -302,7 +299,7 @@ class QueueOperations(ABC):
 
 
 def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+    return round(seconds * 1000) if seconds else 0
 
 
 def _cut(text: str) -> str:

@@ -107,6 +107,7 @@ _KINDS: Final = {shape.kind: (number, shape) for number, shape in _SHAPES.items(
 _COMMANDS: Final = {number: shape for number, shape in _SHAPES.items() if number <= _FIRST_RESULT}
 _RESULTS: Final = {number: shape for number, shape in _SHAPES.items() if number > _FIRST_RESULT}
 DONE: Final[Values] = (67,)  # what most operations answer
+_DONE: Final = [67]  # the same as it arrives
 # What travels of an error: its class by number, and the arguments it is made from. Never renumbered.
 _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     1: (errors.LeaseLost, ("job_id",)),
@@ -197,6 +198,8 @@ def refusal_values(error: QueueError) -> Values:
 
 def result_of(values: Any) -> Result:
     """The result, or raises the refusal that stands in its place."""
+    if values == _DONE:
+        return Done()
     if is_refusal(values):
         raise error_of(values)
     result: Result = _build(values, _RESULTS)

@@ -262,25 +262,25 @@ class JobBook:
         topic = self.topics[job.topic]
         counts = topic.counts
         before = job.state
-        if job.priority < URGENT_BELOW:
-            topic.urgent += (state == READY) - (before == READY)
+        job.state = state
         if before in counts:
             counts[before] -= 1
+            if before == READY:
+                topic.urgent -= job.priority < URGENT_BELOW
+                topic.ready.left(job)
+            elif before == LEASED:
+                job.token = 0
+                job.granted_ms = 0
+                if self.watcher is not None:
+                    self.watcher.lease_ended(job.id)
+            elif before == BURIED:
+                del self.buried[job.id], topic.buried[job.id]
+                job.buried_token = 0
         if state in counts:
             counts[state] += 1
-        job.state = state
-        if state == READY:
-            topic.ready.entered(job)
-        elif before == READY:
-            topic.ready.left(job)
-        if before == BURIED:
-            del self.buried[job.id], topic.buried[job.id]
-            job.buried_token = 0
-        elif before == LEASED:
-            job.token = 0
-            job.granted_ms = 0
-            if self.watcher is not None:
-                self.watcher.lease_ended(job.id)
+            if state == READY:
+                topic.urgent += job.priority < URGENT_BELOW
+                topic.ready.entered(job)
 
     def close_if_idle(self, topic: Topic) -> None:
         """A topic without jobs and settings is among those whose counts may be forgotten."""

@@ -1,6 +1,6 @@
 """How one kind of message looks as plain values, and how values from outside become one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from functools import partial
 from itertools import product
@@ -28,30 +28,31 @@ class MessageShape:
         self._names = _names_of(kind)
         self._defaults = _defaults_of(kind)[: len(types)]
         needed = len(self._defaults) - len(_given(self._defaults))
-        self._exact = frozenset(
-            seen for count in range(needed, len(types) + 1) for seen in product(*types[:count])
-        )
+        # By the types of all fields that are there: what to append for those that are not.
+        self._rest = {
+            seen: self._defaults[count:]
+            for count in range(needed, len(types) + 1)
+            for seen in product(*types[:count])
+        }
         self._needed = needed
+        self._optional = self._defaults[needed:]
         self._lists = lists
         self._list_places = tuple(place for place, allowed in enumerate(types) if list in allowed)
         is_whole = len(types) == len(self._names)
-        self._make: Callable[[list[Any]], object] | None = (
+        self._make: Callable[[Sequence[Any]], object] | None = (
             partial(tuple.__new__, kind) if issubclass(kind, tuple) and is_whole else None
         )
 
     def build(self, values: list[Any]) -> object:
         """A message; fields appended by a newer program are skipped. Raises `MalformedMessage`."""
-        if tuple(map(type, values)) not in self._exact:
+        rest = self._rest.get(tuple(map(type, values)))
+        if rest is None:
             values = self._checked(values)
-        elif self._make is not None:
-            count = len(values)
-            for place in self._list_places:
-                if place < count:
-                    values[place] = self._made(values[place])
-            return self._make([*values, *self._defaults[count:]])
         for place in self._list_places:
             if place < len(values):
                 values[place] = self._made(values[place])
+        if rest is not None and self._make is not None:
+            return self._make((*values, *rest))
         try:
             return self.kind(*values)
         except TypeError as error:
@@ -61,11 +62,10 @@ class MessageShape:
         """Its fields in order, but for defaults at the end."""
         needed = self._needed
         if isinstance(message, tuple):
-            if needed == len(message):
-                return message
-            return message[:needed] if message[needed:] == self._defaults[needed:] else message
-        values = tuple(getattr(message, name) for name in self._names)
-        return values[:needed] if values[needed:] == self._defaults[needed:] else values
+            values = message
+        else:
+            values = tuple([getattr(message, name) for name in self._names])
+        return values[:needed] if values[needed:] == self._optional else values
 
     def _made(self, values: list[Any]) -> tuple[Any, ...]:
         assert self._lists is not None

@@ -230,8 +230,8 @@ MUTANTS = (
         10,
         "who stands first and cannot do the job holds up the others",
         DESK,
-        "            if self._free(topic, waiter.has) > 0:\n                return waiter\n        return None",
-        "            return waiter if self._free(topic, waiter.has) > 0 else None\n        return None",
+        "                if self._free(topic, waiter.has, now_ms) > 0:\n                    return waiter\n",
+        "                return waiter if self._free(topic, waiter.has, now_ms) > 0 else None\n",
         NEEDS + "test_who_waits_longer_but_cannot_do_the_job_holds_up_nobody",
     ),
     planted(

@@ -164,8 +164,8 @@ def test_answers_are_divided_by_what_they_can_be_and_by_what_they_are() -> None:
     jobs = jobs_values([Job(1, "mail", bytes(60_000), 3, 1, 9, 60.0)])
 
     assert list(divided([Put("mail", b"")] * 1_000)) == [range(1_000)]
-    assert [len(places) for places in divided([small] * 100)] == [63, 37]
-    assert [len(places) for places in divided([large] * 5)] == [3, 2]
+    assert [len(places) for places in divided([small] * 100)] == [95, 5]
+    assert [len(places) for places in divided([large] * 8)] == [5, 3]
     assert [len(part) for part in told_together([(67,)] * 9 + [jobs] * 10)] == [17, 2]
     assert list(told_together([])) == [[]]
 
