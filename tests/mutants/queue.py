@@ -383,7 +383,7 @@ MUTANTS = (
         20,
         "a reserve is logged though nothing is ready",
         DESK,
-        "if request.repeated or is_asked_by_id or self._finds_free(reservation):",
+        "if request.repeated or is_asked_by_id or self._finds_free(reservation, now_ms):",
         "if True:",
         WAITING + "test_nothing_enters_the_log_while_reserves_wait",
     ),
