@@ -42,6 +42,12 @@ NOTES = {
     "destroyed": "The app is destroyed.",
     "registered": "You are registered. Log in.",
 }
+ADDRESSES = {
+    "app": "/apps/{app}",
+    "build": "/apps/{app}/builds/{id}",
+    "cluster": "/cluster",
+    "problem": "/",
+}  # of templates that answer forms, too
 
 
 def show(request: web.Request, template: str, *, code: int = 200, **values: Any) -> web.Response:
@@ -58,6 +64,7 @@ def show(request: web.Request, template: str, *, code: int = 200, **values: Any)
         version=__version__,
         stale=not site.cluster.has_quorum,
         revision=site.cluster.revision,
+        page_address=_address_of(request, template),
         note=NOTES.get(request.query.get("note", "")),
         **{"section": None, "error": None, **values},
     )
@@ -104,6 +111,13 @@ async def static_file(request: web.Request) -> web.StreamResponse:
         charset="utf-8",
         headers={"Cache-Control": f"public, max-age={YEAR_SECONDS}, immutable"},
     )
+
+
+def _address_of(request: web.Request, template: str) -> str:
+    """Where this page can be fetched again: what answers a form stands at the form's address."""
+    if request.method == "GET":
+        return str(request.rel_url)
+    return ADDRESSES.get(template, request.path).format_map(request.match_info)
 
 
 def _hidden_field(token: str) -> Any:

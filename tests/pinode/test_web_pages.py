@@ -297,6 +297,27 @@ async def test_without_a_quorum_every_page_says_so_and_forms_say_why_nothing_cha
     assert "nothing can be changed now" in refused.text and 'value="main"' in refused.text
 
 
+@pytest.mark.parametrize(
+    "route", [form for form in FORMS if form.access != "public"], ids=lambda route: route.path
+)
+async def test_what_answers_a_refused_form_names_a_page_that_is_fetched_when_something_changes(
+    web: Stage, route
+) -> None:
+    """The form's own address answers no GET; or a page with an error stands still, and complains."""
+    web.add_app("blog", git_url=URL)
+    build_id = web.cluster.start_build("blog")
+    web.cluster.has_quorum = False
+    names = {"app": "blog", "id": str(build_id), "node": "pi2"}
+
+    refused = await web.browse(route.path.format_map(names), {"do": "cordon"})
+    named = re.search(r'data-page="([^"]+)"', refused.text)
+
+    if route.path == "/logout":
+        return
+    assert refused.status >= 400 and named is not None
+    assert (await web.browse(named[1])).status == 200
+
+
 async def test_a_build_whose_node_is_away_still_has_a_page(web: Stage) -> None:
     web.add_app("blog", git_url=URL)
     build_id = web.cluster.start_build("blog", node="pi2")

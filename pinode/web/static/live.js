@@ -23,8 +23,10 @@ async function refresh() {
 }
 
 async function exchange() {
-  const answer = await fetch(location.pathname + location.search, { headers: { "Pinode-Refresh": "1" } });
-  if (answer.redirected || answer.status === 401) return location.reload();
+  // Where a form was refused, or a token was made, the address is the form's, which answers no GET.
+  const page = document.body.dataset.page;
+  const answer = await fetch(page, { headers: { "Pinode-Refresh": "1" } });
+  if (answer.redirected || answer.status === 401) return location.assign(page);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(part.id);
