@@ -40,6 +40,8 @@ NOTES = {
     "cancelling": "The build is being ended.",
     "renamed": "The app has its new name.",
     "destroyed": "The app is destroyed.",
+    "revoked": "The token opens nothing any more.",
+    "added": "They can log in now. Tell them their password.",
     "registered": "You are registered. Log in.",
 }
 ADDRESSES = {

@@ -7,6 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from pinode.web import (
+    account_pages,
     app_api,
     app_pages,
     build_api,
@@ -172,5 +173,8 @@ ROUTES: tuple[Route, ...] = (
     _page("POST", "/cluster/join-token", cluster_pages.make_token, "admin"),
     _page("POST", "/cluster/key-rotation", cluster_pages.rotate_key, "admin"),
     _page("POST", "/cluster/nodes/{node}", cluster_pages.change_node, "admin"),
+    _page("GET", "/account", account_pages.show_account, "user"),
+    _page("POST", "/account/tokens", account_pages.change_tokens, "user"),
+    _page("POST", "/account/people", account_pages.add_person, "admin"),
     _page("GET", "/queue", pages.show_queue, "user"),
 )

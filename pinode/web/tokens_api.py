@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pinode.cluster import Cluster
 from pinode.errors import InvalidInput, NotFound
 from pinode.people.commands import EndSession, StartSession
 from pinode.people.user import Session
@@ -26,7 +27,7 @@ async def list_tokens(request: web.Request) -> web.StreamResponse:
     """GET /tokens: the caller's own; what proves them is shown once only, when they are made"""
     cluster = site_of(request).cluster
     found = cluster.state.people.tokens_of(caller(request).name, cluster.now_ms)
-    return list_answer(request, [_document(session, cluster.now_ms) for session in found])
+    return list_answer(request, [token_document(session, cluster.now_ms) for session in found])
 
 
 @operation(
@@ -41,27 +42,37 @@ async def create_token(request: web.Request) -> web.StreamResponse:
     days = number_of(body, "expires_days", default=DAYS)
     if not 1 <= days <= DAYS_AT_MOST:
         raise InvalidInput(f"expires_days is {days}, not from 1 to {DAYS_AT_MOST}.")
-    token, cluster = new_token(), site_of(request).cluster
-    label = (text_of(body, "label", default=None) or "token")[:LABEL_CHARACTERS]
-    await cluster.execute(
-        StartSession(
-            token_hash=token_hash(token),
-            user=caller(request).name,
-            lifetime_ms=days * DAY_MS,
-            label=label,
-            is_token=True,
-        )
-    )
-    made = cluster.state.people.session(token_hash(token), cluster.now_ms)
-    document = {} if made is None else _document(made, cluster.now_ms)
+    cluster, label = site_of(request).cluster, text_of(body, "label", default=None) or ""
+    token, made = await make_token(cluster, caller(request).name, label=label, days=days)
+    document = {} if made is None else token_document(made, cluster.now_ms)
     return answer({**document, "token": token}, status=201)
 
 
 @operation("Revoke one", answers={204: None})
 async def revoke_token(request: web.Request) -> web.StreamResponse:
     """DELETE /tokens/{id}"""
-    cluster, token_id = site_of(request).cluster, request.match_info["token"]
-    found = cluster.state.people.tokens_of(caller(request).name, cluster.now_ms)
+    await revoke(site_of(request).cluster, caller(request).name, request.match_info["token"])
+    return nothing()
+
+
+async def make_token(cluster: Cluster, user: str, *, label: str, days: int) -> tuple[str, Session | None]:
+    """A new token of `user`, and what is remembered of it. Raises `TooManyTokens`."""
+    token = new_token()
+    await cluster.execute(
+        StartSession(
+            token_hash=token_hash(token),
+            user=user,
+            lifetime_ms=days * DAY_MS,
+            label=(label or "token")[:LABEL_CHARACTERS],
+            is_token=True,
+        )
+    )
+    return token, cluster.state.people.session(token_hash(token), cluster.now_ms)
+
+
+async def revoke(cluster: Cluster, user: str, token_id: str) -> None:
+    """End a token of `user`. Raises `NotFound`."""
+    found = cluster.state.people.tokens_of(user, cluster.now_ms)
     session = next((one for one in found if one.id == token_id), None)
     if session is None or not re.fullmatch(r"[0-9a-f]{12}", token_id):
         raise NotFound(
@@ -70,10 +81,10 @@ async def revoke_token(request: web.Request) -> web.StreamResponse:
             code="token_not_found",
         )
     await cluster.execute(EndSession(token_hash=session.token_hash))
-    return nothing()
 
 
-def _document(session: Session, now_ms: int) -> dict[str, Any]:
+def token_document(session: Session, now_ms: int) -> dict[str, Any]:
+    """A token as its owner sees it; what proves it is nowhere."""
     return {
         "id": session.id,
         "label": session.label,

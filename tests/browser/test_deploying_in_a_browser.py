@@ -11,7 +11,16 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 URL = "https://git.example.org/ada/a-repository-with-quite-a-long-name-that-must-not-widen-the-page.git"
-PAGES = ["/", "/apps/new", "/apps/blog", "/apps/blog/builds/{build}", "/cluster", "/queue", "/nowhere"]
+PAGES = [
+    "/",
+    "/apps/new",
+    "/apps/blog",
+    "/apps/blog/builds/{build}",
+    "/cluster",
+    "/queue",
+    "/account",
+    "/nowhere",
+]
 
 
 def play_a_deploy(web: Stage, app: str) -> None:

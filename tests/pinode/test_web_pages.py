@@ -73,7 +73,7 @@ async def test_after_logging_out_the_old_cookie_opens_nothing(web: Stage) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/login", "/register", "/", "/apps/new", "/apps/blog", "/cluster", "/queue", "/x"]
+    "path", ["/login", "/register", "/", "/apps/new", "/apps/blog", "/cluster", "/queue", "/account", "/x"]
 )
 async def test_every_page_forbids_foreign_and_inline_code_and_frames(web: Stage, path: str) -> None:
     web.add_app("blog")
@@ -94,7 +94,7 @@ async def test_every_page_has_a_title_a_main_part_a_way_past_the_head_and_labell
     web.add_app("blog", git_url=URL)
     web.cluster.complete_build(web.cluster.start_build("blog"))
 
-    for path in ("/", "/apps/new", "/apps/blog", "/cluster", "/queue"):
+    for path in ("/", "/apps/new", "/apps/blog", "/cluster", "/queue", "/account"):
         page = (await web.browse(path)).text
 
         assert re.search(r"<title>[^<]+ · home</title>", page)
