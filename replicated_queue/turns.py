@@ -47,8 +47,11 @@ class Turns:
         wait = max(0.0, deadline - now)
         self._deadline = self._loop.time() + wait
         if self._timer is not None:
-            if self._timer_at <= deadline:
-                return  # it fires early and waits on: less than to make a new one each turn
+            left = self._timer_at - now
+            # One that fires early waits on: less than to make a new one each turn. With less than half of the
+            # wait left it is replaced, so that a follower in touch with its leader is never woken by it.
+            if self._timer_at <= deadline and deadline - self._timer_at <= left:
+                return
             self._timer.cancel()
         self._timer_at = deadline
         self._timer = self._loop.call_later(wait, self._on_timer)

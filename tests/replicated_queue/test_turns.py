@@ -1,8 +1,22 @@
 """When a replica has its next turn."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from replicated_queue.turns import EARLY_SECONDS, Turns
+
+
+class RecordingLoop(asyncio.SelectorEventLoop):
+    """Remembers the timers that were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **how: Any) -> Any:
+        self.timers.append(super().call_later(delay, callback, *args, **how))
+        return self.timers[-1]
 
 
 async def seconds_until_turn(*deadlines: float) -> float:
@@ -26,3 +40,21 @@ async def test_a_turn_that_is_needed_later_than_was_thought_is_not_taken_before(
 
 async def test_a_turn_that_is_needed_sooner_than_was_thought_does_not_wait() -> None:
     assert await seconds_until_turn(30.0, 0.001) < 4
+
+
+def test_a_deadline_that_keeps_moving_on_wakes_nobody_and_needs_few_timers() -> None:
+    async def hear_heartbeats() -> None:
+        turns = Turns(lambda: None)
+        turns.start()
+        for beat in range(12):
+            turns.by(1.5 + beat / 4, now=beat / 4)
+
+    with asyncio.Runner(loop_factory=RecordingLoop) as runner:
+        loop = runner.get_loop()
+        runner.run(hear_heartbeats())
+        assert isinstance(loop, RecordingLoop)
+
+    *earlier, last = [timer.cancelled() for timer in loop.timers]
+    assert all(earlier)
+    assert not last
+    assert 1 < len(loop.timers) <= 4
