@@ -45,6 +45,7 @@ NOTES = {
     "registered": "You are registered. Log in.",
 }
 ADDRESSES = {
+    "account": "/account",
     "app": "/apps/{app}",
     "build": "/apps/{app}/builds/{id}",
     "cluster": "/cluster",
