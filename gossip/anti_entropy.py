@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from gossip.codec import MAX_STATE_BYTES, MAX_STATE_MEMBERS, update_size
+from gossip.codec import HEADER_BYTES, MAX_STATE_BYTES, MAX_STATE_MEMBERS, row_size, update_size
 from gossip.member import Address, NodeId
 from gossip.messages import FullState, KnownMember, MemberUpdate
 from gossip.roster import Roster
@@ -97,17 +97,26 @@ class ExchangeSchedule:
 
 
 def full_state(view: View, rows: dict[NodeId, StatRow], *, beat: float, now: float) -> FullState:
-    """All we know, as far as one exchange carries it: ourselves, the living, then the gone."""
+    """All we know: ourselves, the living, then the gone. Rows have the room that members leave.
+
+    `max_members` as it is set fit, however big each is; of more the gone are left off first.
+    """
     roster = view.roster
     ordered = [roster.me, *sorted((one for one in roster if one is not roster.me), key=lambda one: one.state)]
     members: list[KnownMember] = []
-    room = MAX_STATE_BYTES // 2
+    room = MAX_STATE_BYTES - HEADER_BYTES
     for member in ordered[:MAX_STATE_MEMBERS]:
-        room -= update_size(MemberUpdate(member=member, by=member.node_id)) + 16
+        size = update_size(MemberUpdate(member=member, by=member.node_id)) + 16
+        if size > room:
+            break
+        room -= size
+        members.append(KnownMember(member=member, gone_seconds=roster.gone_seconds(member.node_id, now)))
+    newest = []
+    for row in list(rows.values())[:MAX_STATE_MEMBERS]:
+        room -= row_size(row.payload)
         if room < 0:
             break
-        members.append(KnownMember(member=member, gone_seconds=roster.gone_seconds(member.node_id, now)))
-    newest = [row.as_update(now) for row in rows.values()][: MAX_STATE_MEMBERS // 2]
+        newest.append(row.as_update(now))
     me = roster.me
     return FullState(
         sender=me.node_id, run_id=me.run_id, beat=beat, members=tuple(members), rows=tuple(newest)

@@ -5,7 +5,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip.codec import HEADER_BYTES, encode_datagram, row_size, update_size
+from gossip.codec import (
+    HEADER_BYTES,
+    MAX_STATE_BYTES,
+    decode_state,
+    encode_datagram,
+    encode_state,
+    row_size,
+    update_size,
+)
 from gossip.dissemination import NewsQueue, transmit_limit
 from gossip.member import MAX_META_BYTES, MAX_NAME_BYTES, MAX_ROW_BYTES, MemberState
 from gossip.messages import Datagram, MemberUpdate, Message, News, Ping, PingRequest, RowUpdate
@@ -125,6 +133,39 @@ def test_a_row_is_passed_on_a_few_times_and_a_newer_one_replaces_it() -> None:
 
     assert accepted == [True, False, True, False]
     assert taken == [[2], [2], [2], [], []]
+
+
+def test_our_row_rides_on_so_many_datagrams_as_are_set_and_no_more() -> None:
+    core = Core("b", "c")
+    core.run(5.0, answering=("b", "c"))
+    core.effects.clear()
+
+    core.swim.publish(b"hot", now=core.now)
+    core.run(20.0, answering=("b", "c"))
+
+    carried = [sent for sent in core.sent(core.effects) if sent.datagram.rows]
+    assert len(carried) == core.settings.stat_transmits
+
+
+def test_a_full_exchange_carries_as_many_members_as_there_may_be_each_at_its_biggest() -> None:
+    core = Core()
+    others = [
+        replace(BIGGEST, node_id=f"{number + 1000:016x}") for number in range(core.settings.max_members - 1)
+    ]
+    for first in range(0, len(others), 64):
+        core.hears("b", about=tuple(others[first : first + 64]))
+    for one in others:
+        row = RowUpdate(
+            node_id=one.node_id, run_id=1, version=1, age_seconds=0.0, payload=b"r" * MAX_ROW_BYTES
+        )
+        core.hears("b", rows=(row,))
+
+    state = core.swim.full_state(core.now)
+
+    encoded = encode_state(state, cluster_id=b"c" * 32)
+    assert len(state.members) == core.settings.max_members
+    assert len(encoded) <= MAX_STATE_BYTES and len(state.rows) > 500
+    assert decode_state(encoded, cluster_id=b"c" * 32) == state
 
 
 def test_with_no_news_only_the_probe_is_sent() -> None:
