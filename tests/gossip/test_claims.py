@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise, permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ def test_merging_claims_is_commutative_associative_and_idempotent(a: Member, b: 
 
 @given(st.lists(claims, min_size=1, max_size=5))
 def test_claims_of_one_member_in_any_order_end_in_the_same_table(said: list[Member]) -> None:
+    """Whether the accused is still a suspect here, or dead already, follows from who heard what first."""
     ends = set()
     for order in list(permutations(said))[:24]:
         core = Core()
@@ -40,7 +42,8 @@ def test_claims_of_one_member_in_any_order_end_in_the_same_table(said: list[Memb
             core.hears("c", about=(claim,))
         held = core.held("b")
         assert held is not None
-        ends.add((held.run_id, held.incarnation))
+        state = SUSPECT if held.state is DEAD else held.state
+        ends.add((held.run_id, held.incarnation, state))
 
     assert len(ends) == 1
 
@@ -71,10 +74,11 @@ def test_a_suspicion_of_ourselves_is_refuted_with_a_higher_incarnation_told_firs
     assert core.told(effects, "b")[0] == core.swim.me
 
 
-def test_our_own_death_notice_is_refuted_and_never_believed() -> None:
+@pytest.mark.parametrize("state", [SUSPECT, DEAD, LEFT])
+def test_our_own_death_notice_is_refuted_and_never_believed(state: MemberState) -> None:
     core = Core("b", "c")
 
-    core.hears("b", about=(accused("a", state=DEAD),))
+    core.hears("b", about=(accused("a", state=state),))
 
     assert core.state("a") is ALIVE
     assert core.swim.me.incarnation == 1
@@ -160,6 +164,17 @@ def test_our_own_new_meta_is_a_new_incarnation_and_the_same_meta_is_none() -> No
     core.swim.change_myself(meta=b"new", now=core.now)
 
     assert (core.swim.me.incarnation, core.swim.me.meta) == (1, b"new")
+
+
+def test_our_own_new_address_is_a_new_incarnation_and_told_at_once() -> None:
+    core = Core("b", "c")
+
+    core.swim.change_myself(address=("10.9.9.9", 7300), now=core.now)
+    core.run(0.5, answering=("b", "c"))
+
+    me = core.swim.me
+    assert (me.incarnation, me.address) == (1, ("10.9.9.9", 7300))
+    assert me in core.told(core.effects, "b") and me in core.told(core.effects, "c")
 
 
 def test_a_change_of_meta_is_an_update_and_a_first_sight_is_a_join() -> None:

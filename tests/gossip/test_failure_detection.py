@@ -235,6 +235,27 @@ def test_bad_health_stretches_interval_and_timeouts_up_to_its_bound() -> None:
     assert health.stretch == 9
 
 
+def test_bad_health_leaves_the_target_and_the_helpers_more_time() -> None:
+    core = Core("b", "c", "d")
+    for incarnation in range(2):
+        core.hears("b", about=(accused("a", incarnation=incarnation),))
+    assert core.swim.health.stretch == 3
+    core.effects.clear()
+    while not core.sent(core.effects, Ping):
+        core.run(0.05)
+    began = core.now
+
+    while not core.sent(core.effects, PingRequest):
+        core.run(0.05)
+    asked_after = core.now - began
+    while not core.events(MemberSuspected):
+        core.run(0.05)
+
+    answer, indirect = SETTINGS.probe_timeout_seconds, SETTINGS.indirect_seconds
+    assert asked_after == pytest.approx(3 * answer, abs=0.11)
+    assert core.now - began == pytest.approx(3 * (answer + indirect), abs=0.11)
+
+
 def test_a_member_in_bad_health_probes_less_often() -> None:
     core = Core("b", "c")
     for incarnation in range(3):
@@ -255,6 +276,22 @@ def test_in_every_round_each_member_is_probed_by_exactly_one_other() -> None:
         targets = [turns[me].take(me=me, ring=ring, now=second + 0.01) for me in ring]
         assert sorted(filter(None, targets)) == ring
         assert all(me != target for me, target in zip(ring, targets, strict=True))
+
+
+def test_a_newcomer_is_probed_and_probes_from_the_round_in_which_it_is_known() -> None:
+    ring = [f"{number:016x}" for number in (1, 2, 4, 5, 6)]
+    turns = {me: Turns(interval=1.0, now=0.0) for me in ring}
+
+    for second in range(1, 40):
+        if second % 10 == 3:
+            newcomer = f"{second:016x}"
+            ring = sorted([*ring, newcomer])
+            turns[newcomer] = Turns(interval=1.0, now=second - 0.5)
+        targets = [turns[me].take(me=me, ring=ring, now=second + 0.01) for me in ring]
+        assert sorted(filter(None, targets)) == ring
+        assert all(me != target for me, target in zip(ring, targets, strict=True))
+
+    assert len(ring) == 9
 
 
 def test_everyone_is_probed_once_before_anyone_is_probed_twice() -> None:

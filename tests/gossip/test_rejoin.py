@@ -142,6 +142,7 @@ def test_a_tombstone_keeps_old_news_from_reviving_the_dead_for_a_day_and_then_go
 
     core.now += DAY - 60
     core.hears("b", about=(member("c"),))
+    core.learns(tells_all("b", member("c")))
     before = core.state("c")
     core.now += 120
     core.swim.tick(now=core.now)
@@ -256,10 +257,11 @@ def test_a_newcomer_with_our_name_is_told_that_it_is_taken() -> None:
     assert [sent.to for sent in core.sent(effects, NameTaken)] == [address("c")]
 
 
-def test_the_name_of_a_dead_node_is_free() -> None:
+@pytest.mark.parametrize("state", [DEAD, LEFT])
+def test_the_name_of_a_dead_node_is_free(state: MemberState) -> None:
     core = Core("b")
 
-    effects = core.hears("b", about=(replace(accused("c", state=DEAD), name="a"),))
+    effects = core.hears("b", about=(replace(accused("c", state=state), name="a"),))
 
     assert not core.sent(effects, NameTaken)
 

@@ -183,6 +183,20 @@ def test_a_goodbye_is_heard_by_everyone_without_a_suspicion() -> None:
     assert not any(world.events_of(number, MemberSuspected) for number in (0, 1, 3, 4))
 
 
+def test_a_node_that_said_goodbye_and_starts_again_at_once_is_alive_everywhere() -> None:
+    world = settled(5, seed=12)
+
+    world.do(2, lambda swim, now: swim.leave(now=now))
+    world.run(0.5)
+    assert world.all_see(LEFT, of=[2])
+    world.restart(2)
+    world.run_until(lambda: world.all_see(ALIVE), within=5)
+    world.run(10)
+
+    assert world.all_see(ALIVE)
+    assert not any(world.events_of(number, MemberSuspected) for number in (0, 1, 3, 4))
+
+
 def test_a_change_of_meta_and_a_statistics_row_reach_everyone() -> None:
     world = settled(16, seed=7)
 

@@ -10,6 +10,7 @@ SIMULATION = "tests/gossip/test_simulation.py::"
 BOUNDS = "tests/gossip/test_addresses_and_bounds.py::"
 SEALING = "tests/pinode/test_datagrams.py::"
 ROTATION = "tests/gossip/test_key_rotation.py::"
+OF_KEYS = "tests/pinode/test_key_rotation.py::"
 VIEW, SWIM, PROBE = "gossip/view.py", "gossip/swim.py", "gossip/probe.py"
 SEAL = "gossip/sealing.py"
 
@@ -156,6 +157,22 @@ MUTANTS = (
         DETECTION + "test_a_member_in_bad_health_probes_less_often",
     ),
     planted(
+        8,
+        "bad health leaves the target no more time",
+        SWIM,
+        "            timeout=self._settings.probe_timeout_seconds * stretch,\n",
+        "            timeout=self._settings.probe_timeout_seconds,\n",
+        DETECTION + "test_bad_health_leaves_the_target_and_the_helpers_more_time",
+    ),
+    planted(
+        8,
+        "bad health leaves the helpers no more time",
+        SWIM,
+        "            indirect=self._settings.indirect_seconds * stretch,\n",
+        "            indirect=self._settings.indirect_seconds,\n",
+        DETECTION + "test_bad_health_leaves_the_target_and_the_helpers_more_time",
+    ),
+    planted(
         9,
         "a nack counts for nothing",
         PROBE,
@@ -220,6 +237,14 @@ MUTANTS = (
         DETECTION + "test_everyone_is_probed_once_before_anyone_is_probed_twice",
     ),
     planted(
+        12,
+        "who came last is probed by nobody",
+        "gossip/turns.py",
+        "return ring[(bisect_left(ring, me) + distance) % len(ring)]",
+        "return ring[(bisect_left(ring, me) + distance) % (len(ring) - 1)]",
+        DETECTION + "test_a_newcomer_is_probed_and_probes_from_the_round_in_which_it_is_known",
+    ),
+    planted(
         13,
         "a ping for another run is answered",
         SWIM,
@@ -260,6 +285,14 @@ MUTANTS = (
         CLAIMS + "test_a_live_node_that_moved_is_found_at_its_new_address_and_the_old_one_is_forgotten",
     ),
     planted(
+        15,
+        "our own new address is kept to ourselves",
+        VIEW,
+        "address=address or me.address)",
+        "address=me.address)",
+        CLAIMS + "test_our_own_new_address_is_a_new_incarnation_and_told_at_once",
+    ),
+    planted(
         16,
         "who left refutes suspicions",
         VIEW,
@@ -276,6 +309,14 @@ MUTANTS = (
         REJOIN + "test_a_member_that_left_is_neither_suspected_nor_probed",
     ),
     planted(
+        16,
+        "who left is gone for good",
+        VIEW,
+        "        elif supersedes(claim, held):\n",
+        "        elif held.state is MemberState.LEFT:\n            pass\n        elif supersedes(claim, held):\n",
+        SIMULATION + "test_a_node_that_said_goodbye_and_starts_again_at_once_is_alive_everywhere",
+    ),
+    planted(
         17,
         "tombstones are kept for ever",
         "gossip/roster.py",
@@ -290,6 +331,14 @@ MUTANTS = (
         "self.roster.put(claim, now=now - hearsay.gone_seconds)",
         "self.roster.put(claim, now=now)",
         REJOIN + "test_tombstones_age_on_the_way_so_that_two_members_do_not_keep_one_for_ever",
+    ),
+    planted(
+        17,
+        "a full exchange revives the dead",
+        VIEW,
+        "        elif supersedes(claim, held):\n",
+        "        elif supersedes(claim, held) or (hearsay.is_full and claim.state is MemberState.ALIVE):\n",
+        REJOIN + "test_a_tombstone_keeps_old_news_from_reviving_the_dead_for_a_day_and_then_goes",
     ),
     planted(
         18,
@@ -359,6 +408,14 @@ MUTANTS = (
         BOUNDS + "test_a_datagram_over_its_bound_is_counted",
     ),
     planted(
+        21,
+        "a full exchange leaves members off for rows",
+        "gossip/anti_entropy.py",
+        "    room = MAX_STATE_BYTES - HEADER_BYTES\n",
+        "    room = MAX_STATE_BYTES // 2\n",
+        SPREADING + "test_a_full_exchange_carries_as_many_members_as_there_may_be_each_at_its_biggest",
+    ),
+    planted(
         22,
         "an older row replaces a newer one",
         "gossip/stats.py",
@@ -381,6 +438,14 @@ MUTANTS = (
         "rows = self._rows.take(room=room,",
         "rows = self._rows.take(room=room + 1200,",
         SPREADING + "test_statistics_take_only_the_room_that_membership_leaves",
+    ),
+    planted(
+        22,
+        "a row's budget is that of news",
+        "gossip/outbox.py",
+        "budget=self._settings.stat_transmits",
+        "budget=99",
+        SPREADING + "test_our_row_rides_on_so_many_datagrams_as_are_set_and_no_more",
     ),
     planted(
         23,
@@ -413,6 +478,22 @@ MUTANTS = (
         "if found.counter == known.window.highest:",
         "if found.counter >= 0:",
         ROTATION + "test_what_overtook_a_rotation_is_heard_and_does_not_turn_it_back",
+    ),
+    planted(
+        23,
+        "a node that hears nobody asks for no key",
+        "pinode/key_care.py",
+        "            await self._ask(self._around.addresses())\n            self._lonely_looks += 1\n",
+        "            self._lonely_looks += 1\n",
+        OF_KEYS + "test_three_nodes_rotate_and_one_that_was_off_fetches_the_new_key_by_itself",
+    ),
+    planted(
+        23,
+        "the new key is only for who still shows one that opens",
+        "pinode/key_care.py",
+        "        if peer in entitled:\n",
+        "        if peer in entitled and set(held.marks) & set(marks):\n",
+        OF_KEYS + "test_three_nodes_rotate_and_one_that_was_off_fetches_the_new_key_by_itself",
     ),
     planted(
         24,
