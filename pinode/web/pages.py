@@ -1,17 +1,17 @@
-"""What all pages share, and the one that only shows: the queue."""
+"""What all pages share."""
 
 import secrets
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
 from pinode import __version__
 from pinode.errors import NotFound
-from pinode.operations.status import status
 from pinode.web.caller import CSRF_FIELD, FORM_COOKIE, csrf_token
 from pinode.web.problems import Problem
 from pinode.web.rendering import CONTENT_TYPES
-from pinode.web.site import caller, site_of, visitor
+from pinode.web.site import site_of, visitor
 
 YEAR_SECONDS = 365 * 24 * 3600
 HEADINGS = {
@@ -36,6 +36,7 @@ NOTES = {
     "rotate": "The cluster key is being replaced on all nodes.",
     "scaled": "Scaled. The dynos follow.",
     "configured": "The config vars are changed.",
+    "kicked": "The buried jobs are ready again.",
     "cancelled": "The build is cancelled.",
     "cancelling": "The build is being ended.",
     "renamed": "The app has its new name.",
@@ -49,6 +50,7 @@ ADDRESSES = {
     "app": "/apps/{app}",
     "build": "/apps/{app}/builds/{id}",
     "cluster": "/cluster",
+    "topic": "/queue/{topic}",
     "problem": "/",
 }  # of templates that answer forms, too
 
@@ -95,14 +97,6 @@ def problem_page(request: web.Request, problem: Problem) -> web.Response:
     return response
 
 
-async def show_queue(request: web.Request) -> web.StreamResponse:
-    """GET /queue: jobs by topic."""
-    site = site_of(request)
-    document = status(site.cluster, wall_clock=site.wall_clock(), platform=caller(request).is_admin)
-    topics = [{"name": name, **counts} for name, counts in document["queue"].items()]
-    return show(request, "queue", section="Queue", topics=topics)
-
-
 async def static_file(request: web.Request) -> web.StreamResponse:
     """GET /static/{name}: kept by browsers for ever, as its address changes with its content."""
     name = request.match_info["name"]
@@ -120,7 +114,8 @@ def _address_of(request: web.Request, template: str) -> str:
     """Where this page can be fetched again: what answers a form stands at the form's address."""
     if request.method == "GET":
         return str(request.rel_url)
-    return ADDRESSES.get(template, request.path).format_map(request.match_info)
+    names = {name: quote(value, safe="") for name, value in request.match_info.items()}
+    return ADDRESSES.get(template, request.path).format_map(names)
 
 
 def _hidden_field(token: str) -> Any:

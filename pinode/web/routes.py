@@ -25,6 +25,7 @@ from pinode.web import (
     people_api,
     people_pages,
     queue_api,
+    queue_pages,
     release_api,
     run_api,
     tokens_api,
@@ -176,5 +177,7 @@ ROUTES: tuple[Route, ...] = (
     _page("GET", "/account", account_pages.show_account, "user"),
     _page("POST", "/account/tokens", account_pages.change_tokens, "user"),
     _page("POST", "/account/people", account_pages.add_person, "admin"),
-    _page("GET", "/queue", pages.show_queue, "user"),
+    _page("GET", "/queue", queue_pages.show_queue, "user"),
+    _page("GET", "/queue/{topic}", queue_pages.show_topic, "user"),
+    _page("POST", "/queue/{topic}", queue_pages.kick, "user"),
 )

@@ -76,13 +76,13 @@ async def set_topic(request: web.Request) -> web.StreamResponse:
         is_draining=flag_of(body, "draining"),
     )
     await _do(request, command, Done)
-    return answer(_document(request, command.topic), status=201)
+    return answer(document_of_topic(request, command.topic), status=201)
 
 
 @operation("A topic; a slash in its name is sent as %2F", answers={200: TOPIC})
 async def show_topic(request: web.Request) -> web.StreamResponse:
     """GET /queue/topics/{t}; a name with a slash is sent as %2F"""
-    return answer(_document(request, request.match_info["topic"]))
+    return answer(document_of_topic(request, request.match_info["topic"]))
 
 
 @operation(
@@ -134,7 +134,7 @@ async def pause_topic(request: web.Request) -> web.StreamResponse:
         raise InvalidInput("the field 'seconds' is missing.", hint="0 ends a pause.")
     command = Pause(request.match_info["topic"], round(seconds * 1000))
     await _do(request, command, Done)
-    return answer(_document(request, command.topic))
+    return answer(document_of_topic(request, command.topic))
 
 
 @operation(
@@ -160,6 +160,7 @@ async def _do(request: web.Request, command: Command, kind: type[Answered]) -> A
     return result
 
 
-def _document(request: web.Request, name: str) -> dict[str, Any]:
+def document_of_topic(request: web.Request, name: str) -> dict[str, Any]:
+    """The topic as the caller may see it."""
     cluster, is_admin = site_of(request).cluster, caller(request).is_admin
     return topic_document(name, topic_stats(cluster.state.queue, name, now=cluster.now_ms, platform=is_admin))

@@ -18,6 +18,7 @@ PAGES = [
     "/apps/blog/builds/{build}",
     "/cluster",
     "/queue",
+    "/queue/{topic}",
     "/account",
     "/nowhere",
 ]
@@ -140,11 +141,12 @@ async def test_nothing_is_wider_than_a_small_phone(web: Stage) -> None:
     build_id = web.cluster.state.registry.builds("blog")[0].id
     play_a_deploy(web, "blog")
     (web.folder / "builds" / f"{build_id}.log").write_text("x" * 500 + "\n")
-    web.cluster.put_job("a.topic.with.a.very.long.name.that.goes.on.and.on.and.on")
+    topic = "a.topic.with.a.very.long.name.that.goes.on.and.on.and.on"
+    web.cluster.put_job(topic, b"y" * 500)
 
     widths = {}
     for path in PAGES:
-        await page.goto(path.format(build=build_id))
+        await page.goto(path.format(build=build_id, topic=topic))
         widths[path] = await page.evaluate("document.documentElement.scrollWidth")
 
     assert set(widths.values()) == {360}, widths

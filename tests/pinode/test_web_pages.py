@@ -73,10 +73,23 @@ async def test_after_logging_out_the_old_cookie_opens_nothing(web: Stage) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/login", "/register", "/", "/apps/new", "/apps/blog", "/cluster", "/queue", "/account", "/x"]
+    "path",
+    [
+        "/login",
+        "/register",
+        "/",
+        "/apps/new",
+        "/apps/blog",
+        "/cluster",
+        "/queue",
+        "/queue/mail",
+        "/account",
+        "/x",
+    ],
 )
 async def test_every_page_forbids_foreign_and_inline_code_and_frames(web: Stage, path: str) -> None:
     web.add_app("blog")
+    web.cluster.put_job("mail")
     page = await web.browse(path, by=None if path in ("/login", "/register") else "bob")
 
     policy = page.headers["Content-Security-Policy"]
@@ -107,13 +120,14 @@ async def test_every_page_has_a_title_a_main_part_a_way_past_the_head_and_labell
                 assert name and f'for="{name[1]}"' in page, tag
 
 
+TOPIC = "/queue/mail%2F$(x)"
 FORMS = [route for route in ROUTES if route.is_page and route.method == "POST"]
 
 
 @pytest.mark.parametrize("route", FORMS, ids=lambda route: route.path)
 async def test_a_form_without_its_token_or_from_another_site_changes_nothing(web: Stage, route) -> None:
     web.add_app("blog", git_url=URL)
-    path = route.path.format(app="blog", id=web.cluster.start_build("blog"), node="pi2")
+    path = route.path.format(app="blog", id=web.cluster.start_build("blog"), node="pi2", topic="mail")
     before = web.cluster.state.digest()
     form = {"name": "new", "git_url": URL, "confirm": "blog", "scale.web": "5", "value": "x"}
 
@@ -163,7 +177,7 @@ async def test_what_users_wrote_is_shown_as_text(web: Stage, tmp_path) -> None:
 
     pages = [
         (await web.browse(path)).text
-        for path in ("/", "/apps/blog", f"/apps/blog/builds/{build_id}", "/cluster", "/queue")
+        for path in ("/", "/apps/blog", f"/apps/blog/builds/{build_id}", "/cluster", "/queue", TOPIC)
     ]
 
     assert not any("<script>alert" in page for page in pages)
@@ -306,8 +320,9 @@ async def test_what_answers_a_refused_form_names_a_page_that_is_fetched_when_som
     """The form's own address answers no GET; or a page with an error stands still, and complains."""
     web.add_app("blog", git_url=URL)
     build_id = web.cluster.start_build("blog")
+    web.cluster.put_job("mail/x")
     web.cluster.has_quorum = False
-    names = {"app": "blog", "id": str(build_id), "node": "pi2"}
+    names = {"app": "blog", "id": str(build_id), "node": "pi2", "topic": "mail%2Fx"}
 
     refused = await web.browse(route.path.format_map(names), {"do": "cordon"})
     named = re.search(r'data-page="([^"]+)"', refused.text)

@@ -229,3 +229,45 @@ async def test_administrators_see_the_platforms_jobs_and_move_none(web: Stage) -
     assert shown.json()["topic"] == "pinode.builds"
     assert hidden.status == 403
     assert [answer.status for answer in moved] == [403] * 3
+
+
+async def test_a_page_shows_the_jobs_of_a_topic_and_buried_ones_are_tried_again(web: Stage) -> None:
+    web.cluster.put_job("mail/urgent", b"to <ada>")
+    web.cluster.put_job("mail/urgent", b"\xff\x00")
+    taken = (await web.api("POST", f"{TOPICS}/mail%2Furgent/reserve", {"worker": "w1"})).json()
+    leased = (await web.browse("/queue/mail%2Furgent")).text
+    bury = {"token": taken["token"], "reason": "no such mailbox"}
+    await web.api("POST", f"{JOBS}/{taken['job']['id']}/bury", bury)
+    listed = (await web.browse("/queue")).text
+    buried = (await web.browse("/queue/mail%2Furgent")).text
+
+    kicked = await web.browse("/queue/mail%2Furgent", {})
+    after = (await web.browse("/queue/mail%2Furgent")).text
+
+    assert 'href="/queue/mail%2Furgent"' in listed
+    assert "to &lt;ada&gt;" in leased and ">2 bytes<" in leased and "held by w1" in leased
+    assert "1 ready · 0 delayed · 0 leased · 1 buried" in buried and "Attempt 1: no such mailbox." in buried
+    assert (kicked.status, kicked.headers["Location"]) == (303, "/queue/mail%2Furgent?note=kicked")
+    assert "2 ready · 0 delayed · 0 leased · 0 buried" in after and "another try" not in after
+
+
+async def test_a_members_pages_know_nothing_of_the_platforms_topics(web: Stage) -> None:
+    web.cluster.put_job("pinode.builds", b"secret", platform=True)
+
+    theirs = await web.browse("/queue/pinode.builds")
+    kicked = await web.browse("/queue/pinode.builds", {})
+    nowhere = await web.browse("/queue/never.used")
+    seen = await web.browse("/queue/pinode.builds", by="ada")
+
+    assert theirs.status == nowhere.status == 404 and kicked.status >= 400
+    assert "secret" not in theirs.text + kicked.text
+    assert seen.status == 200 and "secret" in seen.text
+
+
+async def test_without_a_leader_a_topics_page_still_counts_its_jobs(web: Stage) -> None:
+    web.cluster.put_job("mail", b"x")
+    web.cluster.has_quorum = False
+
+    page = await web.browse("/queue/mail")
+
+    assert "1 ready · 0 delayed" in page.text
