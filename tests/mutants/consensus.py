@@ -47,18 +47,18 @@ MUTANTS = (
     ),
     planted(
         13,
-        "a follower applies first, and lets its leader wait for that",
+        "a follower applies first, and lets its leader wait for it",
         "replicated_queue/applying.py",
-        "if leads or not has_any or not is_writing:",
-        "if True:",
+        "            if now < self.due - COARSE_SECONDS:\n                return False\n",
+        "",
         APPLYING + "test_a_follower_acknowledges_new_entries_before_it_applies_what_came_committed_with_them",
     ),
     planted(
         13,
         "a follower whose disk stalls applies nothing",
         "replicated_queue/applying.py",
-        "        if now < self.due < inf:\n",
-        "        if self.due < inf:\n",
+        "self.due = self._since + LONGEST_REST_SECONDS",
+        "self.due = inf",
         APPLYING + "test_a_disk_that_stalls_keeps_no_follower_from_applying",
     ),
     planted(

@@ -1,11 +1,11 @@
-"""When a replica applies: a leader at once, a follower when its disk is done, or a moment later."""
+"""When a replica applies: a leader at once, a follower in the next quiet moment."""
 
 import asyncio
 from math import inf
 from pathlib import Path
 from random import Random
 
-from replicated_queue.applying import LONGEST_REST_SECONDS, Applying
+from replicated_queue.applying import LONGEST_REST_SECONDS, QUIET_SECONDS, Applying
 from replicated_queue.codec import decode_frame, encode_command, encode_frame
 from replicated_queue.interfaces import Lane
 from replicated_queue.raft.messages import Append, AppendResponse, Entry, EntryId
@@ -22,17 +22,33 @@ def may_begin(applying: Applying, now: float, *, leads: bool = False, is_writing
     return applying.may_begin(leads=leads, has_any=True, is_writing=is_writing, now=now)
 
 
-def test_a_follower_that_writes_applies_when_the_disk_is_done() -> None:
+def test_a_follower_applies_when_its_disk_is_done_and_nothing_more_came_for_a_moment() -> None:
     applying = Applying()
 
-    rests = not may_begin(applying, 1.0)
-    goes_on = may_begin(applying, 1.001, is_writing=False)
+    while_writing = may_begin(applying, 1.0)
+    behind_it = may_begin(applying, 1.002, is_writing=False)
+    due = applying.due
+    quiet = may_begin(applying, due, is_writing=False)
 
-    assert rests and goes_on
+    assert (while_writing, behind_it, quiet) == (False, False, True)
+    assert due == 1.002 + QUIET_SECONDS
     assert applying.due == inf
 
 
-def test_on_a_slow_disk_a_follower_applies_a_moment_later_and_again_a_moment_later() -> None:
+def test_what_comes_in_the_quiet_moment_ends_it() -> None:
+    applying = Applying()
+    may_begin(applying, 1.0, is_writing=False)
+
+    meanwhile = may_begin(applying, 1.0005)
+    due = applying.due
+    behind_it = may_begin(applying, 1.0015, is_writing=False)
+
+    assert not meanwhile and not behind_it
+    assert due == 1.0 + LONGEST_REST_SECONDS
+    assert applying.due == 1.0015 + QUIET_SECONDS
+
+
+def test_under_load_and_on_a_slow_disk_a_follower_applies_every_few_milliseconds() -> None:
     applying = Applying()
     may_begin(applying, 1.0)
     due = applying.due
@@ -144,6 +160,8 @@ async def test_a_follower_acknowledges_new_entries_before_it_applies_what_came_c
     follower.hears(2, b"second", commit=1)
     await eventually(lambda: follower.writer.held)
     follower.writer.go_on()
+    await eventually(lambda: len(follower.told) == 2)
+    follower.now += 2 * QUIET_SECONDS
     await eventually(lambda: len(follower.told) == 3)
 
     assert follower.told == ["has 1", "has 2", "applies 1"]
