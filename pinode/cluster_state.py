@@ -12,7 +12,7 @@ from typing import Any
 
 from pinode import __version__
 from pinode.apps import codec as apps_codec
-from pinode.apps.build import BUILD_TOPIC
+from pinode.apps.build import BUILD_TOPIC, Build
 from pinode.apps.commands import RegistryCommand
 from pinode.apps.errors import BuildQueueFull, LeaseLost, MalformedCommand, Refused
 from pinode.apps.registry import Registry
@@ -31,6 +31,7 @@ from replicated_queue.interfaces import KIND_BYTES
 from replicated_queue.parts import Part, restoring, snapshot_of, whole
 from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue.commands import (
+    LOW_PRIORITY,
     Ack,
     AckMany,
     Bury,
@@ -57,6 +58,7 @@ QUEUE, REGISTRY, PEOPLE, NODES = "queue", "registry", "people", "nodes"  # domai
 MOVE_NO_BUILD = (Put, Reserve)  # a worker says itself when it begins
 BUILD_LEASE_MS = 12_000  # so long a build waits when its node was killed; renewed every 4 s, in memory alone
 BUILD_ATTEMPTS = 3
+VARIANT_PRIORITY = LOW_PRIORITY + 1  # after what somebody waits for
 
 
 class ProgramTooOld(Conflict):
@@ -233,10 +235,12 @@ class _JobsOfBuilds:
     def __init__(self, queue: PriorityQueue) -> None:
         self._queue = queue
 
-    def put(self, build_id: int, *, index: int, now: int) -> int:
+    def put(self, build: Build, *, index: int, now: int) -> int:
         job = Put(
             topic=BUILD_TOPIC,
-            data=str(build_id).encode(),
+            data=str(build.id).encode(),
+            priority=LOW_PRIORITY if build.variant_of is None else VARIANT_PRIORITY,
+            needs=build.needs,
             lease_ms=BUILD_LEASE_MS,
             max_attempts=BUILD_ATTEMPTS,
             platform=True,

@@ -99,6 +99,7 @@ def set_config(tables: Tables, command: SetConfig, *, now: int) -> int | None:
         description=_description(command),
         commit=present.commit,
         build_id=present.build_id,
+        variants=present.variants,
         now=now,
     )
     return release.version

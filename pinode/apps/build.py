@@ -1,12 +1,16 @@
 """A build: from a git URL, or from what was pushed or uploaded, to a slug, by one node under one lease."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pinode.apps.source import Origin
+from replicated_queue.queue.limits import ABILITY_PATTERN
 
 BuildState = Literal["queued", "building", "succeeded", "failed", "cancelled"]
 BUILD_TOPIC = "pinode.builds"
+ANY_ARCH = "any"  # of a slug without machine code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,11 @@ class Build:
     cancelled_by: str | None = None  # while its node ends it: the build is over when that is done
     origin: Origin = "git"
     source_digest: str | None = None  # of the `Source` it is made from, where there is no git URL
+    # The build whose release this one completes, with a slug for nodes of another kind: this CPU, these
+    # interpreters.
+    variant_of: int | None = None
+    arch: str = ""
+    interpreters: tuple[str, ...] = ()
     # Of the git URL, under the data key; gone when the build has ended.
     sealed_credentials: bytes | None = field(default=None, repr=False)
 
@@ -40,6 +49,23 @@ class Build:
     def is_finished(self) -> bool:
         """It succeeded, failed or was cancelled: nothing about it changes any more."""
         return self.state not in ("queued", "building")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a worker must be able to do to take its job: anybody may take one that people asked for."""
+        return abilities(self.arch, self.interpreters) if self.variant_of is not None else ()
+
+
+def abilities(arch: str, interpreters: Iterable[str]) -> tuple[str, ...]:
+    """What a worker on a node with this CPU and these interpreters can do, in the words of the queue."""
+    return tuple(_ability(word) for word in (f"arch={arch}", *(f"runs={path}" for path in interpreters)))
+
+
+def _ability(word: str) -> str:
+    """The word, or its digest where the queue has no room for it, or not for its letters."""
+    if ABILITY_PATTERN.fullmatch(word):
+        return word
+    return f"digest={hashlib.sha256(word.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +83,7 @@ class Slug:
 class BuildJobs(Protocol):
     """The jobs on `BUILD_TOPIC` behind the builds; changed in the same log entry as the registry."""
 
-    def put(self, build_id: int, *, index: int, now: int) -> int:
+    def put(self, build: Build, *, index: int, now: int) -> int:
         """Queue a job for the build and return the job's id. Raises `BuildQueueFull`."""
         ...
 

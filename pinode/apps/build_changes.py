@@ -25,6 +25,7 @@ from pinode.apps.commands import (
     EndCancelledBuild,
     FailBuild,
     RequestBuild,
+    RequestVariant,
     StartBuild,
 )
 from pinode.apps.cron import check_cron
@@ -35,8 +36,10 @@ from pinode.apps.release_changes import add_release, add_slug
 from pinode.apps.source import Source
 from pinode.apps.source_changes import add_source, check_source, forget_unused_sources
 from pinode.apps.tables import Tables
+from pinode.apps.variant_changes import add_variant, variant_to_build
 
-BUILDS_KEPT = 50  # of an app
+BUILDS_KEPT = 50  # of an app, and those of its live and pending release; besides them ...
+VARIANTS_KEPT = 20  # ... builds of further slugs
 BURIED = (
     "the node that built it died or stopped answering, {attempts} times. "
     "Deploy again; `pinode builds:output` shows how far it came."
@@ -59,11 +62,6 @@ class BuildChanges:
         source = self._check_request(command)
         open_builds = self._open_builds(app.name)
         is_running = any(build.state == "building" for build in open_builds)
-        # The only step that may still be refused comes before the first change.
-        job_id = None if is_running else self._jobs.put(index, index=index, now=now)
-        for build in open_builds:
-            if build.state == "queued":
-                self._end(build, "cancelled", failure=f"superseded by build {index}.", index=index, now=now)
         credentials = command.sealed_credentials
         if command.git_url is not None and command.git_url == app.git_url:
             credentials = credentials or app.sealed_credentials
@@ -76,12 +74,15 @@ class BuildChanges:
             created_by=command.actor,
             created_at_ms=now,
             is_admin=command.is_admin,
-            job_id=job_id,
             origin=command.origin,
             source_digest=source.digest if source is not None else None,
             commit=source.commit if source is not None else None,
             sealed_credentials=credentials,
         )
+        # The only step that may still be refused comes before the first change.
+        build = build if is_running else replace(build, job_id=self._jobs.put(build, index=index, now=now))
+        for older in open_builds:
+            self._give_way(older, to=index, now=now)
         if source is not None:
             add_source(self._tables, source)
         else:
@@ -90,6 +91,25 @@ class BuildChanges:
         note_delivery(self._tables, command)
         forget_unused_sources(self._tables, app.name)
         self._forget_old(app.name)
+        return index
+
+    def _give_way(self, build: Build, *, to: int, now: int) -> None:
+        """One that waits is superseded; a variant that runs is ended, for nobody waits for it."""
+        if build.state == "queued":
+            self._end(build, "cancelled", failure=f"superseded by build {to}.", index=to, now=now)
+        elif build.variant_of is not None:
+            self._tables.put_build(replace(build, cancelled_by=build.cancelled_by or f"build {to}"))
+
+    def request_variant(self, command: RequestVariant, *, index: int, now: int) -> int:
+        """The new build's id. Raises `BuildNotFound`, `InvalidValue`, `BuildQueueFull`."""
+        build = variant_to_build(self._tables, command, index=index, now=now)
+        if self._open_builds(build.app):
+            raise InvalidValue(
+                what="a further slug", rule=f"is built when no other build of {build.app} is open"
+            )
+        self._tables.check_room()
+        self._tables.put_build(replace(build, job_id=self._jobs.put(build, index=index, now=now)))
+        self._forget_old(build.app)
         return index
 
     def _check_request(self, command: RequestBuild) -> Source | None:
@@ -123,17 +143,11 @@ class BuildChanges:
             self._cancelled(build, index=index, now=now)
             return 0
         app = self._tables.app(build.app)
-        check_process_types(command.process_types)
-        check_quantities(command.default_formation)
-        check_health_checks(command.health_checks)
-        check_cron(command.cron)
-        check_slug(command.slug_digest, command.slug_bytes, command.holders)
-        check_texts(
-            commit=command.commit,
-            arch=command.arch,
-            python=command.python,
-            interpreter=command.interpreter,
-        )
+        _check_result(command)
+        if build.variant_of is not None:
+            version = add_variant(self._tables, build, _slug_of(command), commit=command.commit)
+            self._succeed(build, command, version, index=index, now=now)
+            return version or 0
         config = _config_with(app, command)
         add_slug(self._tables, _slug_of(command))
         self._tables.change_app(app.name, config=config)
@@ -151,11 +165,16 @@ class BuildChanges:
             build_id=build.id,
             now=now,
         )
-        self._jobs.ack(build.job_id or 0, command.token, index=index, now=now)
-        done = replace(build, commit=command.commit, version=release.version)
-        self._end(done, "succeeded", index=index, now=now)
-        self._let_next_run(app.name, index=index, now=now)
+        self._succeed(build, command, release.version, index=index, now=now)
         return release.version
+
+    def _succeed(
+        self, build: Build, command: CompleteBuild, version: int | None, *, index: int, now: int
+    ) -> None:
+        self._jobs.ack(build.job_id or 0, command.token, index=index, now=now)
+        done = replace(build, commit=command.commit, version=version)
+        self._end(done, "succeeded", index=index, now=now)
+        self._let_next_run(build.app, index=index, now=now)
 
     def fail(self, command: FailBuild, *, index: int, now: int) -> None:
         """Ack the job; the old release keeps serving."""
@@ -228,7 +247,7 @@ class BuildChanges:
         for build in self._open_builds(app):
             if build.job_id is None:
                 try:
-                    job_id = self._jobs.put(build.id, index=index, now=now)
+                    job_id = self._jobs.put(build, index=index, now=now)
                 except BuildQueueFull as full:
                     self._end(build, "failed", failure=full.message, index=index, now=now)
                 else:
@@ -282,10 +301,27 @@ class BuildChanges:
         return self._tables.change_app(app.name, formation=dict(sorted(formation.items())), is_stopped=False)
 
     def _forget_old(self, app: str) -> None:
-        finished = [build for build in self._tables.builds_of(app) if build.is_finished]
-        spare = len(self._tables.builds_of(app)) - BUILDS_KEPT
-        for build in finished[: max(0, spare)]:
-            self._tables.drop_build(build.id)
+        wanted = self._tables.builds_in_use(app)
+        deploys = self._tables.deploys_of(app)
+        variants = [build for build in self._tables.builds_of(app) if build.variant_of is not None]
+        for builds, most in ((deploys, BUILDS_KEPT), (variants, VARIANTS_KEPT)):
+            finished = [build for build in builds if build.is_finished and build.id not in wanted]
+            for build in finished[: max(0, len(builds) - most)]:
+                self._tables.drop_build(build.id)
+
+
+def _check_result(command: CompleteBuild) -> None:
+    check_process_types(command.process_types)
+    check_quantities(command.default_formation)
+    check_health_checks(command.health_checks)
+    check_cron(command.cron)
+    check_slug(command.slug_digest, command.slug_bytes, command.holders)
+    check_texts(
+        commit=command.commit,
+        arch=command.arch,
+        python=command.python,
+        interpreter=command.interpreter,
+    )
 
 
 def _slug_of(command: CompleteBuild) -> Slug:

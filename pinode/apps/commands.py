@@ -124,6 +124,19 @@ class RequestBuild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestVariant:
+    """Builds what `build_id` built once more, for nodes with this CPU and these interpreters; the slug is one
+    more of the releases made of that build. Result: the new build's id.
+
+    Refused while another build of the app is open, and when its source is not kept any more.
+    """
+
+    build_id: int
+    arch: str
+    interpreters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartBuild:
     """A worker that holds the job's lease says that it begins. Refused with `LeaseLost` for an old token."""
 
@@ -134,7 +147,9 @@ class StartBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteBuild:
-    """Acks the job and makes the release, both or neither. Refused with `LeaseLost` for an old token."""
+    """Acks the job and makes the release, or gives it one more slug; both or neither. Refused with
+    `LeaseLost` for an old token.
+    """
 
     build_id: int
     token: int
@@ -343,8 +358,9 @@ AppCommand = (
     | RequestBuild | Rollback | CreateHook | RevokeHook | SetDeployKey | FireCron
 )  # fmt: skip
 RegistryCommand = (
-    CreateApp | DestroyApp | RenameApp | SetConfig | SetFormation | RequestBuild | StartBuild | CompleteBuild
-    | FailBuild | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace | MakeReleaseLive | FailRelease
-    | Rollback | StartReleaseCommand | EndReleaseCommand | SetMaintenance | StopDynos | RestartDynos
-    | CreateHook | RevokeHook | SetDeployKey | FireCron | MoveCronRun | StartCronRun | EndCronRun
+    CreateApp | DestroyApp | RenameApp | SetConfig | SetFormation | RequestBuild | RequestVariant | StartBuild
+    | CompleteBuild | FailBuild | CancelBuild | EndCancelledBuild | HoldSlug | Place | Unplace
+    | MakeReleaseLive | FailRelease | Rollback | StartReleaseCommand | EndReleaseCommand | SetMaintenance
+    | StopDynos | RestartDynos | CreateHook | RevokeHook | SetDeployKey | FireCron | MoveCronRun
+    | StartCronRun | EndCronRun
 )  # fmt: skip

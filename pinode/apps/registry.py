@@ -28,6 +28,7 @@ from pinode.apps.commands import (
     RegistryCommand,
     RenameApp,
     RequestBuild,
+    RequestVariant,
     RestartDynos,
     RevokeHook,
     Rollback,
@@ -58,6 +59,7 @@ from pinode.apps.release import Release
 from pinode.apps.release_changes import fail_release, hold_slug, make_live, roll_back
 from pinode.apps.source import Source
 from pinode.apps.tables import Tables
+from pinode.apps.variant_changes import is_kept
 from replicated_queue.parts import Row
 
 ReleaseCommand = (
@@ -110,6 +112,8 @@ class Registry:
                 self._destroy(command, index=index, now=now)
             case RequestBuild():
                 return self._builds.request(command, index=index, now=now)
+            case RequestVariant():
+                return self._builds.request_variant(command, index=index, now=now)
             case CompleteBuild():
                 return self._builds.complete(command, index=index, now=now)
             case StartBuild():
@@ -186,6 +190,14 @@ class Registry:
     def builds(self, app: str) -> tuple[Build, ...]:
         """Those that are kept of one app, newest first."""
         return tuple(reversed(self._tables.builds_of(app)))
+
+    def deploys(self, app: str) -> tuple[Build, ...]:
+        """Those of them that somebody asked for, newest first; a variant the cluster builds of itself."""
+        return tuple(reversed(self._tables.deploys_of(app)))
+
+    def is_kept(self, build: Build) -> bool:
+        """Whether what it was made from can be had again."""
+        return is_kept(self._tables, build)
 
     def build(self, build_id: int) -> Build | None:
         """The build of this id, of any app."""

@@ -29,6 +29,7 @@ class Release:
     description: str
     commit: str | None = None
     build_id: int | None = None
+    variants: tuple[str, ...] = ()  # digests of further slugs of the same commit, for nodes of other kinds
     health_checks: Mapping[str, tuple[HealthCheck, ...]] = field(default_factory=dict)  # by process type
     cron: tuple[CronEntry, ...] = ()  # `cron.1` is the first
     state: ReleaseState = "pending"
@@ -44,8 +45,8 @@ class Release:
 
     @property
     def slug_digests(self) -> tuple[str, ...]:
-        """Of all its slugs."""
-        return (self.slug_digest,)
+        """Of all its slugs, the one it was made with first."""
+        return (self.slug_digest, *self.variants)
 
     def cron_command(self, ordinal: int) -> str:
         """What its cron entry runs: the command as it is, or that of the process type it names."""

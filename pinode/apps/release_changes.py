@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pinode.apps.app import App
-from pinode.apps.build import Slug
+from pinode.apps.build import ANY_ARCH, Slug
 from pinode.apps.checks import RELEASE_TYPE, check_lines, one_line
 from pinode.apps.commands import FailRelease, HoldSlug, MakeReleaseLive, Rollback
 from pinode.apps.cron import CronEntry
@@ -28,6 +28,7 @@ from pinode.apps.tables import Tables
 RELEASES_KEPT = 20
 SLUG_BYTES_KEPT = 1024**3  # ... while their slugs together are no larger; but never fewer than
 ALWAYS_KEPT = 2
+ARCHS = 16  # that one slug is for, by their names
 NEVER_SERVED_KEPT = 10  # whatever fails does not push out what served
 
 
@@ -57,6 +58,7 @@ def add_release(
     commit: str | None,
     build_id: int | None,
     now: int,
+    variants: tuple[str, ...] = (),
 ) -> Release:
     """The next release of the app, pending, with the app's config as it is.
 
@@ -79,6 +81,7 @@ def add_release(
         description=description,
         commit=commit,
         build_id=build_id,
+        variants=variants,
     )
     tables.releases.put((app.name, release.version), release)
     tables.change_app(app.name, last_version=release.version)
@@ -104,6 +107,7 @@ def roll_back(tables: Tables, command: Rollback, *, now: int) -> int:
         description=f"Rollback to v{old.version}",
         commit=old.commit,
         build_id=old.build_id,
+        variants=old.variants,
         now=now,
     )
     return release.version
@@ -175,15 +179,24 @@ def hold_slug(tables: Tables, command: HoldSlug) -> None:
 
 
 def add_slug(tables: Tables, slug: Slug) -> None:
-    """Remember a slug, or further holders of one that is known."""
+    """Remember a slug; of one that is known, further holders, and further CPUs: where it was made again, byte
+    for byte.
+    """
     known = tables.slugs.get(slug.digest)
-    holders = set(slug.holders) | set(known.holders if known else ())
-    tables.slugs.put(slug.digest, replace(slug, holders=tuple(sorted(holders))))
+    if known is not None:
+        slug = replace(known, arch=_either(known.arch, slug.arch), holders=known.holders + slug.holders)
+    tables.slugs.put(slug.digest, replace(slug, holders=tuple(sorted(set(slug.holders)))))
+
+
+def _either(one: str, other: str) -> str:
+    if ANY_ARCH in (one, other):
+        return ANY_ARCH
+    return ",".join(sorted({*one.split(","), *other.split(",")})[:ARCHS])
 
 
 def forget_unused_slugs(tables: Tables) -> None:
     """Remove the slugs that no release refers to."""
-    used = {release.slug_digest for release in tables.releases}
+    used = {digest for release in tables.releases for digest in release.slug_digests}
     for slug in tables.slugs:
         if slug.digest not in used:
             tables.slugs.drop(slug.digest)
@@ -213,8 +226,9 @@ def _within_bytes(tables: Tables, served: list[Release]) -> list[Release]:
     """As many of them, newest first, as have slugs of no more than SLUG_BYTES_KEPT together."""
     sizes: dict[str, int] = {}
     for place, release in enumerate(served):
-        slug = tables.slugs.get(release.slug_digest)
-        sizes[release.slug_digest] = slug.slug_bytes if slug is not None else 0
+        for digest in release.slug_digests:
+            slug = tables.slugs.get(digest)
+            sizes[digest] = slug.slug_bytes if slug is not None else 0
         if place >= ALWAYS_KEPT and sum(sizes.values()) > SLUG_BYTES_KEPT:
             return served[:place]
     return served

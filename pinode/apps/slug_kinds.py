@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from pinode.apps.build import Slug
+from pinode.apps.build import ANY_ARCH, Slug
 from pinode.apps.observed import NodeView
-
-ANY_ARCH = "any"
 
 
 def runs_on(slug: Slug, node: NodeView) -> bool:
@@ -27,6 +25,7 @@ def needs_of(slug: Slug) -> str:
     return f"{cpu} and {slug.interpreter}" if slug.interpreter else cpu
 
 
-def kind_of(node: NodeView) -> str:
-    """What a node has that slugs may need, in words."""
-    return " and ".join((node.arch or "a CPU it does not name", *node.interpreters))
+def kind_of(arch: str, interpreters: Sequence[str]) -> str:
+    """What nodes of a kind have that slugs may need, in words."""
+    cpu = arch or "a CPU it does not name"
+    return f"{cpu} with {', '.join(interpreters)}" if interpreters else cpu

@@ -36,10 +36,13 @@ def hold_source(tables: Tables, command: HoldSlug) -> bool:
 
 
 def forget_unused_sources(tables: Tables, app: str) -> None:
-    """Remove those of ended builds, but for the newest: `pinode deploy` repeats it."""
-    builds = tables.builds_of(app)
-    used = {build.source_digest for build in builds[-1:]}
-    used |= {build.source_digest for build in builds if not build.is_finished}
+    """Remove those of ended builds, but for the newest that was asked for, which `pinode deploy` repeats, and
+    for those of releases that serve or come up, which may need slugs for nodes of further kinds.
+    """
+    builds, asked_for = tables.builds_of(app), tables.deploys_of(app)
+    wanted = tables.builds_in_use(app)
+    used = {build.source_digest for build in asked_for[-1:]}
+    used |= {build.source_digest for build in builds if build.id in wanted or not build.is_finished}
     for source in tables.sources.of(app):
         if source.digest not in used:
             tables.sources.drop((app, source.digest))

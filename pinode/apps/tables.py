@@ -118,6 +118,14 @@ class Tables:
         """Oldest first."""
         return self.builds.of(app)
 
+    def deploys_of(self, app: str) -> list[Build]:
+        """Those that somebody asked for, oldest first: a variant the cluster builds of itself."""
+        return [build for build in self.builds.of(app) if build.variant_of is None]
+
+    def builds_in_use(self, app: str) -> set[int | None]:
+        """Ids of builds whose release is live or pending: more slugs may be made as they were."""
+        return {release.build_id for release in self.releases.of(app) if release.state in ("pending", "live")}
+
     def put_build(self, build: Build) -> None:
         """Add or change a build."""
         self._close(build.id)

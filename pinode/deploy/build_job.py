@@ -116,7 +116,7 @@ def url_to_fetch(build: Build, reveal: Callable[[bytes], str]) -> str:
 
 def _last_pushed(registry: Registry, app: str) -> tuple[Build, Source] | None:
     """The newest build and its source, if it was made from one."""
-    newest = next(iter(registry.builds(app)), None)
+    newest = next(iter(registry.deploys(app)), None)
     if newest is None or newest.source_digest is None:
         return None
     source = registry.source(app, newest.source_digest)
@@ -129,7 +129,7 @@ def _last_source(registry: Registry, app: App, subdirectory: str | None) -> tupl
             f"no repository of {app.name!r} is known yet.",
             hint=f"Name one: `pinode deploy https://example.org/{app.name}.git -a {app.name}`.",
         )
-    builds = registry.builds(app.name)
+    builds = registry.deploys(app.name)
     if subdirectory is None and builds:
         subdirectory = builds[0].subdirectory
     return app.git_url, subdirectory

@@ -115,5 +115,5 @@ def _directory_option(commands: PushCommands) -> str | None:
 
 
 def _last_directory(cluster: Cluster, app: App) -> str:
-    newest = next(iter(cluster.state.registry.builds(app.name)), None)
+    newest = next(iter(cluster.state.registry.deploys(app.name)), None)
     return (newest.subdirectory or "") if newest is not None else ""

@@ -56,9 +56,9 @@ def app_state(cluster: Cluster, app: App) -> AppState:
 
 
 def building(cluster: Cluster, app: str) -> Build | None:
-    """Return the build that runs, else the one that waits."""
+    """Return the build that runs, else the one that waits, of those that somebody asked for."""
     unfinished = [
-        build for build in cluster.state.registry.builds(app) if build.state in ("queued", "building")
+        build for build in cluster.state.registry.deploys(app) if build.state in ("queued", "building")
     ]
     return min(unfinished, key=lambda build: (build.state != "building", build.id), default=None)
 

@@ -98,6 +98,7 @@ def _against(node: NodeView, release: Release, slugs: Sequence[Slug]) -> str:
     if not slugs:
         return f"the slug of v{release.version} is not known"
     if slug_for(slugs, node) is None:
+        has = kind_of(node.arch, node.interpreters)
         needed = "; one needs ".join(needs_of(slug) for slug in slugs)
-        return f"no slug of v{release.version} runs on it: it has {kind_of(node)}; one needs {needed}"
+        return f"no slug of v{release.version} runs on it: it has {has}; one needs {needed}"
     return "nothing; the leader is about to place it"

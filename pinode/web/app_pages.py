@@ -217,14 +217,14 @@ async def app_page(
         values={name: form.get(name, "") for name in ("git_url", "ref", "dir", "name", "new_name")},
         app=app_document(cluster, app),
         origin=f"https://{request.host}",
-        source=_source(app, builds),
+        source=_source(app, registry.deploys(app.name)),
         building=build_document(cluster, current) if current is not None else None,
         failure=_failure(cluster, app),
         dynos=[dyno_document(cluster, dyno) for dyno in dynos(cluster, app.name)],
         scalable=_scalable(newest),
         releases=[release_document(cluster, release) for release in releases[:ROWS_SHOWN]],
         builds=[build_document(cluster, build) for build in builds[:ROWS_SHOWN]],
-        last_dir=builds[0].subdirectory if builds else None,
+        last_dir=next((build.subdirectory for build in builds if build.variant_of is None), None),
         cron=cron_documents(cluster, app),
         config_names=list(app.config.values),
         log="" if _is_refresh(request) else await _recent_lines(cluster, app.name),
@@ -248,7 +248,7 @@ def _source(app: App, builds: Sequence[Build]) -> str:
 def _failure(cluster: Cluster, app: App) -> dict[str, Any] | None:
     """Why the newest attempt did not come to serve, while that is the newest news."""
     registry = cluster.state.registry
-    build = next(iter(registry.builds(app.name)), None)
+    build = next(iter(registry.deploys(app.name)), None)
     release = registry.newest_release(app.name)
     if build is not None and build.state == "failed":
         what = f"Build {build.id} did not succeed."

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pinode.apps.build import BUILD_TOPIC
-from pinode.apps.commands import CompleteBuild, CreateApp, RequestBuild, StartBuild
+from pinode.apps.commands import CompleteBuild, CreateApp, RequestBuild, RequestVariant, StartBuild
 from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.registry import Registry
@@ -71,18 +71,24 @@ class Agreement:
     def request(self, app: str = "blog", git_url: str = GIT_URL) -> int:
         return int(self.do(RequestBuild(app=app, git_url=git_url, ref=None, subdirectory=None, actor="ada")))
 
-    def take_job(self, worker: str = "a") -> tuple[int, int]:
+    def take_job(self, worker: str = "a", *, has: tuple[str, ...] = ()) -> tuple[int, int]:
         """Reserve the next build; its build id (0: there is none) and the lease's token."""
-        taken = self.do_on_queue(queue_commands.Reserve((BUILD_TOPIC,), worker=worker, platform=True))
+        reserve = queue_commands.Reserve((BUILD_TOPIC,), worker=worker, platform=True, has=has)
+        taken = self.do_on_queue(reserve)
         if not taken.job_ids:
             return 0, taken.token
         return int(self.queue.jobs[taken.job_ids[0]].data), taken.token
 
-    def start(self, node_id: str = "a") -> tuple[int, int]:
+    def start(self, node_id: str = "a", *, has: tuple[str, ...] = ()) -> tuple[int, int]:
         """Reserve and start the next build; its id and token."""
-        build_id, token = self.take_job(node_id)
+        build_id, token = self.take_job(node_id, has=has)
         self.do(StartBuild(build_id=build_id, token=token, node_id=node_id))
         return build_id, token
+
+    def vary(self, build_id: int, *, arch: str = "x86_64", interpreters: tuple[str, ...] = ()) -> int:
+        """Ask for a further slug of what this build built; the new build's id."""
+        command = RequestVariant(build_id=build_id, arch=arch, interpreters=interpreters)
+        return int(self.do(command))
 
     def expire(self, build_id: int, token: int) -> None:
         build = self.registry.build(build_id)
@@ -109,6 +115,7 @@ def completion(
     holders: tuple[str, ...] = ("a", "b"),
     arch: str = "aarch64",
     interpreter: str | None = None,
+    commit: str = "c0ffee" * 6,
     default_formation: Mapping[str, int] | None = None,
     health_checks: Mapping[str, tuple[HealthCheck, ...]] | None = None,
     cron: tuple[CronEntry, ...] = (),
@@ -117,7 +124,7 @@ def completion(
     return CompleteBuild(
         build_id=build_id,
         token=token,
-        commit="c0ffee" * 6,
+        commit=commit,
         slug_digest=slug * 64,
         slug_bytes=slug_bytes,
         arch=arch,

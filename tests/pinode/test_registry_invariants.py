@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pinode.apps.build import abilities
 from pinode.apps.commands import (
     CancelBuild,
     CreateApp,
@@ -17,6 +18,7 @@ from pinode.apps.commands import (
     Place,
     RenameApp,
     RequestBuild,
+    RequestVariant,
     RestartDynos,
     Rollback,
     SetConfig,
@@ -54,6 +56,7 @@ def random_step(random: Random, registry: Registry) -> Any:
     known = registry.app(app)
     version = (known.last_version if known else 1) - random.choice([0, 0, 0, 1, 2])
     numbers = [None, None, *(placement.number for placement in registry.placements())]
+    builds = [build.id for build in registry.builds(app)] or [0]
     node = random.choice(["n1", "n2"])
     process_type = random.choice(["web", "worker"])
     commands = [
@@ -62,6 +65,7 @@ def random_step(random: Random, registry: Registry) -> Any:
         SetConfig(app=app, unset=("X",), actor="ada"),
         SetFormation(app=app, quantities={process_type: random.randint(0, 3)}, actor="ada"),
         RequestBuild(app=app, git_url=GIT_URL, ref=None, subdirectory=None, actor="ada"),
+        RequestVariant(build_id=random.choice(builds[-3:]), arch="x86_64"),
         Place(
             app=app,
             version=version,
@@ -113,7 +117,7 @@ class Life:
         job_id = build.job_id if build is not None and build.job_id is not None else 0
         match verb:
             case "take":
-                build_id, token = agreed.take_job()
+                build_id, token = agreed.take_job(has=abilities("x86_64", ()))
                 if build_id:
                     self.leases.append((build_id, token))
                     agreed.do(StartBuild(build_id=build_id, token=token, node_id="n1"))
@@ -121,7 +125,7 @@ class Life:
                 agreed.do(StartBuild(build_id=build_id, token=token, node_id="n2"))
             case "complete":
                 types = {"web": "x", "worker": "y"}
-                completed = completion(build_id, token, slug=str(1 + build_id % 2), process_types=types)
+                completed = completion(build_id, token, slug=str(1 + build_id % 3), process_types=types)
                 if agreed.do(completed):
                     self.succeeded.append(build_id)
             case "fail":
@@ -159,6 +163,10 @@ def check(life: Life) -> None:
         building = [build for build in registry.builds(app.name) if build.state == "building"]
         queued = [build for build in registry.builds(app.name) if build.state == "queued"]
         assert len(building) <= 1 and len(queued) <= 1, "of one app one build runs and one waits"
+        asked_for = [build for build in queued if build.variant_of is None]
+        assert asked_for == [] or not [
+            build for build in building if build.variant_of and not build.cancelled_by
+        ]
         with_job = [build for build in (*building, *queued) if build.job_id is not None]
         assert len(with_job) == (1 if building or queued else 0), "exactly the next one has a job"
         assert all(build.job_id in life.agreed.queue.jobs for build in with_job), "and the job is there"
@@ -176,7 +184,12 @@ def check_placements(registry: Registry) -> None:
         assert release is not None and release.state != "failed", "placements only of releases that serve"
     dynos = {(one.app, one.version, one.process_type, one.ordinal) for one in placements}
     assert len(dynos) == len(placements), "one placement a dyno"
-    used = {release.slug_digest for app in registry.apps() for release in registry.releases(app.name)}
+    used = {
+        digest
+        for app in registry.apps()
+        for release in registry.releases(app.name)
+        for digest in release.slug_digests
+    }
     assert {slug.digest for slug in registry.slugs()} == used
 
 
