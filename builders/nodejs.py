@@ -122,7 +122,7 @@ async def _npm(context: BuildContext, package: dict[str, Any]) -> tuple[list[str
     A Node.js that is not installed here is brought along in the slug.
     """
     for place in PLACES:
-        if Path(place, "node").exists() and Path(place, "npm").exists():
+        if context.request.nodejs and Path(place, "node").exists() and Path(place, "npm").exists():
             context.log.step("Node.js of this node")
             note = "Node.js is not in the slug: nodes that run it need it installed"
             return [f"{place}/npm"], [note], f"{place}/node"

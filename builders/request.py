@@ -54,6 +54,7 @@ class BuildRequest:
     cache: str = "/cache"  # kept between builds of all apps; only what runs nothing of an app may see it
     own_cache: str = "/own"  # kept between builds of this app
     uv: str = "uv"
+    nodejs: bool = True  # whether the Node.js of this machine may be what the app needs
     machines: tuple[str, ...] = ()  # that may run the app, as in `uname -m`; empty: such as this one
     bwrap: str = ""  # walls around the app's own code; empty: none
     interpreters: tuple[Interpreter, ...] = ()

@@ -93,6 +93,7 @@ CORES = [
     "pinode/card/old_state.py",
     "pinode/cluster_state.py",
     "pinode/scheduler/plan.py",
+    "pinode/scheduler/variant_plan.py",
     "pinode/scheduler/cron_plan.py",
     "pinode/scheduler/occurrences.py",
     "pinode/deploy/git_protocol.py",

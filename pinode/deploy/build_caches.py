@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pinode.apps.app import App
 from pinode.deploy.build_usage import usage
 from pinode.sandbox.leftovers import remove_folder
 
@@ -83,3 +84,13 @@ class BuildCaches:
                 written += usage(path)[0]
             # Times of reading say nothing here: to look for what is large is to read.
             yield _Entry(path, found.st_mtime, written)
+
+
+def free_bytes(directory: Path) -> int:
+    """What is left of the disk that it lies on."""
+    return shutil.disk_usage(directory).free
+
+
+def cache_name(app: App) -> str:
+    """Of this very app: the next one of its name may be another owner's."""
+    return f"{app.folder_name}-{app.created_index}"

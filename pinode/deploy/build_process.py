@@ -180,6 +180,7 @@ class _BuildProcess:
                 for item in machine.interpreters
                 if not order.interpreters or item.path in order.interpreters
             ),
+            nodejs=not order.interpreters or any(path.endswith("/node") for path in order.interpreters),
             python_downloads=machine.python_downloads,
             machines=order.machines,
             config_vars=order.config_vars,

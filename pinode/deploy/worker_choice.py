@@ -8,15 +8,21 @@ from collections.abc import Sequence
 
 from pinode.apps.build import Build
 from pinode.apps.observed import NodeView
+from pinode.apps.slug_gaps import can
 
 HOT_CELSIUS = 75.0  # a Pi throttles at 80
 CROWDED_PERCENT = 90.0  # of memory
 
 
 def turn_of(
-    node_id: str, nodes: Sequence[NodeView], builds_of_app: Sequence[Build], *, floor_bytes: int
+    node_id: str,
+    nodes: Sequence[NodeView],
+    builds_of_app: Sequence[Build],
+    *,
+    floor_bytes: int,
+    needs: Sequence[str] = (),
 ) -> int:
-    """How many nodes go before this one; `builds_of_app` are newest first.
+    """How many nodes go before this one; `builds_of_app` are newest first, `needs` those of the job.
 
     First go nodes with the CPU, and then the interpreters, of most nodes that run dynos, with room on the
     disk and nothing to build; among them those that are neither hot nor full; then the one that built the
@@ -27,7 +33,7 @@ def turn_of(
     for node in runs:
         alike.update((node.arch, (node.arch, node.interpreters)))
     last = next((build.node_id for build in builds_of_app if build.state == "succeeded"), None)
-    able = [node for node in nodes if node.takes("build")]
+    able = [node for node in nodes if node.takes("build") and can(node, needs)]
     order = sorted(able, key=lambda node: _cost(node, alike, last, floor_bytes))
     return next((place for place, node in enumerate(order) if node.node_id == node_id), len(order))
 

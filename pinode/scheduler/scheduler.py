@@ -5,8 +5,9 @@ import logging
 
 from pinode.cluster import Cluster
 from pinode.scheduler.carrying_out import is_carried_out
-from pinode.scheduler.plan import Plan, plan
+from pinode.scheduler.plan import plan
 from pinode.scheduler.plan_memory import PlanMemory
+from pinode.scheduler.variant_plan import plan_variants
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,13 @@ class Scheduler:
             memory=self._memory_of_term(),
             start_seconds=cluster.settings.timings.start_seconds,
         )
-        for command in made.commands:
+        further = plan_variants(cluster.state.registry, cluster.nodes(), now_ms=cluster.now_ms)
+        for command in (*made.commands, *further.commands):
             if not await is_carried_out(self._cluster, command, plan="plan"):
                 # The state is not what was planned for, or nobody answers: not again in a tight loop.
                 await asyncio.sleep(self._shortest_wait_seconds)
                 return self._shortest_wait_seconds
-        return self._wait_seconds(made)
+        return self._wait_seconds(made.due_ms, further.due_ms)
 
     def _memory_of_term(self) -> PlanMemory:
         if self._memory is None or self._term != self._cluster.term:
@@ -60,8 +62,9 @@ class Scheduler:
             self._term = self._cluster.term
         return self._memory
 
-    def _wait_seconds(self, made: Plan) -> float:
-        if made.due_ms is None:
+    def _wait_seconds(self, *dues_ms: int | None) -> float:
+        due_ms = min((due for due in dues_ms if due is not None), default=None)
+        if due_ms is None:
             return LONGEST_WAIT_SECONDS
-        seconds = (made.due_ms - self._cluster.now_ms) / 1000
+        seconds = (due_ms - self._cluster.now_ms) / 1000
         return min(LONGEST_WAIT_SECONDS, max(self._shortest_wait_seconds, seconds))

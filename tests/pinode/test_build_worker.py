@@ -11,7 +11,15 @@ import pytest
 from builders.archive import pack
 from builders.codec import OUTCOME_BYTES
 from pinode.apps.build import Build
-from pinode.apps.commands import CancelBuild, CompleteBuild, CreateApp, RequestBuild, SetConfig, StartBuild
+from pinode.apps.commands import (
+    CancelBuild,
+    CompleteBuild,
+    CreateApp,
+    RequestBuild,
+    RequestVariant,
+    SetConfig,
+    StartBuild,
+)
 from pinode.apps.source import Source
 from pinode.deploy.build_worker import BuildWorker
 from pinode.errors import NotFound
@@ -27,6 +35,7 @@ from tests.pinode.fake_cluster import FakeCluster, FakeQueue
 from tests.waiting import eventually
 
 WISHES = '{"env": {"MODE": "fast", "MADE": {"generator": "secret"}}}'
+PYTHON_APP = {"requirements.txt": "", "Procfile": "web: python app.py\n"}
 PAUSE = "import signal\nprint('RUNNING', flush=True)\nsignal.pause()"
 
 
@@ -355,3 +364,56 @@ async def test_a_node_whose_roles_leave_out_building_builds_nothing(tmp_path: Pa
         await asyncio.wait_for(stage.worker.run(), timeout=5)
 
     assert not stage.cluster.commands
+
+
+async def test_a_further_slug_is_of_the_very_commit_and_made_with_an_interpreter_of_the_nodes_it_is_for(
+    tmp_path: Path, stage: Stage
+) -> None:
+    repository = make_repository(tmp_path / "r", PYTHON_APP)
+    first = await stage.ended(stage.request(repository.url))
+    (slug,) = stage.cluster.state.registry.slugs()
+    assert slug.interpreter is not None
+    repository.commit({"newer.txt": "not of the release"})
+    stage.cluster.change_node("pi1", interpreters=(slug.interpreter, "/opt/no/bin/python3.99"))
+
+    built = await stage.ended(vary(stage, first, slug.interpreter))
+    failed = await stage.ended(vary(stage, first, "/opt/no/bin/python3.99"))
+
+    assert (built.state, built.commit) == ("succeeded", first.commit)
+    assert list(stage.cluster.state.registry.slugs()) == [slug], "the same bytes"
+    said = f"-----> For aarch64 with {slug.interpreter}: what build {first.id} built, once more"
+    assert said in stage.log(built.id)
+    assert failed.state == "failed" and "no Python is installed here" in (failed.failure or "")
+
+
+async def test_a_node_leaves_alone_what_is_to_be_built_for_nodes_that_are_not_like_it(
+    tmp_path: Path, stage: Stage
+) -> None:
+    repository = make_repository(tmp_path / "r", PYTHON_APP)
+    stage.cluster.change_node("pi3", arch="riscv64")
+    first = await stage.ended(stage.request(repository.url))
+    for_others = int(stage.cluster.apply(RequestVariant(build_id=first.id, arch="riscv64")))
+    stage.cluster.apply(CreateApp(name="shop", owner="ada"))
+
+    shop = RequestBuild(
+        app="shop", git_url=repository.url, ref=None, subdirectory=None, actor="ada", is_admin=True
+    )
+    assert (await stage.ended(int(stage.cluster.apply(shop)))).state == "succeeded"
+
+    assert stage.build(for_others).state == "queued"
+
+
+async def test_the_log_of_a_build_names_the_nodes_that_its_slug_does_not_run_on(
+    tmp_path: Path, stage: Stage
+) -> None:
+    repository = make_repository(tmp_path / "r", PYTHON_APP)
+    stage.cluster.change_node("pi2", interpreters=("/usr/bin/python3.99",))
+
+    build = await stage.ended(stage.request(repository.url))
+
+    assert "-----> It does not run on pi2, which gets a slug of its own" in stage.log(build.id)
+
+
+def vary(stage: Stage, first: Build, interpreter: str) -> int:
+    command = RequestVariant(build_id=first.id, arch="aarch64", interpreters=(interpreter,))
+    return int(stage.cluster.apply(command))
