@@ -151,21 +151,35 @@ def _patience(app: str, build_id: int) -> Patience:
 @click.pass_obj
 def builds(invocation: Invocation, app: str | None) -> int:
     """The app's builds, newest first."""
-    found = ApiClient(invocation).items(app_path(chosen_app(invocation, app), "builds"))
+    name, client = chosen_app(invocation, app), ApiClient(invocation)
+    found = client.items(app_path(name, "builds"))
     if invocation.json:
         show_json({"items": found, "next": None})
         return ExitCode.OK
     rows = [
-        (build["id"], build["state"], (build["commit"] or "")[:8], build["ref"], build["node"],
-         f"v{build['version']}" if build["version"] else "", ago(build["duration_seconds"]),
+        (build["id"], build["state"], (build["commit"] or "")[:8], build["ref"], build["for_nodes"],
+         build["node"], f"v{build['version']}" if build["version"] else "", ago(build["duration_seconds"]),
          f"{ago(build['age_seconds'])} ago", build["failure"])
         for build in found
     ]  # fmt: skip
     if rows:
-        heads = ("build", "state", "commit", "ref", "node", "release", "took", "asked", "failure")
+        heads = (
+            "build",
+            "state",
+            "commit",
+            "ref",
+            "for",
+            "node",
+            "release",
+            "took",
+            "asked",
+            "failure",
+        )
         table(invocation, heads, rows)
     else:
         say("no builds yet: pinode deploy URL")
+    for line in client.get(app_path(name))["missing_slugs"]:
+        say(line)
     return ExitCode.OK
 
 
@@ -227,6 +241,7 @@ def builds_info(invocation: Invocation, app: str | None, build: int | None) -> i
         ("release", f"v{found['version']}" if found["version"] else None),
         ("source", found["git_url"] or found["origin"]),
         ("ref", found["ref"]),
+        ("for", found["for_nodes"]),
         ("folder", found["dir"]),
         ("commit", found["commit"]),
         ("node", found["node"]),
@@ -241,7 +256,7 @@ def builds_info(invocation: Invocation, app: str | None, build: int | None) -> i
 
 
 def _newest(client: ApiClient, app: str) -> int:
-    known = client.items(app_path(app, "builds"))
+    known = [item for item in client.items(app_path(app, "builds")) if item["variant_of"] is None]
     if not known:
         raise Failure(f"{app} has not been built yet", hint="pinode deploy URL", code=ExitCode.NOT_FOUND)
     return int(max(item["id"] for item in known))

@@ -46,10 +46,13 @@ def ps(invocation: Invocation, app: str | None) -> int:
         )
         for dyno in found
     ]
+    shown = client.get(app_path(name))
     if rows:
         table(invocation, ("dyno", "state", "release", "node", "for", "restarts", "detail"), rows)
     else:
-        say(f"no dynos: {WITHOUT_DYNOS[client.get(app_path(name))['state']].format(app=name)}")
+        say(f"no dynos: {WITHOUT_DYNOS[shown['state']].format(app=name)}")
+    for line in shown["missing_slugs"]:
+        say(line)
     return ExitCode.OK
 
 

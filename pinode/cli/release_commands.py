@@ -97,6 +97,11 @@ def _release(client: ApiClient, app: str, number: int | None) -> dict[str, Any]:
     return newest
 
 
+def _kind(slug: dict[str, Any]) -> str:
+    cpu = "any CPU" if slug["arch"] == ["any"] else " or ".join(slug["arch"])
+    return f"{cpu} and {slug['interpreter']}" if slug["interpreter"] else cpu
+
+
 def _facts(release: dict[str, Any]) -> list[tuple[str, object]]:
     kinds = sorted(release["process_types"].items())
     return [
@@ -107,7 +112,7 @@ def _facts(release: dict[str, Any]) -> list[tuple[str, object]]:
         ("made", f"{ago(release['age_seconds'])} ago"),
         ("commit", release["commit"]),
         ("build", release["build"]),
-        ("slug", release["slug"][:12]),
+        *(("slug", f"{slug['digest'][:12]} for {_kind(slug)}") for slug in release["slugs"]),
         ("command", release["command_state"]),
         *((kind, command) for kind, command in kinds),
     ]

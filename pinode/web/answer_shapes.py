@@ -46,6 +46,7 @@ APP = Record(
         "formation": by_name(COUNT),
         "maintenance": FLAG,
         "stopped": FLAG,
+        "missing_slugs": list_of(TEXT),
         "created_at_ms": COUNT,
         "age_seconds": SECONDS,
     },
@@ -63,6 +64,8 @@ BUILD = Record(
         "commit": maybe(COMMIT),
         "version": maybe(COUNT),
         "node": maybe(TEXT),
+        "variant_of": maybe(COUNT),
+        "for_nodes": maybe(TEXT),
         "failure": maybe(TEXT),
         "cancelling": FLAG,
         "created_by": TEXT,
@@ -80,6 +83,17 @@ RELEASE = Record(
         "commit": maybe(COMMIT),
         "build": maybe(COUNT),
         "slug": maybe(text("[0-9a-f]{64}")),
+        "slugs": list_of(
+            Record(
+                {
+                    "digest": text("[0-9a-f]{64}"),
+                    "bytes": COUNT,
+                    "arch": list_of(TEXT),
+                    "interpreter": maybe(TEXT),
+                    "copies": COUNT,
+                }
+            )
+        ),
         "process_types": by_name(TEXT),
         "command_state": maybe(one_of(*get_args(CommandState))),
         "failure": maybe(TEXT),

@@ -3,11 +3,13 @@
 from typing import Any
 
 from pinode.apps.app import App
-from pinode.apps.build import Build
+from pinode.apps.build import Build, Slug
 from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.release import Release
+from pinode.apps.slug_kinds import kind_of
 from pinode.cluster import Cluster
 from pinode.operations.app_view import DynoView, app_state, building
+from pinode.operations.missing_slugs import missing_slugs
 from replicated_queue.queue.job import JobView, TopicStats
 
 
@@ -28,6 +30,7 @@ def app_document(cluster: Cluster, app: App) -> dict[str, Any]:
         "formation": dict(app.formation),
         "maintenance": app.in_maintenance,
         "stopped": app.is_stopped,
+        "missing_slugs": missing_slugs(cluster, app),
         "created_at_ms": app.created_at_ms,
         "age_seconds": _age(cluster, app.created_at_ms),
     }
@@ -60,6 +63,8 @@ def build_document(cluster: Cluster, build: Build) -> dict[str, Any]:
         "commit": build.commit,
         "version": build.version,
         "node": node.name if node is not None else build.node_id,
+        "variant_of": build.variant_of,
+        "for_nodes": _kind(build),
         "failure": build.failure,
         "cancelling": build.cancelled_by is not None and not build.is_finished,
         "created_by": build.created_by,
@@ -80,6 +85,7 @@ def release_document(cluster: Cluster, release: Release) -> dict[str, Any]:
         "commit": release.commit,
         "build": release.build_id,
         "slug": release.slug_digest,
+        "slugs": [slug_document(slug) for slug in cluster.state.registry.slugs_of(release)],
         "process_types": dict(release.process_types),
         "command_state": release.command_state if RELEASE_TYPE in release.process_types else None,
         "failure": release.failure,
@@ -88,6 +94,17 @@ def release_document(cluster: Cluster, release: Release) -> dict[str, Any]:
         "created_by": release.created_by,
         "created_at_ms": release.created_at_ms,
         "age_seconds": _age(cluster, release.created_at_ms),
+    }
+
+
+def slug_document(slug: Slug) -> dict[str, Any]:
+    """One of a release's slugs, and what a node must have to run it."""
+    return {
+        "digest": slug.digest,
+        "bytes": slug.slug_bytes,
+        "arch": slug.arch.split(","),
+        "interpreter": slug.interpreter,
+        "copies": len(slug.holders),
     }
 
 
@@ -159,6 +176,11 @@ def bytes_document(name: str, value: bytes) -> dict[str, str]:
         import base64
 
         return {f"{name}_base64": base64.b64encode(value).decode("ascii")}
+
+
+def _kind(build: Build) -> str | None:
+    """The nodes that a further slug is built for; None of a build that somebody asked for."""
+    return kind_of(build.arch, build.interpreters) if build.variant_of is not None else None
 
 
 def _age(cluster: Cluster, since_ms: int) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pinode.apps.commands import FailBuild, FailRelease, Unplace
+from pinode.apps.commands import FailBuild, FailRelease, RequestVariant, Unplace
 from tests.pinode.cli_stage import CliStage, cli_stage
 from tests.pinode.fake_cluster import FakeCluster
 
@@ -78,6 +78,23 @@ def _build_that_fails(cluster: FakeCluster, app: str) -> None:
     build = cluster.state.registry.build(cluster.start_build(app))
     assert build is not None
     cluster.apply(FailBuild(build_id=build.id, token=build.token, failure="no Procfile"))
+
+
+def test_ps_and_builds_name_the_nodes_without_a_slug_and_the_build_that_makes_one(node: CliStage) -> None:
+    def ask_for_one(cluster: FakeCluster) -> int:
+        cluster.change_node("pi2", arch="x86_64")
+        first = cluster.state.registry.deploys("blog")[0]
+        return int(cluster.apply(RequestVariant(build_id=first.id, arch="x86_64")))
+
+    build_id = node.do(ask_for_one)
+
+    line = f"v1 has no slug for x86_64 yet (pi2): build {build_id} waits for pi2."
+    builds = node.run("builds", "-a", "blog")
+    assert line in builds.err and line in node.run("ps", "-a", "blog").err
+    (row,) = [row for row in builds.out.splitlines() if str(build_id) in row.split()]
+    assert "x86_64" in row
+    assert node.run("builds:info", str(build_id), "-a", "blog", "--json").document["for_nodes"] == "x86_64"
+    assert node.run("builds:info", "-a", "blog", "--json").document["variant_of"] is None, "the newest deploy"
 
 
 def test_maintenance_is_switched_on_and_off(node: CliStage) -> None:

@@ -26,7 +26,7 @@ def test_one_release_says_who_made_it_of_what_and_what_it_runs(node: CliStage) -
     newest, first = node.run("releases:info", "-a", "blog"), node.run("releases:info", "v1", "-a", "blog")
 
     assert newest.out.startswith("blog v2\n") and first.out.startswith("blog v1\n")
-    for fact in ("live", "Deploy cccccccc", "ada", "c" * 40, "gunicorn app:app"):
+    for fact in ("live", "Deploy cccccccc", "ada", "c" * 40, "gunicorn app:app", " for aarch64"):
         assert fact in newest.out
     assert node.run("releases:info", "1", "-a", "blog", "--json").document["state"] == "superseded"
     assert node.run("releases:info", "v9", "-a", "blog").code == 3

@@ -20,6 +20,17 @@ async def web() -> AsyncIterator[Stage]:
         yield made
 
 
+async def test_the_app_and_its_page_say_for_which_nodes_a_slug_is_missing(web: Stage) -> None:
+    web.cluster.change_node("pi3", arch="riscv64")
+    line = "v2 has no slug for riscv64 yet (pi3): one is built next on pi3."
+
+    app, page = await web.api("GET", BLOG), await web.browse("/apps/blog")
+    release = (await web.api("GET", f"{BLOG}/releases/2")).json()
+
+    assert app.json()["missing_slugs"] == [line] and line in page.text
+    assert [(slug["digest"], slug["arch"]) for slug in release["slugs"]] == [(release["slug"], ["aarch64"])]
+
+
 async def test_a_rollback_makes_a_new_release_that_says_who_and_of_what(web: Stage) -> None:
     made = await web.api("POST", f"{BLOG}/releases", {"rollback_to": 1})
     shown = await web.api("GET", f"{BLOG}/releases/3")
