@@ -8,6 +8,7 @@ why.
 import asyncio
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,6 +41,8 @@ BUILDERS: tuple[Builder, ...] = (
     ProcfileBuilder(),
     StaticBuilder(),
 )
+FOLDERS_LOOKED_AT = 200  # for an app, where the repository's root is none
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class _Build:
@@ -171,7 +174,23 @@ def _builder_for(app: Path, request: BuildRequest) -> tuple[Builder, str]:
         if seen := builder.detects(app):
             return builder, seen
     tried = "; ".join(f"{builder.name}: {builder.wants}" for builder in BUILDERS)
-    raise NoBuilderFound(tried=tried, looked_in=request.directory or "this repository")
+    raise NoBuilderFound(
+        tried=tried,
+        looked_in=request.directory or "this repository",
+        nearly=_nearly(app, request.directory or ""),
+    )
+
+
+def _nearly(app: Path, directory: str) -> str:
+    """What the folder looks like to people, and what is missing; empty where that is not plain."""
+    if next(app.glob("*.py"), None) is not None:
+        return "It has Python files: name the packages it needs in requirements.txt (an empty one will do)"
+    for folder in sorted(app.iterdir())[:FOLDERS_LOOKED_AT]:
+        is_ours = PLAIN_NAME.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+        if is_ours and any(builder.detects(folder) for builder in BUILDERS):
+            below = f"{directory.rstrip('/')}/{folder.name}".lstrip("/")
+            return f"The folder {below} looks like an app: deploy it with --dir {below}"
+    return ""
 
 
 def _read_procfile(app: Path) -> dict[str, str]:

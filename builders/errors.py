@@ -35,10 +35,10 @@ class NoBuilderFound(BuildError):
 
     code = "no_builder"
 
-    def __init__(self, *, tried: str, looked_in: str) -> None:
+    def __init__(self, *, tried: str, looked_in: str, nearly: str = "") -> None:
         super().__init__(
             f"no builder matches {looked_in} (tried {tried})",
-            hint="Add one of these; an app in a subdirectory is deployed with --dir",
+            hint=nearly or "Add one of these; an app in a subdirectory is deployed with --dir",
         )
 
 

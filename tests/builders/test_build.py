@@ -116,6 +116,9 @@ def test_config_vars_reach_the_build_byte_for_byte(tmp_path: Path) -> None:
     ("files", "said"),
     [
         ({"README.md": "x"}, "no builder matches"),
+        ({"README.md": "x", ".hidden/go.mod": "", "a b/go.mod": ""}, "Add one of these"),
+        ({"README.md": "x", "api/requirements.txt": "", "b/go.mod": ""}, "deploy it with --dir api"),
+        ({"app.py": "import flask", "api/requirements.txt": ""}, "the packages it needs in requirements.txt"),
         ({"requirements.txt": "", "x.py": "1"}, "Procfile"),
         ({"requirements.txt": "", ".python-version": "2.7"}, "asks for Python 2.7"),
         ({"pyproject.toml": "not = [toml", "Procfile": "web: x"}, "pyproject.toml cannot be read"),
