@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.multi_host.network import Host, Network
 from tests.waiting import until
 
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0  # what the founding asked for is given back: connections, memory
 SOURCES = Path(__file__).parent.parent  # the pinode measured is the one beside this file, installed or not
 PINODE = ("env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "pinode")
 

@@ -19,7 +19,7 @@ from pinode.peers.join_door import JoinDoor, Judge
 from pinode.peers.key_door import KeyDoor, KeysAnswer, KeysJudge, ask_for_keys
 from pinode.peers.lanes import LaneLink
 from pinode.peers.listener import Listener, QueueDoor
-from pinode.peers.questions import CallLink, stream
+from pinode.peers.questions import IDLE_SECONDS, CallLink, stream
 from pinode.peers.standing import Standing
 from pinode.peers.tls import (
     JOIN_PROTOCOL,
@@ -36,11 +36,8 @@ logger = logging.getLogger(__name__)
 Lane = Literal["votes", "appends"]
 FrameHandler = Callable[[str, bytes], None]
 ResetHandler = Callable[[str], None]
-LANES = ("votes", "appends")
-LASTING = (
-    *LANES,
-    "calls",
-)  # a peer keeps these while it lives; `exchange` and `bulk` end with what they carry
+LANES = ("votes", "appends")  # a peer keeps these while it lives
+PASSING = ("calls", "exchange", "bulk")  # these end with what they carry, `calls` a while after
 DIAL_SECONDS = 3.0
 MAX_CONNECTIONS_PER_PEER = 128
 
@@ -56,11 +53,14 @@ class PeerLinks:
         standing: Standing,
         address_of: Callable[[str], tuple[str, int] | None],
         clock: Callable[[], float] = time.monotonic,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
+        """`idle_seconds`: how long a connection for calls is kept without one."""
         self._identity = identity
         self._standing = standing
         self._address_of = address_of
         self._clock = clock
+        self._idle_seconds = idle_seconds
         self._client_context = peer_client_context(identity.files)
         self._listener = Listener(listen, self._server_context(), self._welcome)
         self._local_address = None if listen.host in ("0.0.0.0", "::") else (listen.host, 0)
@@ -112,7 +112,7 @@ class PeerLinks:
         self._frame_handler = handler
 
     def on_reset(self, handler: ResetHandler) -> None:
-        """Have `handler(peer)` called when a link was reset, closed or refused: the process there is gone."""
+        """Have `handler(peer)` called when a link of `LANES` was reset, closed or refused: it is gone."""
         self._reset_handler = handler
 
     def on_queue_client(self, factory: QueueDoor, context: ssl.SSLContext) -> None:
@@ -197,6 +197,7 @@ class PeerLinks:
                 lambda: self._dial_member(node_id, "calls"),
                 f"node {node_id}",
                 on_refused=self._standing.hear_refusal,
+                idle_seconds=self._idle_seconds,
             )
             self._calls[node_id] = link
         return await link.call(method, payload, timeout_seconds=timeout_seconds)
@@ -298,7 +299,7 @@ class PeerLinks:
     def _why_not(self, peer: str, hello: Hello, is_member: bool) -> Refusal | None:
         if hello.version != VERSION:
             return Refusal("newer_version", f"links of version {hello.version} are not spoken here")
-        if hello.lane not in (*LASTING, "bulk", "exchange"):
+        if hello.lane not in (*LANES, *PASSING):
             return Refusal("unknown_lane", "no such lane")
         if (outdated := self._standing.why_outdated(peer, hello)) is not None:
             return outdated
@@ -320,7 +321,7 @@ class PeerLinks:
     def _left(self, connection: FrameConnection, lane: str, was_reset: bool) -> None:
         peer = self._callers.pop(connection)
         self._incoming[peer] -= 1
-        if was_reset and lane in LASTING:
+        if was_reset and lane in LANES:
             self._was_reset(peer)
 
     def _was_reset(self, peer: str) -> None:

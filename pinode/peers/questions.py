@@ -10,16 +10,31 @@ from pinode.peers.errors import MalformedFrame, PeerRefused, PeerUnreachable
 from pinode.peers.frames import Cancel, Chunk, End, Failure, Message, Refusal, Reply, Request, decode
 
 Dial = Callable[[], Awaitable[FrameConnection]]
+IDLE_SECONDS = 30.0  # without a question, then the connection is closed
 READ_AHEAD_BYTES = 2 * 1024 * 1024  # of a stream, before the far end has to wait
 
 
 class CallLink:
-    """Calls to one peer over one connection, dialled when it is first needed and again when it ended."""
+    """Calls to one peer over one connection, dialled when it is first needed and again when it ended.
 
-    def __init__(self, dial: Dial, peer: str, *, on_refused: Callable[[str, Refusal], None]) -> None:
+    One that nobody uses is closed: it takes 0.1 MB at either end, and every 2 s the kernel asks whether the
+    other end is there. With 15 peers that once asked something it was half of what an idle node sent.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        peer: str,
+        *,
+        on_refused: Callable[[str, Refusal], None],
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         self._dial = dial
         self._peer = peer  # as errors name it
         self._on_refused = on_refused
+        self._idle_seconds = idle_seconds
+        self._idle_since = 0.0  # of the loop's clock; meaningful while no question is open
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._dialling = asyncio.Lock()
         self._connection: FrameConnection | None = None
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -36,6 +51,9 @@ class CallLink:
 
     def close(self) -> None:
         """End the connection; open calls end with `PeerUnreachable`."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         if self._connection is not None:
             self._connection.close()
 
@@ -63,6 +81,26 @@ class CallLink:
             del self._waiting[number]
             if answer.cancelled():
                 connection.write(Cancel(number))
+            if not self._waiting:
+                self._rest()
+
+    def _rest(self) -> None:
+        """No question is open: close the connection if that stays so."""
+        loop = asyncio.get_running_loop()
+        self._idle_since = loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = loop.call_later(self._idle_seconds, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        self._idle_timer = None
+        if self._waiting:
+            return  # the last of them sets the timer anew
+        loop = asyncio.get_running_loop()
+        left = self._idle_since + self._idle_seconds - loop.time()
+        if left > 0:
+            self._idle_timer = loop.call_later(left, self._close_if_idle)
+        else:
+            self.close()
 
     def _receive(self, frame: bytes) -> None:
         match decode(frame):

@@ -10,6 +10,7 @@ from pinode.peers.cluster_key import ClusterKey
 from pinode.peers.identity import Identity, load_identity
 from pinode.peers.keys import ClusterSecrets
 from pinode.peers.links import PeerLinks
+from pinode.peers.questions import IDLE_SECONDS
 from pinode.peers.standing import (
     NO_CLUSTER,
     NO_GENERATION,
@@ -49,13 +50,14 @@ class PeerNode:
         self._host = host
         self.links = self.renew_links()
 
-    def renew_links(self) -> PeerLinks:
+    def renew_links(self, *, idle_seconds: float = IDLE_SECONDS) -> PeerLinks:
         """Before they run, of its `identity` as it is now."""
         self.links = PeerLinks(
             self.identity,
             listen=Address(self._host, 0),
             standing=self.standing(),
             address_of=self.address_of,
+            idle_seconds=idle_seconds,
         )
         self.links.on_frame(lambda peer, frame: self.frames.append((peer, frame)))
         self.links.on_reset(self.resets.append)

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pinode.errors import Conflict, NotFound
@@ -126,6 +127,41 @@ async def test_calls_run_side_by_side_and_errors_keep_their_code() -> None:
         gate.set()
 
         assert (quick, await slow, refused.value.code) == (b"hello", b"waited", "not_found")
+
+
+def connections_to(node: PeerNode) -> int:
+    """Established ones to the port it listens on, from within this process."""
+    assert node.links.bound
+    ends = [one.raddr for one in psutil.Process().net_connections("tcp") if one.status == "ESTABLISHED"]
+    return ends.count((node.links.bound.host, node.links.bound.port))
+
+
+async def test_a_connection_for_calls_that_nobody_uses_is_closed_and_nobody_is_thought_gone() -> None:
+    one, other = cluster_of(2)
+    one.renew_links(idle_seconds=0.02)
+    released = asyncio.Event()
+
+    async def wait(peer: str, payload: bytes) -> bytes:
+        await released.wait()
+        return payload
+
+    other.links.serve("echo", echo)
+    other.links.serve("wait", wait)
+    async with running(one, other):
+        loop = asyncio.get_running_loop()
+        asked = [await one.links.call(other.node_id, "echo", b"1", timeout_seconds=5)]
+        slow = asyncio.ensure_future(one.links.call(other.node_id, "wait", b"2", timeout_seconds=5))
+        until = loop.time() + 4 * 0.02
+        while loop.time() < until:
+            await one.links.call(other.node_id, "echo", b"", timeout_seconds=5)
+        while_asking = connections_to(other)
+        released.set()
+        asked.append(await slow)
+        await eventually(lambda: connections_to(other) == 0)
+        again = await one.links.call(other.node_id, "echo", b"3", timeout_seconds=5)
+
+        assert (asked, while_asking, again) == ([b"1", b"2"], 1, b"3")
+        assert (one.resets, other.resets) == ([], [])
 
 
 async def test_a_call_to_oneself_needs_no_connection() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gossip import sealing as datagrams
 from pinode.peers import discovery, frames, listener
-from pinode.peers.links import LANES, LASTING
+from pinode.peers.links import LANES, PASSING
+from pinode.peers.questions import IDLE_SECONDS
 from pinode.peers.tls import PEER_NAME, PEER_PROTOCOL, QUEUE_PROTOCOL
 
 PAGE = (Path(__file__).parents[2] / "docs/wire_protocol.md").read_text()
@@ -22,10 +23,11 @@ def test_the_table_of_messages_is_that_of_the_codec() -> None:
 
 
 def test_the_table_of_lanes_says_which_ones_last() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no) \|$", PAGE, re.MULTILINE)
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (yes|no|until .*) \|$", PAGE, re.MULTILINE))
 
-    assert dict(rows) == {**dict.fromkeys(LASTING, "yes"), "exchange": "no", "bulk": "no"}
-    assert set(LANES) <= set(LASTING)
+    assert rows.pop("calls") == f"until {IDLE_SECONDS:.0f} s without a question"
+    assert rows == {**dict.fromkeys(LANES, "yes"), "exchange": "no", "bulk": "no"}
+    assert set(PASSING) == {"calls", "exchange", "bulk"}
 
 
 def test_names_and_bounds_on_the_page_are_those_of_the_code() -> None:
