@@ -17,6 +17,7 @@ from pinode.apps.observed import DynoReport, NodeView
 from pinode.apps.placement import Placement
 from pinode.apps.registry import Registry
 from pinode.apps.release import Release
+from pinode.apps.slug_kinds import slug_for
 from pinode.scheduler.node_choice import NodeChoice
 from pinode.scheduler.plan_memory import PlanMemory
 
@@ -199,6 +200,9 @@ class _Planning:
                 most = most - 1 if most is not None else None
             if present is None or self._is_gone(present.node_id):
                 commands += self._place(release, slot, replaces=present)
+            elif self._is_stranded(release, present):
+                elsewhere = self._place(release, slot, replaces=present)
+                commands += elsewhere or [Unplace(number=present.number)]
         return commands + [Unplace(number=surplus.number) for surplus in placed.values()]
 
     def _fill_one_by_one(self, app: App, live: Release, pending: Release) -> list[RegistryCommand]:
@@ -332,6 +336,17 @@ class _Planning:
         if gone_at_ms is not None and gone_at_ms > self._now_ms:
             self._plan_again_at(gone_at_ms)
         return gone_at_ms is not None and gone_at_ms <= self._now_ms
+
+    def _is_stranded(self, release: Release, placement: Placement) -> bool:
+        """Whether its node, since it was placed there, has lost what every slug of the release needs: its
+        system was replaced, say. A dyno that still runs stays.
+        """
+        node, slugs = self._nodes.get(placement.node_id), self._registry.slugs_of(release)
+        report = self._report(placement)
+        has_ended = report is not None and report.state in ("crashed", "exited", "failed")
+        if node is None or node.state != "alive" or not slugs or not has_ended:
+            return False
+        return slug_for(slugs, node) is None
 
     def _plan_again_at(self, at_ms: int) -> None:
         self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)

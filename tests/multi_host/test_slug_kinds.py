@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 OWN = Path(sys.executable).resolve()
 SYSTEM = Path("/usr/bin/python{}.{}".format(*sys.version_info[:2]))
 OTHER_CPU = {"x86_64": "i686", "aarch64": "armv8l"}.get(platform.machine(), "")
+OURS, THEIRS = ([platform.machine()], str(OWN)), ([OTHER_CPU], str(SYSTEM.resolve()))
 pytestmark = [
     pytest.mark.multi_host,
     pytest.mark.timeout(300),
@@ -44,20 +45,24 @@ class NodesOfTwoKinds(Nodes):
 
     def start(self) -> None:
         first, *others = self.nodes
+        self.python = self._system_python()
         first.start()
-        python = self._system_python()
         for node in others:
-            words = ["setarch", "linux32", str(python), "-m", "pinode", "start"]
-            with (node.folder / "node.log").open("ab") as log:
-                node.process = subprocess.Popen(
-                    [*words, "--config", str(node.folder / "cluster.toml")],
-                    env={name: text for name, text in os.environ.items() if not name.startswith("PINODE_")},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self.start_as_other(node)
         self.until(self.leader, seconds=60, what="a leader")
+
+    def start_as_other(self, node: DemoNode) -> None:
+        """Start it with another CPU and the system's Python alone."""
+        words = ["setarch", "linux32", str(self.python), "-m", "pinode", "start"]
+        with (node.folder / "node.log").open("ab") as log:
+            node.process = subprocess.Popen(
+                [*words, "--config", str(node.folder / "cluster.toml")],
+                env={name: text for name, text in os.environ.items() if not name.startswith("PINODE_")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _system_python(self) -> Path:
         """The system's Python with the packages that ours has."""
@@ -133,18 +138,17 @@ def test_each_kind_of_node_gets_a_slug_and_an_app_outlives_the_last_node_of_the_
         (tmp_path / name).mkdir()
         shutil.copyfile("/bin/true", tmp_path / name / "native.so")  # so that the CPU counts
         make_repository(tmp_path / name, TINY_APP)
-    ours, theirs = ([platform.machine()], str(OWN)), ([OTHER_CPU], str(SYSTEM.resolve()))
     with served(tmp_path) as base, nodes_of_two_kinds() as nodes:
         first, *others = nodes.nodes
         nodes.let_in(*others, cordon=True)
         nodes.deploy("blog", f"{base}/tiny")
-        assert nodes.slugs("blog") == [ours]
+        assert nodes.slugs("blog") == [OURS]
         (tmp_path / "tiny/app.py").write_text("a newer commit that does not start")
         subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qam", "newer"],
                        cwd=tmp_path / "tiny", check=True)  # fmt: skip
 
         nodes.let_in(*others)
-        nodes.until(lambda: nodes.slugs("blog") == [ours, theirs], seconds=60, what="a slug for each kind")
+        nodes.until(lambda: nodes.slugs("blog") == [OURS, THEIRS], seconds=60, what="a slug for each kind")
         assert nodes.alive[0].client().get(app_path("blog"))["last_version"] == 1
         builds = nodes.alive[0].client().items(app_path("blog", "builds"))
         assert str(builds[0]["for_nodes"]).startswith(f"{OTHER_CPU} with ") and builds[1]["for_nodes"] is None
@@ -161,6 +165,27 @@ def test_each_kind_of_node_gets_a_slug_and_an_app_outlives_the_last_node_of_the_
         nodes.let_in(*others)
         nodes.until(lambda: nodes.answers_on("blog", *others), seconds=60, what="blog answers on the others")
         nodes.until(
-            lambda: nodes.slugs("sent") == [ours, theirs], seconds=90, what="what was sent has a slug there"
+            lambda: nodes.slugs("sent") == [OURS, THEIRS], seconds=90, what="what was sent has a slug there"
         )
         nodes.until(lambda: nodes.answers_on("sent", *others), seconds=60, what="and answers there")
+
+
+def test_an_app_comes_back_when_the_system_of_its_node_was_replaced_by_one_with_another_python(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tiny").mkdir()
+    shutil.copyfile("/bin/true", tmp_path / "tiny" / "native.so")
+    make_repository(tmp_path / "tiny", TINY_APP)
+    with served(tmp_path) as base, nodes_of_two_kinds() as nodes:
+        first, *others = nodes.nodes
+        nodes.let_in(*others, cordon=True)
+        nodes.deploy("blog", f"{base}/tiny")
+        assert nodes.slugs("blog") == [OURS]
+
+        nodes.lose(first)
+        nodes.start_as_other(first)
+
+        nodes.until(
+            lambda: nodes.slugs("blog") == [OURS, THEIRS], seconds=60, what="a slug for the new system"
+        )
+        nodes.until(lambda: nodes.answers_on("blog", first), seconds=60, what="it answers there again")

@@ -125,4 +125,13 @@ MUTANTS = (
         test="tests/pinode/test_registry_variants.py::"
         "test_what_a_release_has_slugs_for_its_later_config_changes_and_rollbacks_have_too",
     ),
+    Mutant(
+        line="slugs 8",
+        what="a dyno waits for ever on a node whose new system lacks what its slug needs",
+        file="pinode/scheduler/plan.py",
+        old="elif self._is_stranded(release, present):",
+        new="elif False:",
+        test="tests/pinode/test_plan_placing.py::"
+        "test_where_no_node_has_it_any_more_the_dyno_waits_for_a_slug_and_comes_back_with_it",
+    ),
 )

@@ -1,9 +1,12 @@
 """Where the plan lets dynos run, and when it moves them."""
 
+from dataclasses import replace
+
 import pytest
 
+from pinode.apps.build import abilities
 from pinode.apps.commands import Place, SetFormation, Unplace
-from pinode.apps.observed import NodeState, NodeStats
+from pinode.apps.observed import DynoState, NodeState, NodeStats, NodeView
 from pinode.scheduler.plan_memory import RETURN_GRACE_MS
 from tests.pinode.observed_world import ObservedWorld, node
 
@@ -92,6 +95,51 @@ def test_a_slug_goes_where_its_interpreter_is_and_to_nodes_of_each_cpu_it_is_for
     world.settle()
 
     assert set(world.where().values()) == {"b", "c"}
+
+
+OLD, NEW = ("/usr/bin/python3.11",), ("/usr/bin/python3.13",)
+
+
+def upgraded(state: DynoState, *others: NodeView) -> ObservedWorld:
+    """An app on node a, whose system was replaced by one with another Python; its dyno is in this state."""
+    world = ObservedWorld(node("a", interpreters=OLD), *others)
+    world.agreed.create()
+    world.agreed.deploy(holders=("a",), interpreter=OLD[0])
+    world.settle()
+    assert world.where() == {"v1 web.1": "a"}
+    world.nodes["a"] = replace(world.nodes["a"], interpreters=NEW)
+    world.report(world.agreed.registry.placements()[0], state)
+    return world
+
+
+def test_a_dyno_whose_node_has_lost_what_it_needs_moves_to_one_that_has_it() -> None:
+    world = upgraded("failed", node("b", interpreters=OLD))
+
+    world.settle()
+
+    assert world.where() == {"v1 web.1": "b"}
+
+
+def test_where_no_node_has_it_any_more_the_dyno_waits_for_a_slug_and_comes_back_with_it() -> None:
+    world = upgraded("crashed")
+    (placement,) = world.agreed.registry.placements()
+
+    assert world.execute_plan() == (Unplace(number=placement.number),)
+    assert world.plan().commands == ()
+    variant = world.agreed.vary(world.agreed.registry.deploys("blog")[0].id, arch="aarch64", interpreters=NEW)
+    _, token = world.agreed.start("a", has=abilities("aarch64", NEW))
+    world.agreed.complete(variant, token, slug="2", interpreter=NEW[0])
+    world.settle()
+
+    assert world.where() == {"v1 web.1": "a"}
+
+
+def test_a_dyno_that_still_runs_on_such_a_node_or_fails_for_another_reason_stays() -> None:
+    running = upgraded("up", node("b", interpreters=OLD))
+    failing = upgraded("failed", node("b", interpreters=OLD))
+    failing.nodes["a"] = replace(failing.nodes["a"], interpreters=(*NEW, *OLD))
+
+    assert running.plan().commands == failing.plan().commands == ()
 
 
 def test_without_any_node_that_could_run_it_the_plan_waits() -> None:
