@@ -91,7 +91,8 @@ def forget_cookie(response: web.StreamResponse, name: str) -> None:
 
 def problem_page(request: web.Request, problem: Problem) -> web.Response:
     """An error that has no form to be shown in."""
-    heading = HEADINGS.get(problem.status, "That did not work")
+    stale_form = "Please send it again" if problem.code == "wrong_csrf_token" else None
+    heading = stale_form or HEADINGS.get(problem.status, "That did not work")
     response = show(request, "problem", code=problem.status, error=problem, heading=heading)
     response.headers.update(problem.headers())
     return response

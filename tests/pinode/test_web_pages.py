@@ -141,6 +141,7 @@ async def test_a_form_without_its_token_or_from_another_site_changes_nothing(web
     ]
 
     assert [answer.status for answer in answers] == [403] * 6
+    assert "<h1>Please send it again</h1>" in answers[0].text
     assert web.cluster.state.digest() == before
 
 
