@@ -52,6 +52,7 @@ def node_document(cluster: Cluster, node: NodeView, *, wall_clock: float) -> dic
         "incarnation": node.incarnation,
         "version": node.version,
         "arch": node.arch,
+        "interpreters": list(node.interpreters),
         "python": node.python,
         "uptime_seconds": None if uptime is None else round(max(uptime, 0.0), 1),
         "roles": list(node.roles),

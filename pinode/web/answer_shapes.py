@@ -168,6 +168,7 @@ NODE = Record(
         "incarnation": COUNT,
         "version": TEXT,
         "arch": TEXT,
+        "interpreters": list_of(TEXT),
         "python": TEXT,
         "uptime_seconds": maybe(SECONDS),
         "roles": list_of(TEXT),

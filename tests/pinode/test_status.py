@@ -22,7 +22,8 @@ def test_the_document_has_the_agreed_names() -> None:
         "name", "id", "leader", "term", "commit_index", "has_quorum", "view_age_seconds",
     }  # fmt: skip
     assert set(document["nodes"][0]) == {
-        "name", "id", "address", "web", "state", "role", "incarnation", "version", "arch", "python", "uptime_seconds",
+        "name", "id", "address", "web", "state", "role", "incarnation", "version", "arch", "python", "interpreters",
+        "uptime_seconds",
         "roles", "cordoned", "availability", "dynos", "builds", "stats",
     }  # fmt: skip
     assert set(document["nodes"][0]["stats"]) == {
