@@ -287,12 +287,14 @@ class ClientConnection(asyncio.Protocol):
                     self._hold(number + at, outcome)
                     answers[at] = STILL_WAITS
         if answers != [STILL_WAITS]:
-            self._answer(number, cast(list[Outcome], answers))
+            # With the last that a client waits for it has all; to join it with more would only cost a turn.
+            self._answer(number, cast(list[Outcome], answers), at_once=not self._under_way)
 
-    def _answer(self, number: int, outcomes: Sequence[Outcome]) -> None:
+    def _answer(self, number: int, outcomes: Sequence[Outcome], *, at_once: bool = False) -> None:
         assert self._writer is not None
         for together in told_together(outcomes):
-            self._writer.write(encode_response(number, self._broker.applied_index, together))
+            response = encode_response(number, self._broker.applied_index, together)
+            self._writer.write(response, at_once=at_once)
             number += len(together)
 
 

@@ -34,22 +34,27 @@ class FrameReader:
 
 
 class FrameWriter:
-    """Collects frames and writes them once at the end of the loop's turn."""
+    """Collects frames and writes them once in the loop's next turn, or at once with what was collected."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
         self._frames: list[bytes] = []
 
-    def write(self, frame: bytes) -> None:
-        if not self._frames:
+    def write(self, frame: bytes, *, at_once: bool = False) -> None:
+        """`at_once` is for the last of what goes together."""
+        if not self._frames and not at_once:
             asyncio.get_running_loop().call_soon(self.flush)
         self._frames += (LENGTH.pack(len(frame)), frame)
+        if at_once:
+            self.flush()
 
     def flush(self) -> None:
         """Write now what was collected."""
+        if not self._frames:
+            return
         data = b"".join(self._frames)
         self._frames.clear()
-        if not data or self._transport.is_closing():
+        if self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self._transport.abort()
