@@ -99,11 +99,6 @@ class Persistence:
             raise
 
     @property
-    def is_writing(self) -> bool:
-        """Whether anything is on its way to the disk."""
-        return bool(self._unsynced)
-
-    @property
     def oldest_unsynced(self) -> Unsynced | None:
         """The write that waits for the disk for longest."""
         if not self._unsynced:

@@ -94,7 +94,7 @@ class Promises:
         return self._applying.may_begin(
             leads=raft.replication is not None,
             has_any=raft.log.has_unapplied,
-            is_writing=self.persistence.is_writing or raft.log.has_unhanded,
+            has_new=raft.log.has_unhanded,
             now=now,
         )
 
@@ -130,7 +130,7 @@ class Promises:
         if self._replica is not None and durable:
             replica, now = self._replica, self._clock()
             self._guard(lambda: self._keep(replica, durable, now))
-            if replica.raft.has_ready:
+            if replica.raft.has_more:
                 self._wake()
 
     def _on_room(self, lacking: NoRoom | None) -> None:

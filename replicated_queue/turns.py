@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-EARLY_SECONDS: Final = 0.001  # so much too early a timer may fire, for clocks of event loops are coarse
+EARLY_SECONDS: Final = 0.0005  # so much too early a timer may fire, for clocks of event loops are coarse
 
 
 class Turns:

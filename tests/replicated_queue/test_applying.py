@@ -1,11 +1,12 @@
 """When a replica applies: a leader at once, a follower in the next quiet moment."""
 
 import asyncio
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from random import Random
 
-from replicated_queue.applying import LONGEST_REST_SECONDS, QUIET_SECONDS, Applying
+from replicated_queue.applying import QUIET_SECONDS, Applying
 from replicated_queue.codec import decode_frame, encode_command, encode_frame
 from replicated_queue.interfaces import Lane
 from replicated_queue.raft.messages import Append, AppendResponse, Entry, EntryId
@@ -18,54 +19,51 @@ from tests.waiting import eventually
 LEADER, ME, OTHER = 1, 2, 3
 
 
-def may_begin(applying: Applying, now: float, *, leads: bool = False, is_writing: bool = True) -> bool:
-    return applying.may_begin(leads=leads, has_any=True, is_writing=is_writing, now=now)
+def may_begin(applying: Applying, now: float, *, leads: bool = False, has_new: bool = True) -> bool:
+    return applying.may_begin(leads=leads, has_any=True, has_new=has_new, now=now)
 
 
-def test_a_follower_applies_when_its_disk_is_done_and_nothing_more_came_for_a_moment() -> None:
+def test_a_follower_applies_when_no_more_entries_came_for_a_moment() -> None:
     applying = Applying()
 
-    while_writing = may_begin(applying, 1.0)
-    behind_it = may_begin(applying, 1.002, is_writing=False)
+    with_entries = may_begin(applying, 1.0)
     due = applying.due
-    quiet = may_begin(applying, due, is_writing=False)
+    early, quiet = may_begin(applying, 1.0002, has_new=False), may_begin(applying, due, has_new=False)
 
-    assert (while_writing, behind_it, quiet) == (False, False, True)
-    assert due == 1.002 + QUIET_SECONDS
+    assert (with_entries, early, quiet) == (False, False, True)
+    assert due == 1.0 + QUIET_SECONDS
     assert applying.due == inf
 
 
 def test_what_comes_in_the_quiet_moment_ends_it() -> None:
     applying = Applying()
-    may_begin(applying, 1.0, is_writing=False)
-
-    meanwhile = may_begin(applying, 1.0005)
-    due = applying.due
-    behind_it = may_begin(applying, 1.0015, is_writing=False)
-
-    assert not meanwhile and not behind_it
-    assert due == 1.0 + LONGEST_REST_SECONDS
-    assert applying.due == 1.0015 + QUIET_SECONDS
-
-
-def test_under_load_and_on_a_slow_disk_a_follower_applies_every_few_milliseconds() -> None:
-    applying = Applying()
     may_begin(applying, 1.0)
-    due = applying.due
 
-    early, in_time = may_begin(applying, due - 0.001), may_begin(applying, due)
-    again = may_begin(applying, due + 0.001)
+    meanwhile = may_begin(applying, 1.0004)
 
-    assert due == 1.0 + LONGEST_REST_SECONDS
-    assert (early, in_time, again) == (False, True, False)
-    assert applying.due == due + 0.001 + LONGEST_REST_SECONDS
+    assert not meanwhile
+    assert applying.due == 1.0004 + QUIET_SECONDS
+
+
+def test_under_load_a_follower_applies_every_few_milliseconds() -> None:
+    applying = Applying()
+    times = [1.0 + number * 0.0004 for number in range(60)]
+
+    applied = [now for now in times if may_begin(applying, now)]
+
+    assert len(applied) == 2
+    assert all(0.009 < after - before < 0.011 for before, after in pairwise((1.0, *applied)))
+
+
+def test_a_follower_that_hears_of_a_commit_alone_applies_at_once() -> None:
+    assert may_begin(Applying(), 1.0, has_new=False)
 
 
 def test_a_leader_applies_at_once_also_what_rested_when_it_was_elected() -> None:
     applying = Applying()
     may_begin(applying, 1.0)
 
-    assert may_begin(applying, 1.001, leads=True)
+    assert may_begin(applying, 1.0001, leads=True)
     assert applying.due == inf
 
 
@@ -173,7 +171,7 @@ async def test_a_disk_that_stalls_keeps_no_follower_from_applying(tmp_path: Path
 
     follower.hears(2, b"second", commit=1)
     await eventually(lambda: follower.writer.held)
-    follower.now += 2 * LONGEST_REST_SECONDS
+    follower.now += 2 * QUIET_SECONDS
     await eventually(lambda: len(follower.told) == 2)
 
     assert follower.told == ["has 1", "applies 1"]
