@@ -214,12 +214,17 @@ def _command() -> str:
 
 
 def _wait_for_end(nodes: Sequence[DemoNode]) -> None:
+    """Until Ctrl-C, or until no node runs; one that ended may be started again by hand."""
     gone: set[str] = set()
     with contextlib.suppress(KeyboardInterrupt):
         while len(gone) < len(nodes):
             for node in nodes:
-                if node.process and node.process.poll() is not None and node.name not in gone:
+                runs = node.runs()
+                if not runs and node.name not in gone:
                     gone.add(node.name)
-                    say(f"!      {node.name} ended (exit code {node.process.returncode}); the others go on")
+                    say(f"!      {node.name} ended; the others go on")
                     say(f"       start it again: {_command()} --config {node.folder}/cluster.toml start")
+                elif runs and node.name in gone:
+                    gone.remove(node.name)
+                    say(f"       {node.name} is back")
             time.sleep(0.5)

@@ -24,6 +24,7 @@ LISTENERS = ("peer", "web", "apps", "apps_tls", "router")
 DYNO_PORTS = 60  # for each node
 APP_PORTS = 50
 STOP_SECONDS = 15.0
+STOP_LOOK_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -74,6 +75,15 @@ class DemoNode:
                 env=environment,
                 start_new_session=True,
             )
+
+    def runs(self) -> bool:
+        """Whether its process runs: ours, or one that somebody started by hand in its place."""
+        if self.process is not None and self.process.poll() is None:
+            return True
+        with contextlib.suppress(Failure):
+            self.client().get("/api/v1/me")
+            return True
+        return False
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -188,11 +198,16 @@ home_python = true
 
 def stop_nodes(nodes: Sequence[DemoNode]) -> None:
     """End the nodes, their routers and their dynos; what does not go by itself is killed."""
+    by_hand: list[int] = []
     for node in nodes:
-        if node.process and node.process.poll() is None:
-            with contextlib.suppress(Failure):
-                node.client().post("/api/v1/local/stop", {"all": True})
+        with contextlib.suppress(Failure):
+            pid = node.client().post("/api/v1/local/stop", {"all": True})["pid"]
+            if node.process is None or node.process.pid != pid:
+                by_hand.append(pid)
     deadline = time.monotonic() + STOP_SECONDS
+    for pid in by_hand:
+        while _is_running(pid) and time.monotonic() < deadline:
+            time.sleep(STOP_LOOK_SECONDS)
     for node in nodes:
         if node.process:
             try:
@@ -202,6 +217,14 @@ def stop_nodes(nodes: Sequence[DemoNode]) -> None:
                 node.process.wait()
     for node in nodes:
         _end_leftovers(node.folder)
+
+
+def _is_running(pid: int) -> bool:
+    """Of a process that has ended, and that nobody has waited for, the command line is empty."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 def _end_leftovers(folder: Path) -> None:

@@ -68,6 +68,24 @@ def test_the_demo_answers_on_three_nodes_and_ctrl_c_leaves_no_process(tmp_path: 
                     text = command.read_bytes()
                     if b"\0start\0" in text and str(tmp_path / "demo" / "n1").encode() in text:
                         os.kill(int(line.name), signal.SIGKILL)
+            until(
+                lambda: "n1 ended" in (tmp_path / "talk").read_text(),
+                within_seconds=10,
+                saying="the demo says that n1 ended",
+            )
+            again = [sys.executable, "-P", "-m", "pinode", "start", "--config"]
+            subprocess.Popen(
+                [*again, str(tmp_path / "demo" / "n1" / "cluster.toml")],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=tmp_path,
+            )
+            until(
+                lambda: "n1 is back" in (tmp_path / "talk").read_text(),
+                within_seconds=30,
+                saying="the demo says that n1 is back",
+                describe=lambda: (tmp_path / "talk").read_text(),
+            )
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
