@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pinode.apps.observed import NodeStats
 from pinode.host import HostSensors
-from pinode.memory import give_back
+from pinode.memory import give_back, settle
 from pinode.node_agreement import Agreement
 from pinode.node_facts import NodeFacts, NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Work
@@ -75,6 +75,9 @@ class MachineWatch:
         told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
         warned = self._facts.warnings
         given_back_at = time.monotonic()
+        clean_up = (
+            settle  # at first: what the founding took is garbage by now, what was restored is here to stay
+        )
         while True:
             if self._own.look():
                 await self._move()
@@ -90,7 +93,8 @@ class MachineWatch:
                 agreement.gossip.set_meta(encode_facts(replace(self._facts, warnings=warned)))
             if began - given_back_at >= GIVE_BACK_SECONDS:
                 given_back_at = began
-                give_back()
+                clean_up()
+                clean_up = give_back
             pause = LOOK_AGAIN_SECONDS if self._own.is_in_doubt else MEASURE_SECONDS
             await asyncio.sleep(pause)
             lag_seconds = max(0.0, time.monotonic() - began - pause)

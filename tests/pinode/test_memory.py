@@ -21,6 +21,23 @@ del large
 print(resident() - before)
 """
 
+GARBAGE = """
+import gc, weakref
+from pinode.memory import settle
+
+class Ring:
+    def __init__(self):
+        self.me = self
+
+loaded = [[] for _ in range(600_000)]
+settle()
+rings = [Ring() for _ in range(1000)]
+gc.collect(1)  # they are old by now, as a connection is that ends
+last = weakref.ref(rings.pop())
+rings.clear()
+made_since = [[] for _ in range(100_000)]
+print(last())
+"""
 STARTED = "import pinode.cli.main, pinode.cli.start_command, pinode.node_process"
 WHEN_ASKED = {  # by a visitor, an app's schedule, the network, another command
     *("aiohttp", "yarl", "multidict", "attr", "typing_extensions", "idna", "jinja2", "markupsafe"),
@@ -51,3 +68,9 @@ def test_a_node_starts_without_what_only_some_nodes_need() -> None:
 
     assert "pinode.web.server" in loaded
     assert loaded & WHEN_ASKED == set()
+
+
+def test_garbage_made_after_loading_does_not_wait_for_a_quarter_of_what_was_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "None\n"
