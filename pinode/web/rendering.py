@@ -71,7 +71,7 @@ def span(seconds: float | None) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
 
 
 def ago(seconds: float | None) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from pinode.web.problems import problem_of
-from pinode.web.rendering import said, sentence
+from pinode.web.rendering import ago, said, sentence, span
 from replicated_queue.errors import NoQuorum
 
 
@@ -38,3 +38,20 @@ def test_an_error_of_the_queue_says_first_what_happened_and_then_what_to_do() ->
     assert problem.message.startswith("no quorum: ") and problem.message.endswith("nothing was.")
     assert problem.hint.startswith("Bring the missing nodes back")
     assert problem_of(TimeoutError()).message == "no answer in time; it may or may not be done."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lasted", "happened"),
+    [
+        (None, "", ""),
+        (0, "less than 1 s", "just now"),
+        (59.4, "59 s", "59 s ago"),
+        (90, "2 min", "2 min ago"),
+        (7200, "2 h", "2 h ago"),
+        (3 * 86400, "3 d", "3 d ago"),
+    ],
+)
+def test_durations_are_told_in_the_unit_that_people_would_take(
+    seconds: float | None, lasted: str, happened: str
+) -> None:
+    assert (span(seconds), ago(seconds)) == (lasted, happened)
