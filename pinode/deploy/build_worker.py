@@ -23,7 +23,7 @@ from replicated_queue.queue.job import Job
 
 CHANGE_SECONDS = 30.0
 TURN_SECONDS = 0.15  # a node waits so long for each one that is to be preferred
-RESERVE_SECONDS = 1.0  # the job may have gone to another node, or wait for its next attempt
+AGAIN_SECONDS = 1.0  # the job may have gone to another node, or wait for its next attempt
 RETRY_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -83,20 +83,29 @@ class BuildWorker:
             try:
                 await self._until_our_turn()
                 if await self._has_room():
-                    job = await self._cluster.queue.platform_queue.reserve(
-                        BUILD_TOPIC,
-                        wait=RESERVE_SECONDS,
-                        worker=self._cluster.node_name,
-                        has=self._abilities(),
-                    )
-                    if job is not None:
-                        await self._build(job)
+                    await self._take_one()
                     continue
             except queue_errors.QueueError as error:
                 logger.debug("no build job error=%s", error)
             except OSError as error:  # this disk, or no uv here: the job goes to another node
                 logger.warning("builds do not work here now error=%s", error)
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _take_one(self) -> None:
+        """Build what waits, if it still does: by now this node may be to take nothing new.
+
+        Therefore a reserve does not wait at the queue either.
+        """
+        if self._waiting_build() is None:
+            return
+        revision = self._cluster.revision
+        job = await self._cluster.queue.platform_queue.reserve(
+            BUILD_TOPIC, worker=self._cluster.node_name, has=self._abilities()
+        )
+        if job is not None:
+            await self._build(job)
+        else:
+            await self._cluster.changed(revision, timeout_seconds=AGAIN_SECONDS)
 
     async def _until_our_turn(self) -> None:
         """Wait until a build waits, and a little more while other nodes are to be preferred for it."""

@@ -23,6 +23,7 @@ from pinode.apps.commands import (
 from pinode.apps.source import Source
 from pinode.deploy.build_worker import BuildWorker
 from pinode.errors import NotFound
+from pinode.nodes.commands import SetAvailability
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Settings
 from pinode.slugs.slug_store import SlugStore
@@ -40,12 +41,21 @@ PAUSE = "import signal\nprint('RUNNING', flush=True)\nsignal.pause()"
 
 
 class PatientQueue(FakeQueue):
-    """Waits for a job as the real one does."""
+    """Waits for a job as the real one does, if it is asked to."""
+
+    asked = 0
 
     async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
-        while not self._cluster.has_quorum or not (jobs := await super()._reserve(command, wait=wait)):
+        self.asked += 1
+        while not self._cluster.has_quorum or not self._has_one_for(command):
+            if self._cluster.has_quorum and not wait:
+                return []
             await self._cluster.changed(self._cluster.revision)
-        return jobs
+        return await super()._reserve(command, wait=wait)
+
+    def _has_one_for(self, command: Reserve) -> bool:
+        queue, now, has = self._cluster.state.queue, self._cluster.now_ms, frozenset(command.has)
+        return any(queue.available(topic, has, now=now) for topic in command.topics)
 
 
 class Copies:
@@ -301,6 +311,32 @@ async def test_a_build_whose_lease_went_to_another_node_is_ended_and_its_result_
     await eventually(stage.nothing_is_left, within_seconds=10)
     assert stage.build(build_id).token == taken.token > before.token
     assert not any(isinstance(command, CompleteBuild) for command in stage.cluster.commands)
+
+
+async def test_a_node_that_is_to_take_nothing_new_has_no_reserve_left_at_the_queue(
+    tmp_path: Path, stage: Stage
+) -> None:
+    good = make_repository(tmp_path / "good", {"Procfile": "web: ./serve\n"})
+    cluster, other = stage.cluster, FakeQueue(stage.cluster, platform=True)
+    queue = cluster.queue.platform_queue
+    assert isinstance(queue, PatientQueue)
+    build_id = stage.request(good.url)
+    taken = await other.reserve("pinode.builds", worker="other")
+    assert taken is not None
+    await eventually(lambda: queue.asked)
+
+    cluster.apply(SetAvailability(node_id=cluster.node_id, availability="cordoned", by="ada"))
+    cluster.apply_encoded("queue", command_values(ExpireLease(taken.id, taken.token)))
+    job = cluster.state.queue.jobs[taken.id]
+    cluster.now_ms = max(cluster.now_ms, job.due_ms)
+    asked = queue.asked
+    for _ in range(50):
+        cluster.note_change()
+        await asyncio.sleep(0)
+
+    assert job.state != "leased" and queue.asked <= asked + 1
+    cluster.apply(SetAvailability(node_id=cluster.node_id, availability="active", by="ada"))
+    assert (await stage.ended(build_id)).state == "succeeded"
 
 
 async def test_a_build_that_ends_while_nobody_leads_is_told_when_somebody_does(
