@@ -155,7 +155,7 @@ def test_a_stopped_node_hands_its_dyno_over_and_joins_again(nodes: Nodes) -> Non
 
 
 def test_a_leader_steps_down_when_another_node_is_told_so(nodes: Nodes) -> None:
-    was = nodes.status(nodes.nodes[0])["cluster"]["leader"]
+    was = nodes.leader().name
     asked = next(node for node in nodes.nodes if node.name != was)
 
     answer = asked.client().post("/api/v1/leader/step-down", {})
