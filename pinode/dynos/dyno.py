@@ -152,6 +152,13 @@ class Dyno:
             self._due["prepare"] = now + self._timings.backoff(self._failures_to_fetch)
         return []
 
+    def may_have_another_slug(self, now: float) -> list[Effect]:
+        """What it was started from is not what fits this node best any more: what failed may do now."""
+        if self._is_running or self._is_starting or self._due.pop("prepare", None) is None:
+            return []
+        self._crashes = self._failures_to_fetch = 0
+        return self._start_again()
+
     def started(self, now: float) -> list[Effect]:
         """Its process runs."""
         self._is_starting, self._is_running = False, True

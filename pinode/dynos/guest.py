@@ -28,7 +28,7 @@ from pinode.dynos.dyno import (
 )
 from pinode.dynos.dyno_record import DynoRecord, Launch, write_record
 from pinode.dynos.health import Health, is_listening, look
-from pinode.dynos.launch import APP_FOLDER, environment, is_free, sandbox_spec
+from pinode.dynos.launch import APP_FOLDER, digest_for, environment, is_free, sandbox_spec
 from pinode.dynos.once_dyno import OnceDyno, cron_run, release_command
 from pinode.dynos.once_entries import Begun, agree_on_end, agree_on_start
 from pinode.dynos.ports import choose_port
@@ -131,6 +131,14 @@ class Guest:
         self.launch = replace(self.launch, placement=placement, folder=self.launch.folder_name)
         self._dyno.app = app
 
+    def look_for_slug(self) -> None:
+        """If it waits to be started again, and another slug fits this node by now, do not wait."""
+        if (
+            isinstance(self._dyno, Dyno)
+            and digest_for(self.launch, self._premises.cluster) != self.launch.slug_digest
+        ):
+            self._perform(self._dyno.may_have_another_slug(self._premises.clock()))
+
     def tick(self) -> None:
         """Do what is due."""
         self._perform(self._dyno.tick(self._premises.clock()))
@@ -212,7 +220,8 @@ class Guest:
 
     async def _prepare(self) -> None:
         """Have the slug here, and the app's folder as it was built."""
-        slugs, digest = self._premises.slugs, self.launch.slug_digest
+        slugs, digest = self._premises.slugs, digest_for(self.launch, self._premises.cluster)
+        self.launch = replace(self.launch, slug_digest=digest)
         owner = uid_of_app(self.launch.folder_name) if self._premises.isolation.own_uids else None
         app = self._folder / APP_FOLDER
         try:

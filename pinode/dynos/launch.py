@@ -25,6 +25,12 @@ def digest_for_here(cluster: Cluster, release: Release) -> str:
     return slug.digest if slug is not None else release.slug_digest
 
 
+def digest_for(launch: Launch, cluster: Cluster) -> str:
+    """The slug to start it from now: its release may have got one for this kind of node since."""
+    release = cluster.state.registry.release(launch.placement.app, launch.placement.version)
+    return digest_for_here(cluster, release) if release is not None else launch.slug_digest
+
+
 def environment(
     launch: Launch, config: Mapping[str, str], *, port: int, node_name: str, home: str
 ) -> dict[str, str]:

@@ -194,6 +194,8 @@ class Supervisor:
                 guest.stop()
             elif wanted[number].app != guest.launch.placement.app:
                 guest.rename(wanted[number].app)
+            else:
+                guest.look_for_slug()
         for number in [number for number in self._ended if number not in wanted]:
             premises.tasks.create_task(self._remove(self._directory / str(number)))
             del self._ended[number]

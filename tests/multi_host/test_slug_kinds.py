@@ -170,7 +170,6 @@ def test_each_kind_of_node_gets_a_slug_and_an_app_outlives_the_last_node_of_the_
         nodes.until(lambda: nodes.answers_on("sent", *others), seconds=60, what="and answers there")
 
 
-@pytest.mark.soak
 def test_an_app_comes_back_when_the_system_of_its_node_was_replaced_by_one_with_another_python(
     tmp_path: Path,
 ) -> None:

@@ -134,4 +134,22 @@ MUTANTS = (
         test="tests/pinode/test_plan_placing.py::"
         "test_where_no_node_has_it_any_more_the_dyno_waits_for_a_slug_and_comes_back_with_it",
     ),
+    Mutant(
+        line="slugs 8",
+        what="a dyno that crashed of its slug never looks for the one that was built for its node since",
+        file="pinode/dynos/guest.py",
+        old="digest_for(self.launch, self._premises.cluster)\n        self.launch",
+        new="self.launch.slug_digest\n        self.launch",
+        test="tests/pinode/test_dyno_supervisor.py::"
+        "test_a_dyno_that_its_slug_does_not_fit_is_started_at_once_from_one_that_does_when_there_is_one",
+    ),
+    Mutant(
+        line="slugs 8",
+        what="a dyno that failed waits out its five minutes although a slug for its node is there",
+        file="pinode/dynos/supervisor.py",
+        old="guest.look_for_slug()",
+        new="pass",
+        test="tests/pinode/test_dyno_supervisor.py::"
+        "test_a_dyno_that_its_slug_does_not_fit_is_started_at_once_from_one_that_does_when_there_is_one",
+    ),
 )

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builders.archive import pack
-from pinode.apps.commands import CompleteBuild, CreateApp, Place, SetConfig, Unplace
+from pinode.apps.build import abilities
+from pinode.apps.commands import (
+    CompleteBuild,
+    CreateApp,
+    Place,
+    RequestVariant,
+    SetConfig,
+    StartBuild,
+    Unplace,
+)
 from pinode.apps.cron import CronEntry
 from pinode.apps.health_check import HealthCheck
 from pinode.apps.observed import DynoReport
@@ -21,6 +30,7 @@ from pinode.sandbox.sandbox import find_isolation
 from pinode.settings import ListenSettings, NodeSettings, PortRange, Settings
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
+from replicated_queue.queue.commands import Reserve
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.router_world import free_ports
 
@@ -69,6 +79,7 @@ class World:
         *,
         checks: Mapping[str, tuple[HealthCheck, ...]] | None = None,
         schedule: tuple[CronEntry, ...] = (),
+        arch: str = "aarch64",
         **process_types: str,
     ) -> int:
         """A release of the app `blog` with these commands; its version."""
@@ -82,7 +93,7 @@ class World:
                 commit="c" * 40,
                 slug_digest=self.slug_digest,
                 slug_bytes=1000,
-                arch="aarch64",
+                arch=arch,
                 python=None,
                 holders=(self.cluster.node_id,),
                 process_types=process_types,
@@ -92,6 +103,32 @@ class World:
             )
         )
         return version
+
+    async def add_slug(self, version: int, *, server: str = SERVER) -> str:
+        """A further slug of the release, for nodes like this one; its digest."""
+        registry = self.cluster.state.registry
+        (build,) = (one for one in registry.builds("blog") if one.version == version)
+        arch = self.cluster.views[self.cluster.node_id].arch
+        build_id: int = self.cluster.apply(RequestVariant(build_id=build.id, arch=arch))
+        reserve = Reserve(("pinode.builds",), platform=True, has=abilities(arch, ()))
+        token = self.cluster.do_on_queue(reserve).token
+        self.cluster.apply(StartBuild(build_id=build_id, token=token, node_id=self.cluster.node_id))
+        digest = await _stored(self.data_dir, server)
+        self.cluster.apply(
+            CompleteBuild(
+                build_id=build_id,
+                token=token,
+                commit="c" * 40,
+                slug_digest=digest,
+                slug_bytes=1000,
+                arch=arch,
+                python=None,
+                holders=(self.cluster.node_id,),
+                process_types={"web": "x"},
+                default_formation={},
+            )
+        )
+        return digest
 
     def place(self, version: int, process_type: str = "web", *, ordinal: int = 1) -> int:
         """Place a dyno of the release here; the placement's number."""
@@ -180,11 +217,15 @@ async def make_world(directory: Path, *, server: str = SERVER) -> World:
     cluster = FakeCluster(nodes=["pi1"], settings=settings)
     cluster.add_user("ada")
     cluster.apply(CreateApp(name="blog", owner="ada"))
+    return World(cluster, directory, await _stored(directory, server))
+
+
+async def _stored(directory: Path, server: str) -> str:
+    """A slug with this one file is in the node's store; its digest."""
     source = directory / "source"
-    source.mkdir()
+    source.mkdir(exist_ok=True)
     (source / "server.py").write_text(server)
-    slugs = SlugStore(directory / "slugs", most_bytes=10_000_000)
     archive = directory / "slug.tar.gz"
     pack(source, archive, most_bytes=1_000_000)
-    stored = await slugs.add(archive)
-    return World(cluster, directory, stored.digest)
+    stored = await SlugStore(directory / "slugs", most_bytes=10_000_000).add(archive)
+    return stored.digest

@@ -222,6 +222,28 @@ def test_a_slug_that_is_not_to_be_had_is_asked_for_again() -> None:
     assert dyno.next_deadline() == 5 and dyno.restarts == 0
 
 
+def test_another_slug_is_tried_at_once_by_a_dyno_that_waits_and_by_no_other() -> None:
+    runs, begins, failed, missing = up(), web_dyno(), up(), web_dyno()
+    begins.begin(0)
+    begins.prepared(0)
+    missing.begin(0)
+    missing.prepare_failed("pi2 is away", 0)
+    for _ in range(TIMINGS.crash_limit):
+        failed.prepared(0)
+        failed.started(0)
+        failed.exited(1, [], 0)
+    assert failed.state == "failed"
+
+    assert runs.may_have_another_slug(1) == [] and begins.may_have_another_slug(1) == []
+    assert failed.may_have_another_slug(1) == [Prepare()] == missing.may_have_another_slug(1)
+    assert failed.may_have_another_slug(1) == [] and failed.next_deadline() is None
+    assert (failed.state, missing.state) == ("starting", "fetching")
+    failed.prepared(2)
+    failed.started(2)
+    failed.exited(1, [], 3)
+    assert failed.state == "crashed"  # its earlier crashes say nothing of this slug
+
+
 def test_a_dyno_found_running_is_up_at_once_when_it_listens() -> None:
     listening, silent = web_dyno(), web_dyno()
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,21 @@ async def test_a_crash_loop_is_reported_as_such_with_the_last_line(world: World)
     assert "crashed 3 times in a row" in str(row.detail)
     assert "exited with status 3: ImportError: no module" in str(row.detail)
     assert world.log(number).count("starting\n") >= 3
+
+
+async def test_a_dyno_that_its_slug_does_not_fit_is_started_at_once_from_one_that_does_when_there_is_one(
+    tmp_path: Path,
+) -> None:
+    world = await make_world(tmp_path, server="raise SystemExit('this was built for another machine')")
+    async with world.running(timings=replace(QUICK, retry_seconds=3600)) as supervisor:
+        version = world.deploy(arch="m68k", web=RUN)
+        number = world.place(version)
+        await eventually(world.is_in(number, "failed"), within_seconds=10)
+
+        await world.add_slug(version)
+
+        await eventually(world.is_in(number, "up"), within_seconds=10)
+        await supervisor.stop_all()
 
 
 async def test_an_app_that_ignores_port_is_told_where_it_listens(world: World) -> None:

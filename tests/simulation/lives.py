@@ -8,6 +8,7 @@ change members or have five nodes.
 
 import argparse
 import gc
+import logging
 import time
 from collections.abc import Callable
 
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=FIRST_LONG_SEED)
     wanted = parser.parse_args()
+    logging.disable()  # of full and slow disks there is no end in these lives
     began, steps = time.perf_counter(), 0
     for seed in range(wanted.first, wanted.first + wanted.seeds):
         try:
