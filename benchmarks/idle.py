@@ -1,10 +1,10 @@
 """What idle nodes cost: memory, CPU, bytes sent and bytes written, per node, on a network of their own.
 
-    python -m benchmarks.idle [--seconds 300] [--nodes 3]
+    python -m benchmarks.idle [--seconds 300] [--nodes 3] [--reserves 50]
 
-Five of them vote at the most and hear the leader four times a second, the others once. The last node is the
-one that is asked who leads, so it alone has loaded its web. Root only (network namespaces). Prints the file system under the data directories and what one fdatasync takes there;
-refuses tmpfs, where nothing would be written.
+With `--reserves` so many workers wait for jobs all the time, spread over the nodes. Five of them vote at the most and hear the leader four times a second, the others once. The last node is the
+one that is asked who leads, so it alone has loaded its web. Root only (network namespaces). Prints the file
+system under the data directories and what one fdatasync takes there; refuses tmpfs, where nothing would be written.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from tests.waiting import until
 
 SETTLE_SECONDS = 60.0  # what the founding asked for is given back: connections, memory
 SOURCES = Path(__file__).parent.parent  # the pinode measured is the one beside this file, installed or not
-PINODE = ("env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "pinode")
+PYTHON = ("env", f"PYTHONPATH={SOURCES}", sys.executable, "-m")
+PINODE = (*PYTHON, "pinode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--reserves", type=int, default=0)
     arguments = parser.parse_args()
     seconds, count = arguments.seconds, arguments.nodes
     with Network(count) as network, tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
@@ -131,10 +133,18 @@ def main() -> None:
         leader = until(
             lambda: leader_of(asked, Path(folder)), within_seconds=60 + 10 * count, saying="a leader"
         )
+        workers = []
+        for place, host in enumerate(hosts):
+            share = arguments.reserves // count + (place < arguments.reserves % count)
+            if share:
+                words = [*PYTHON, "benchmarks.waiting_reserves", str(host.data), str(share)]
+                workers.append(host.start(words))
         threading.Event().wait(SETTLE_SECONDS)
         before = {host.name: usage(host) for host in hosts}
         threading.Event().wait(seconds)
-        print(f"over {seconds:.0f} s, after {SETTLE_SECONDS:.0f} s to settle; leader {leader}")
+        waiting = f"{arguments.reserves} reserves waiting; " if arguments.reserves else ""
+        assert all(worker.poll() is None for worker in workers), "a worker does not wait any more"
+        print(f"over {seconds:.0f} s, after {SETTLE_SECONDS:.0f} s to settle; {waiting}leader {leader}")
         print("node    node RSS  router RSS  both PSS  CPU      sent       written")
         for host in hosts:
             now, start, pids = usage(host), before[host.name], processes_of(host)

@@ -27,6 +27,7 @@ from benchmarks.idle import fdatasync_seconds, file_system
 from benchmarks.queue_ceiling import CeilingQueue
 from benchmarks.queue_failures import measure_failures
 from benchmarks.queue_load import Run, cpu_of, measure, median_of, run_of
+from benchmarks.queue_many_jobs import measure_many_jobs
 from benchmarks.queue_nodes import PinodeQueue, client_of, start_nodes
 from pinode import event_loop
 
@@ -170,6 +171,7 @@ async def measure_all(folder: Path, names: list[str], *, runs: int, share: float
         report(figures, names)
         if failures and "pinode" in names:
             await measure_failures(queues[names.index("pinode")])
+            await measure_many_jobs(queues[names.index("pinode")])
 
 
 def report(figures: Figures, names: list[str]) -> None:
