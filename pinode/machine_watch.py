@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pinode.apps.observed import NodeStats
 from pinode.host import HostSensors
-from pinode.memory import give_back, settle
+from pinode.memory import settle
 from pinode.node_agreement import Agreement
 from pinode.node_facts import NodeFacts, NodeRow, encode_facts, encode_row, is_news
 from pinode.node_parts import Work
@@ -17,6 +17,7 @@ from pinode.peers.discovery import announce
 from pinode.peers.founding_record import FoundingMember
 from pinode.peers.identity import Identity
 from pinode.settings import Settings
+from replicated_queue.memory import give_back
 
 logger = logging.getLogger(__name__)
 

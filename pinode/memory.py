@@ -4,6 +4,8 @@ import asyncio.sslproto
 import ctypes
 import gc
 
+from replicated_queue.memory import give_back
+
 M_TRIM_THRESHOLD = -1  # names and numbers of glibc's <malloc.h>
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
@@ -23,13 +25,6 @@ def keep_small() -> None:
         mallopt(M_MMAP_THRESHOLD, GIVEN_BACK_BYTES)
         mallopt(M_TRIM_THRESHOLD, GIVEN_BACK_BYTES)
     asyncio.sslproto.SSLProtocol.max_size = TLS_READ_BYTES
-
-
-def give_back() -> None:
-    """Return to the system what lies free inside the heap; a millisecond or two. Worth it after loading."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def settle() -> None:

@@ -26,7 +26,7 @@ class ReplicaSettings:
     max_apply_bytes: int = 512 * KIBIBYTE  # applied at once before the event loop gets its turn
     quiet_seconds: float = 1.0  # so long nothing is applied before states are compared
     segment_bytes: int = 4 * MEBIBYTE  # of the write-ahead log; each is zeroed before use
-    snapshot_factor: int = 4  # a snapshot is taken when the log has grown by so many times its size
+    snapshot_factor: int = 1  # a snapshot is taken when the log, also in memory, is so many times as large
     snapshot_floor_bytes: int = 8 * MEBIBYTE  # but never for less log than this
     kept_log_bytes: int = 2 * MEBIBYTE  # behind a snapshot, for nodes that were away for a moment
 

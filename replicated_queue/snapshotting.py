@@ -10,6 +10,7 @@ import msgpack
 from .codec import Frame, encode_frame
 from .errors import MalformedMessage, QueueError
 from .interfaces import CUT, PeerId, StateMachine, Transport
+from .memory import give_back
 from .persistence import Persistence
 from .raft.log import RaftLog
 from .raft.messages import Entry, EntryId, InstallSnapshot, Ready, Snapshot
@@ -188,6 +189,7 @@ class SnapshotKeeper:
         if log.snapshot is None or mark.snapshot.last.index > log.snapshot.last.index:
             replica.compacted(mark.cluster_time)
             log.compact(mark.snapshot, keep=entries_within(log, mark, self._settings.kept_log_bytes))
+            give_back()  # the entries
         if needless:
             self._persistence.forget_upto(needless)
 

@@ -148,7 +148,7 @@ async def _run_parts(
 
 async def _release_all(broker: Broker, machine: QueueStateMachine) -> None:
     """Connections of an earlier process are closed, so nobody holds a job."""
-    held = [job for job in machine.queue.jobs.values() if job.state == LEASED]
+    held = [job for job in machine.queue.jobs.touched() if job.state == LEASED]
     if held:
         await broker.give_back(
             [Job(job.id, job.topic, b"", job.priority, job.attempts, job.token, 0) for job in held]

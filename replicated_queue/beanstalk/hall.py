@@ -91,7 +91,7 @@ class Hall:
         await self.queue._command(GiveBack(((0, 0),)))
         return [
             Job(job.id, job.topic, b"", job.priority, job.attempts, job.token, 0)
-            for job in self._state.jobs.values()
+            for job in self._state.jobs.touched()
             if job.state == LEASED and job.worker == worker
         ]
 

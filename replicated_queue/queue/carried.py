@@ -61,7 +61,7 @@ def _told_rows(book: JobBook, ids: Iterable[int], names: Iterable[str], touched:
 
 
 def _job_row(book: JobBook, job_id: int) -> Row:
-    job = book.jobs.get(job_id)
+    job = book.jobs.look(job_id)
     return ["job", *job.row()] if job is not None else ["gone", job_id]
 
 
@@ -205,13 +205,13 @@ class QueueRebuild:
     def _link_one(self, job: JobRecord) -> None:
         topic = self._book.topics[job.topic]
         job.topic = topic.name  # one text for all its jobs
-        self._book.jobs[job.id] = job
+        self._book.jobs.keep(job)
         topic.counts[job.state] += 1
         topic.used_bytes += job.size_bytes
         if job.needs:
             topic.needs[job.needs] = topic.needs.get(job.needs, 0) + 1
         if job.state == READY:
-            topic.ready.entered(job)
+            topic.ready.entered(job.id, job.rank, needs=job.needs, ages=job.ageing_ms > 0)
             topic.urgent += job.priority < URGENT_BELOW
         elif job.state == DELAYED:
             topic.add_delayed(job)

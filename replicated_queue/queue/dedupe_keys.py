@@ -4,12 +4,13 @@ from replicated_queue.errors import Duplicate
 from replicated_queue.queue.commands import Put
 from replicated_queue.queue.finished_jobs import FinishedJob, FinishedJobs
 from replicated_queue.queue.job import JobRecord
+from replicated_queue.queue.jobs import Jobs
 
 
 class DedupeKeys:
     """Keys by topic. One is held while its job is not finished, and for a time after it succeeded."""
 
-    def __init__(self, jobs: dict[int, JobRecord], finished: FinishedJobs, *, window_ms: int) -> None:
+    def __init__(self, jobs: Jobs, finished: FinishedJobs, *, window_ms: int) -> None:
         self._jobs = jobs
         self._finished = finished
         self._window_ms = window_ms

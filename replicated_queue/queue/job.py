@@ -204,7 +204,7 @@ class JobRecord:
     @property
     def rank(self) -> int:
         """Its place among ready jobs of its kind; the smaller is next, and among equals the smaller id."""
-        return self.created_ms + self.priority * self.ageing_ms if self.ageing_ms else self.priority
+        return rank_of(self.priority, self.created_ms, self.ageing_ms)
 
     def weigh(self) -> int:
         """What `size_bytes` must be: all that somebody chose the length of."""
@@ -247,6 +247,11 @@ class JobRecord:
 
 
 _ROW: Final[Callable[[JobRecord], tuple[object, ...]]] = attrgetter(*JobRecord.__slots__)
+
+
+def rank_of(priority: int, created_ms: int, ageing_ms: int) -> int:
+    """See `JobRecord.rank`."""
+    return created_ms + priority * ageing_ms if ageing_ms else priority
 
 
 def text_bytes(text: str) -> int:

@@ -17,8 +17,10 @@ from replicated_queue.queue.job import (
     TRANSITIONS,
     URGENT_BELOW,
     JobRecord,
+    rank_of,
     text_bytes,
 )
+from replicated_queue.queue.jobs import Jobs, Waiting
 from replicated_queue.queue.limits import MAX_DIFFERENT_NEEDS, QueueLimits
 from replicated_queue.queue.topic import UNSET, Topic
 from replicated_queue.queue.topic_settings import TopicSettings
@@ -33,7 +35,7 @@ class JobBook:
 
     def __init__(self, limits: QueueLimits) -> None:
         self.limits = limits
-        self.jobs: dict[int, JobRecord] = {}  # by id, so by age
+        self.jobs = Jobs()
         self.topics: dict[str, Topic] = {}  # those that have jobs or settings
         self.idle_topics: dict[str, Topic] = {}  # the last that had jobs or were paused; longest idle first
         self.finished = FinishedJobs(max_jobs=limits.max_finished, max_bytes=limits.max_finished_bytes)
@@ -54,19 +56,67 @@ class JobBook:
             False: (limits.max_jobs * share, limits.max_bytes * share),
         }
 
-    def add(self, job: JobRecord, topic: Topic, *, delay_ms: int) -> None:
-        """A job that was put into this topic of its."""
-        job.topic = topic.name  # one text for all its jobs
-        self.jobs[job.id] = job
+    def put(self, job_id: int, put: Put) -> None:
+        """A new job."""
+        topic = self.open_topic(put.topic)
+        if put.delay_ms or put.dedupe_key is not None or put.needs:
+            self._put_special(job_id, topic, put)
+        else:
+            self._put_plain(job_id, topic, put)
+        topic.total_put += 1
+
+    def _put_plain(self, job_id: int, topic: Topic, put: Put) -> None:
+        """Without delay, key and needs: nearly all are so."""
+        name, priority, created_ms = topic.name, put.priority, self.now  # one text for all jobs of the topic
+        ageing_ms = topic.settings.ageing_ms if put.ages else 0
+        job: Waiting = (
+            name,
+            put.data,
+            priority,
+            put.lease_ms,
+            put.max_attempts,
+            None,
+            created_ms,
+            put.backoff_ms,
+            (),
+            ageing_ms,
+        )
+        self.jobs.keep_waiting(job_id, job)
+        size_bytes = len(put.data)
+        self.used_bytes += size_bytes
+        topic.used_bytes += size_bytes
+        topic.counts[READY] += 1
+        topic.urgent += priority < URGENT_BELOW
+        topic.ready.entered(job_id, rank_of(priority, created_ms, ageing_ms), ages=ageing_ms > 0)
+        if self.touched is not None:
+            self.touched.jobs.add(job_id)
+            self.touched.topics.add(name)
+        if self.watcher is not None:
+            self.watcher.job_ready(name)
+
+    def _put_special(self, job_id: int, topic: Topic, put: Put) -> None:
+        job = JobRecord(
+            job_id,
+            topic.name,
+            put.data,
+            put.priority,
+            put.lease_ms,
+            put.max_attempts,
+            put.dedupe_key,
+            self.now,
+            put.backoff_ms,
+            put.needs and put.needs_in_order,
+            topic.settings.ageing_ms if put.ages else 0,
+        )
+        self.jobs.keep(job)
         self.used_bytes += job.size_bytes
         topic.used_bytes += job.size_bytes
         if job.needs:
             topic.needs[job.needs] = topic.needs.get(job.needs, 0) + 1
-        topic.total_put += 1
         if job.dedupe_key is not None:
             self.keys.remember(job)
-        job.delay_ms = delay_ms
-        self.make_available(job, "put", delay_ms=delay_ms)
+        job.delay_ms = put.delay_ms
+        self.make_available(job, "put", delay_ms=put.delay_ms)
 
     def check_room_of_one(self, put: Put) -> None:
         """As `check_room`, of one put without a key: nearly all are so."""
@@ -103,7 +153,9 @@ class JobBook:
         # ascii(), unlike repr(), does not depend on the Unicode tables of the interpreter.
         digest.update(ascii(head).encode())
         for place, job_id in enumerate(sorted(self.jobs)):
-            digest.update(ascii(self.jobs[job_id].row()).encode())
+            job = self.jobs.look(job_id)
+            assert job is not None
+            digest.update(ascii(job.row()).encode())
             if place % HASHED_A_STEP == 0:
                 yield
         for finished in self.finished.all():
@@ -280,7 +332,7 @@ class JobBook:
             counts[state] += 1
             if state == READY:
                 topic.urgent += job.priority < URGENT_BELOW
-                topic.ready.entered(job)
+                topic.ready.entered(job.id, job.rank, needs=job.needs, ages=job.ageing_ms > 0)
 
     def close_if_idle(self, topic: Topic) -> None:
         """A topic without jobs and settings is among those whose counts may be forgotten."""

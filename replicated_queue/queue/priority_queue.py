@@ -1,6 +1,7 @@
 """The queue as a state machine: jobs by priority and age, each held by one worker at a time."""
 
 from collections.abc import Generator, Iterator
+from itertools import islice
 from typing import Final, assert_never
 
 from replicated_queue.errors import AlreadyDone, JobNotFound, LeaseLost, Refusal, WrongState
@@ -153,7 +154,7 @@ class PriorityQueue:
 
     def leases(self) -> Iterator[tuple[int, int, int]]:
         """(job id, token, granted milliseconds) of every job that is held."""
-        return ((job.id, job.token, job.granted_ms) for job in self.jobs.values() if job.state == LEASED)
+        return ((job.id, job.token, job.granted_ms) for job in self.jobs.touched() if job.state == LEASED)
 
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""
@@ -179,7 +180,7 @@ class PriorityQueue:
 
     def _stand_on(self, book: JobBook) -> None:
         self._book = book
-        self.jobs = book.jobs  # by id, so by age
+        self.jobs = book.jobs
         self.topics = book.topics  # those that have jobs or settings
         self.idle_topics = book.idle_topics
         self.finished = book.finished
@@ -198,22 +199,8 @@ class PriorityQueue:
 
     def _put(self, put: Put) -> int:
         self._last_id += 1
-        topic = self._book.open_topic(put.topic)
-        job = JobRecord(
-            self._last_id,
-            put.topic,
-            put.data,
-            put.priority,
-            put.lease_ms,
-            put.max_attempts,
-            put.dedupe_key,
-            self._book.now,
-            put.backoff_ms,
-            put.needs and put.needs_in_order,
-            topic.settings.ageing_ms if put.ages else 0,
-        )
-        self._book.add(job, topic, delay_ms=put.delay_ms)
-        return job.id
+        self._book.put(self._last_id, put)
+        return self._last_id
 
     def _reserve(self, command: Reserve, *, token: int) -> Reserved:
         now = self._book.now
@@ -382,10 +369,11 @@ class PriorityQueue:
 
     def _purge(self, command: Purge) -> Purged:
         """Looks at every job of the queue: for a person's hand, not for a loop."""
-        found = [job for job in self.jobs.values() if job.topic == command.topic and job.state != LEASED]
-        for job in found[: command.bound]:
-            self._book.finish(job, "cancel", CANCELLED, result=b"")
-        return Purged(min(len(found), command.bound))
+        found = (job.id for job in self.jobs.of_topic(command.topic) if job.state != LEASED)
+        ids = list(islice(found, command.bound))
+        for job_id in ids:
+            self._book.finish(self.jobs[job_id], "cancel", CANCELLED, result=b"")
+        return Purged(len(ids))
 
     def _find(self, job_id: int, *, platform: bool) -> JobRecord:
         job = self.jobs.get(job_id)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import chain
 
-from replicated_queue.queue.job import READY, JobRecord
+from replicated_queue.queue.job import JobRecord
+from replicated_queue.queue.jobs import Jobs
 
 Needs = tuple[str, ...]
 NOTHING: frozenset[str] = frozenset()  # what a worker has that names no ability
@@ -24,7 +25,7 @@ class ReadyLines:
 
     __slots__ = ("_counts", "_jobs", "_lines")
 
-    def __init__(self, jobs: dict[int, JobRecord]) -> None:
+    def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs  # all jobs of the queue, by id
         self._lines: dict[tuple[Needs, bool], list[tuple[int, int]]] = {}  # (needs, whether they age)
         self._counts: dict[tuple[Needs, bool], int] = {}  # ready ones
@@ -33,14 +34,14 @@ class ReadyLines:
         """Entries, stale ones included."""
         return sum(map(len, self._lines.values()))
 
-    def entered(self, job: JobRecord) -> None:
+    def entered(self, job_id: int, rank: int, *, needs: Needs = (), ages: bool) -> None:
         """The job became ready."""
-        key = (job.needs, job.ageing_ms > 0)
+        key = (needs, ages)
         count = self._counts[key] = self._counts.get(key, 0) + 1
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = []
-        heappush(line, (job.rank, job.id))
+        heappush(line, (rank, job_id))
         if len(line) > 2 * count + SLACK:
             self._lines[key] = sorted({entry for entry in line if self._is_ready(entry)})  # sorted: a heap
 
@@ -66,9 +67,8 @@ class ReadyLines:
         jobs = self._jobs
         while True:
             rank, job_id = line[0]
-            job = jobs.get(job_id)
-            if job is not None and job.state == READY and job.rank == rank:
-                return job
+            if jobs.is_ready(job_id, rank):
+                return jobs[job_id]
             heappop(line)
 
     def heads(self, has: frozenset[str] | None) -> Iterator[JobRecord]:
@@ -81,8 +81,7 @@ class ReadyLines:
             yield self._jobs[line[0][1]]
 
     def _is_ready(self, entry: tuple[int, int]) -> bool:
-        job = self._jobs.get(entry[1])
-        return job is not None and job.state == READY and job.rank == entry[0]
+        return self._jobs.is_ready(entry[1], entry[0])
 
 
 def next_of(lines: Sequence[ReadyLines], has: frozenset[str]) -> JobRecord | None:

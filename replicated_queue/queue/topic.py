@@ -4,6 +4,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from replicated_queue.queue.job import BURIED, DELAYED, LEASED, READY, URGENT_BELOW, JobRecord, TopicStats
+from replicated_queue.queue.jobs import Jobs
 from replicated_queue.queue.ready_lines import SLACK, Needs, ReadyLines, most_urgent
 from replicated_queue.queue.topic_settings import TopicSettings
 
@@ -38,7 +39,7 @@ class Topic:
         "used_bytes",
     )
 
-    def __init__(self, name: str, jobs: dict[int, JobRecord]) -> None:
+    def __init__(self, name: str, jobs: Jobs) -> None:
         self.name = name
         self.counts = dict(NONE)
         self.buried: dict[int, None] = {}  # in the order they were buried

@@ -6,6 +6,7 @@ from replicated_queue.errors import JobNotFound
 from replicated_queue.queue.job import (
     CANCELLED,
     PLATFORM_PREFIX,
+    READY,
     SUCCEEDED,
     JobRecord,
     JobView,
@@ -35,7 +36,7 @@ def all_stats(queue: PriorityQueue, *, now: int, platform: bool) -> dict[str, To
 
 def peek_job(queue: PriorityQueue, job_id: int, *, now: int, platform: bool) -> JobView:
     """One job, also one that finished lately. Raises `JobNotFound`."""
-    job = queue.jobs.get(job_id) or queue.finished.get(job_id)
+    job = queue.jobs.look(job_id) or queue.finished.get(job_id)
     if job is None or (not platform and job.topic.startswith(PLATFORM_PREFIX)):
         raise JobNotFound(job_id=job_id)
     return job.view(now) if isinstance(job, JobRecord) else job.view()
@@ -77,6 +78,6 @@ def _views(queue: PriorityQueue, topic: str, state: str | None, *, after: int, n
         return (job.view() for job in ended if job.state == state)
     return (
         job.view(now)
-        for job in queue.jobs.values()
-        if job.id > after and job.topic == topic and (state is None or job.state_at(now) == state)
+        for job in queue.jobs.of_topic(topic, after=after, only_touched=state not in (None, READY))
+        if state is None or job.state_at(now) == state
     )

@@ -219,7 +219,7 @@ class QueueWorld(World):
                 since, lease_ms = self.granted[job.id]
                 shortest = lease_ms / 1000 / FASTEST_CLOCK - MOMENT_SECONDS
                 assert self.now - since >= shortest, f"the lease of job {job.id} ended early"
-        self.finished |= before.keys() - jobs.keys()
+        self.finished |= before.keys() - set(jobs)
 
     def look_at_leases(self) -> None:
         """As the leader's desk does, four times a second."""
