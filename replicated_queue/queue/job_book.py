@@ -59,16 +59,16 @@ class JobBook:
     def put(self, job_id: int, put: Put) -> None:
         """A new job."""
         topic = self.open_topic(put.topic)
+        ageing_ms = topic.settings.ageing_ms if put.ages else 0
         if put.delay_ms or put.dedupe_key is not None or put.needs:
-            self._put_special(job_id, topic, put)
+            self._put_special(job_id, topic, put, ageing_ms)
         else:
-            self._put_plain(job_id, topic, put)
+            self._put_plain(job_id, topic, put, ageing_ms)
         topic.total_put += 1
 
-    def _put_plain(self, job_id: int, topic: Topic, put: Put) -> None:
+    def _put_plain(self, job_id: int, topic: Topic, put: Put, ageing_ms: int) -> None:
         """Without delay, key and needs: nearly all are so."""
         name, priority, created_ms = topic.name, put.priority, self.now  # one text for all jobs of the topic
-        ageing_ms = topic.settings.ageing_ms if put.ages else 0
         job: Waiting = (
             name,
             put.data,
@@ -94,7 +94,7 @@ class JobBook:
         if self.watcher is not None:
             self.watcher.job_ready(name)
 
-    def _put_special(self, job_id: int, topic: Topic, put: Put) -> None:
+    def _put_special(self, job_id: int, topic: Topic, put: Put, ageing_ms: int) -> None:
         job = JobRecord(
             job_id,
             topic.name,
@@ -106,7 +106,7 @@ class JobBook:
             self.now,
             put.backoff_ms,
             put.needs and put.needs_in_order,
-            topic.settings.ageing_ms if put.ages else 0,
+            ageing_ms,
         )
         self.jobs.keep(job)
         self.used_bytes += job.size_bytes

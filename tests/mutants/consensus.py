@@ -162,6 +162,14 @@ MUTANTS = (
     ),
     planted(
         28,
+        "a job that is put while a snapshot is taken is not told again",
+        "replicated_queue/queue/job_book.py",
+        "            self.touched.jobs.add(job_id)\n",
+        "            pass\n",
+        STATE + "test_a_restored_state_is_equal_and_does_the_same_with_all_that_follows",
+    ),
+    planted(
+        28,
         "what changes of a topic while a snapshot is taken is not told again",
         "replicated_queue/queue/job_book.py",
         "            self.touched.topics.add(job.topic)\n",

@@ -190,8 +190,8 @@ MUTANTS = (
         9,
         "the time of the put counts for nothing",
         JOB,
-        "return self.created_ms + self.priority * self.ageing_ms if",
-        "return self.priority * self.ageing_ms if",
+        "return created_ms + priority * ageing_ms if",
+        "return priority * ageing_ms if",
         WAITS + "test_with_ageing_a_patient_job_is_served_within_its_priority_times_the_step",
     ),
     planted(
@@ -205,7 +205,7 @@ MUTANTS = (
     planted(
         9,
         "every job of a topic that ages does so",
-        QUEUE,
+        BOOK,
         ".ageing_ms if put.ages else 0",
         ".ageing_ms",
         WAITS + "test_jobs_that_do_not_age_go_by_priority_alone_however_long_they_wait",
@@ -246,8 +246,8 @@ MUTANTS = (
         11,
         "a job that comes back stands behind later ones",
         JOB,
-        "if self.ageing_ms else self.priority\n",
-        "if self.ageing_ms else self.priority * 1_000 + self.reserves\n",
+        "return rank_of(self.priority, self.created_ms, self.ageing_ms)\n",
+        "return rank_of(self.priority * 1_000 + self.reserves, self.created_ms, self.ageing_ms)\n",
         ORDER + "test_a_job_keeps_its_place_after_a_delay_a_nack_and_a_kick",
     ),
     planted(
@@ -265,6 +265,32 @@ MUTANTS = (
         "if len(self.jobs) + len(puts) > most_jobs:",
         "if len(self.jobs) > most_jobs:",
         BOUNDS + "test_the_bound_on_jobs_is_decided_in_apply_and_gone_when_a_job_is",
+    ),
+    planted(
+        13,
+        "whoever looks at a waiting job makes it twice as large",
+        "replicated_queue/queue/jobs.py",
+        "        return _record(job_id, job) if isinstance(job, tuple) else job\n",
+        "        return self.get(job_id)\n",
+        "tests/replicated_queue/test_waiting_jobs.py::test_looking_at_jobs_leaves_them_as_small_as_they_were",
+    ),
+    planted(
+        13,
+        "jobs that come from a snapshot are twice as large",
+        "replicated_queue/queue/jobs.py",
+        "self._kept[job.id] = _as_waiting(job) or job",
+        "self._kept[job.id] = job",
+        "tests/replicated_queue/test_waiting_jobs.py::"
+        "test_a_long_queue_is_nothing_to_the_garbage_collector_also_when_it_comes_from_a_snapshot",
+    ),
+    planted(
+        13,
+        "a job that was given back is taken for one that was never held when it comes from a snapshot",
+        "replicated_queue/queue/jobs.py",
+        "if job.state != READY or job.reserves or",
+        "if job.state != READY or",
+        "tests/replicated_queue/test_snapshots_of_state.py::"
+        "test_a_restored_state_is_equal_and_does_the_same_with_all_that_follows",
     ),
     planted(
         13,
