@@ -38,13 +38,13 @@ class Jobs:
 
     def __getitem__(self, job_id: int) -> JobRecord:
         """The record, which may be changed. Raises `KeyError`."""
-        job = self._kept[job_id]
-        if isinstance(job, tuple):
-            job = self._kept[job_id] = _record(job_id, job)
+        job = self.get(job_id)
+        if job is None:
+            raise KeyError(job_id)
         return job
 
     def get(self, job_id: int) -> JobRecord | None:
-        """As `[]`; None where there is no such job."""
+        """As `[]`, but None where there is no such job."""
         job = self._kept.get(job_id)
         if isinstance(job, tuple):
             job = self._kept[job_id] = _record(job_id, job)
