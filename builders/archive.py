@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
@@ -172,16 +173,20 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def _check_link(name: str, target: str) -> None:
-    """A link may point at what is inside the root only; walked part by part, as the kernel would."""
+    """A link may point at what is inside the root only.
+
+    `..` counts at its beginning alone: the folders above a link are real ones, but what a name in it leads to
+    may be another link, and `..` of that anywhere.
+    """
     if INTERPRETER_LINK.fullmatch(name) and INTERPRETER_TARGET.fullmatch(target):
         return
-    depth = len(PurePosixPath(name).parts) - 1
-    for part in target.split("/"):
-        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
-        if depth < 0:
-            break
-    if target.startswith("/") or not target or depth < 0 or "\0" in target:
-        raise ArchiveRefused(f"the link {name!r} leads out of the app, to {target!r}", hint="Remove the link")
+    parts = [part for part in target.split("/") if part not in (".", "")]
+    ups = len(list(takewhile("..".__eq__, parts)))
+    leads_out = ups >= len(PurePosixPath(name).parts) or ".." in parts[ups:]
+    if target.startswith("/") or not target or leads_out or "\0" in target:
+        raise ArchiveRefused(
+            f"the link {name!r} leads out of the app, or may: to {target!r}", hint="Remove the link"
+        )
 
 
 class _CheckedHeader(tarfile.TarInfo):
@@ -194,9 +199,12 @@ class _CheckedHeader(tarfile.TarInfo):
             if member.size > EXTENDED_HEADER_BYTES:
                 raise ArchiveRefused(f"an extended header of the archive has {member.size} bytes")
         elif member.type not in PLAIN_TYPES:
-            raise ArchiveRefused(
-                f"{member.name[:80]!r} in the archive is neither a file, a folder nor a link"
+            kind = (
+                "is a hard link"
+                if member.type == tarfile.LNKTYPE
+                else "is neither a file, a folder nor a link"
             )
+            raise ArchiveRefused(f"{member.name[:80]!r} in the archive {kind}", hint="Make it a file")
         return member
 
 

@@ -45,8 +45,11 @@ def _pythons(managed: Path) -> Iterator[Path]:
 
 def settle_interpreter(app_directory: Path) -> None:
     """Where the slug takes any Python, give it ours. Called when it was just laid out, before it ever ran."""
+    folder = app_directory / ".venv" / "bin"
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return  # no virtual environment of ours: nothing is written where a link leads
     for name in ("python", "python3"):
-        link = app_directory / ".venv" / "bin" / name
+        link = folder / name
         if link.is_symlink() and os.readlink(link) == ANY_PYTHON:
             link.unlink()
             link.symlink_to(Path(sys.executable).resolve())

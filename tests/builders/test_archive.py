@@ -24,7 +24,7 @@ def make_app(root: Path) -> Path:
     (root / "run").chmod(0o700)
     (root / ".venv" / "bin").mkdir(parents=True)
     (root / ".venv" / "bin" / "python").symlink_to("/usr/bin/python3.11")
-    (root / "latest").symlink_to("package/../run")
+    (root / "latest").symlink_to("package/app.py")
     return root
 
 
@@ -72,7 +72,7 @@ def test_what_was_packed_comes_out_again(tmp_path: Path) -> None:
     assert (out / "package" / "empty").is_dir()
     assert os.access(out / "run", os.X_OK)
     assert os.readlink(out / ".venv/bin/python") == "/usr/bin/python3.11"
-    assert os.readlink(out / "latest") == "package/../run"
+    assert os.readlink(out / "latest") == "package/app.py"
 
 
 def test_packing_ends_at_its_bound(tmp_path: Path) -> None:
@@ -85,13 +85,30 @@ def test_packing_ends_at_its_bound(tmp_path: Path) -> None:
     assert hit.value.bound == "slug"
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../secret", "package/../../x", "/usr/bin/env"])
+@pytest.mark.parametrize(
+    "target", ["/etc/passwd", "../secret", "package/../../x", "package/../x", "/usr/bin/env"]
+)
 def test_links_out_of_the_app_are_not_packed(tmp_path: Path, target: str) -> None:
     (tmp_path / "a" / "package").mkdir(parents=True)
     (tmp_path / "a" / "link").symlink_to(target)
 
     with pytest.raises(ArchiveRefused, match="link"):
         pack(tmp_path / "a", tmp_path / "a.tar.gz", most_bytes=10_000)
+
+
+def test_links_up_and_across_within_the_app_are_packed_and_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a" / "x" / "y").mkdir(parents=True)
+    (tmp_path / "a" / "x" / "y" / "top").symlink_to("../..")
+    (tmp_path / "a" / "x" / "y" / "beside").symlink_to("../z//./w")
+    (tmp_path / "a" / "here").symlink_to(".")
+
+    packed = pack(tmp_path / "a", tmp_path / "a.tar.gz", most_bytes=10_000)
+    with (tmp_path / "a.tar.gz").open("rb") as archive:
+        unpack(archive, tmp_path / "b", bounds=BOUNDS)
+
+    assert packed
+    assert (tmp_path / "b" / "x" / "y" / "top").resolve() == tmp_path / "b"
+    assert os.readlink(tmp_path / "b" / "x" / "y" / "beside") == "../z//./w"
 
 
 def test_devices_and_pipes_are_not_packed(tmp_path: Path) -> None:
@@ -112,6 +129,12 @@ def test_devices_and_pipes_are_not_packed(tmp_path: Path) -> None:
         lambda: archive_of(entry("./x")),
         lambda: archive_of(entry("a", tarfile.SYMTYPE, "/etc")),
         lambda: archive_of(entry("a", tarfile.SYMTYPE, "..")),
+        lambda: archive_of(
+            entry("x", tarfile.DIRTYPE),
+            entry("x/y", tarfile.DIRTYPE),
+            entry("x/y/up", tarfile.SYMTYPE, "../.."),
+            entry("e", tarfile.SYMTYPE, "x/y/up/../secret"),
+        ),
         lambda: archive_of(entry("a", tarfile.SYMTYPE, "/tmp"), entry("a/x", content=b"x")),
         lambda: archive_of(entry("d", tarfile.DIRTYPE), entry("d", tarfile.SYMTYPE, ".")),
         lambda: archive_of(entry("l", tarfile.SYMTYPE, "d"), entry("l/x", content=b"x")),

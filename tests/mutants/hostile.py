@@ -41,9 +41,26 @@ MUTANTS = (
         3,
         "a link in an archive may lead out of it",
         "builders/archive.py",
-        'if target.startswith("/") or not target or depth < 0 or "\\0" in target:',
+        'if target.startswith("/") or not target or leads_out or "\\0" in target:',
         'if target.startswith("/") or not target or "\\0" in target:',
         "tests/builders/test_upload.py::test_an_archive_that_could_do_harm_is_refused_and_touches_nothing_else",
+    ),
+    planted(
+        3,
+        "a link may go up behind another link",
+        "builders/archive.py",
+        ' or ".." in parts[ups:]',
+        "",
+        "tests/builders/test_archive.py::"
+        "test_an_archive_that_is_not_as_we_write_them_is_refused_and_touches_nothing_else",
+    ),
+    planted(
+        3,
+        "the node writes into a folder that a link of the slug leads to",
+        "pinode/sandbox/interpreters.py",
+        "if folder.is_symlink() or folder.parent.is_symlink():",
+        "if False:",
+        SANDBOX + "test_nothing_is_written_where_a_link_of_the_slug_leads",
     ),
     planted(
         3,

@@ -55,6 +55,44 @@ def test_without_git_all_is_sent_that_somebody_wants(tmp_path: Path) -> None:
     assert names(folder, tmp_path) == ["a.py", "link", "x/b.py"]
 
 
+def test_where_git_does_not_read_a_repository_nothing_is_sent_for_its_ignored_files_would_be(
+    tmp_path: Path,
+) -> None:
+    repository = make_repository(tmp_path / "r", {".gitignore": "secret\n", "web/a.py": ""})
+    (repository.path / "web" / "secret").write_text("x")
+    (repository.path / ".git" / "index").write_bytes(b"damaged")
+
+    with pytest.raises(Failure, match="git does not list the files of") as failure:
+        archive_folder(repository.path / "web", tmp_path / "archive")
+
+    assert ".gitignore" in str(failure.value.hint)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_repository_of_somebody_else_is_not_sent_whole(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "r", {".gitignore": "secret\n", "a.py": ""})
+    (repository.path / "secret").write_text("x")
+    for path in (repository.path, repository.path / ".git"):
+        os.chown(path, 12_345, 12_345)
+
+    with pytest.raises(Failure, match="dubious ownership"):
+        archive_folder(repository.path, tmp_path / "archive")
+
+
+def test_a_file_with_two_names_is_sent_twice(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "a").write_text("x")
+    os.link(tmp_path / "app" / "a", tmp_path / "app" / "b")
+
+    archive_folder(tmp_path / "app", tmp_path / "archive")
+
+    with tarfile.open(tmp_path / "archive") as archive:
+        assert [(member.name, member.isreg(), member.size) for member in archive] == [
+            ("a", True, 1),
+            ("b", True, 1),
+        ]
+
+
 def test_a_folder_with_nothing_to_send_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 

@@ -334,6 +334,20 @@ def test_a_slug_for_any_python_gets_that_of_the_node_and_no_other_link_is_touche
     assert os.readlink(programs / "python3") == "/usr/bin/python3.11"
 
 
+@pytest.mark.parametrize("linked", [".venv", ".venv/bin"])
+def test_nothing_is_written_where_a_link_of_the_slug_leads(tmp_path: Path, linked: str) -> None:
+    elsewhere = tmp_path / "elsewhere" / "bin"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "python3").symlink_to("/usr/bin/python3")
+    link = tmp_path / "app" / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere if linked.endswith("bin") else elsewhere.parent)
+
+    settle_interpreter(tmp_path / "app")
+
+    assert os.readlink(elsewhere / "python3") == "/usr/bin/python3"
+
+
 def test_the_words_before_bubblewrap_are_limits_and_user() -> None:
     spec = SandboxSpec(
         command=("/bin/sh", "-c", "$(id); 'x'"), uid=300_001, limits=Limits(processes=9, niceness=5)
