@@ -112,6 +112,7 @@ class Dyno:
         self._attempts = max((check.attempts for check in checks), default=1)
         self._wait_seconds = max((check.wait_seconds for check in checks), default=0)
         self._wrong_answers = 0  # of this process, to its health checks
+        self._why_killed = ""  # by this node
         self._is_starting = False  # its process is being made, and cannot be stopped yet
         self._is_running = False
         self._is_wanted = True
@@ -223,10 +224,20 @@ class Dyno:
         if not self._is_wanted:
             return self._gone()
         self.last_lines = kept_lines(last_lines)
+        why, self._why_killed = self._why_killed, ""
         if self.state == "failed":  # it was ended because it did not listen
             return []
+        if why:
+            return self._crashed(why, now)
         said = telling(self.last_lines).rstrip(". ")
         return self._crashed(f"{ending(exit_code)}: {said}" if said else ending(exit_code), now)
+
+    def took_too_much(self, detail: str, now: float) -> list[Effect]:
+        """It is beyond a bound: it crashes, and this is why."""
+        if not self._is_running or not self._is_wanted:
+            return []
+        self._why_killed = detail
+        return [Kill()]
 
     def stop(self, now: float, *, drain: bool = True) -> list[Effect]:
         """It is not wanted here any more."""

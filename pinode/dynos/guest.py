@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from pinode.dynos.dyno import (
 from pinode.dynos.dyno_record import DynoRecord, Launch, write_record
 from pinode.dynos.health import Health, is_listening, look
 from pinode.dynos.launch import APP_FOLDER, digest_for, environment, is_free, sandbox_spec
+from pinode.dynos.memory_use import taken_bytes, too_much
 from pinode.dynos.once_dyno import OnceDyno, cron_run, release_command
 from pinode.dynos.once_entries import Begun, agree_on_end, agree_on_start
 from pinode.dynos.ports import choose_port
@@ -138,6 +139,15 @@ class Guest:
             and digest_for(self.launch, self._premises.cluster) != self.launch.slug_digest
         ):
             self._perform(self._dyno.may_have_another_slug(self._premises.clock()))
+
+    async def look_at_memory(self, children: Mapping[int, Sequence[int]]) -> None:
+        """End it if it takes more than it may; `children` are those of all processes."""
+        process, most = self._process, self._premises.cluster.settings.limits.dyno_memory_bytes
+        if process is None:
+            return
+        taken = await asyncio.to_thread(lambda: taken_bytes(process.pids_among(children), most=most))
+        if taken > most and process is self._process:
+            self._happened(self._dyno.took_too_much(too_much(taken, most), self._premises.clock()))
 
     def tick(self) -> None:
         """Do what is due."""

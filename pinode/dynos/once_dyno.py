@@ -66,6 +66,7 @@ class OnceDyno:
         self._is_starting = False
         self._is_running = False
         self._is_overtime = False
+        self._why_killed = ""  # by this node
         self._failures_to_fetch = 0
         self._due: dict[str, float] = {}  # by name: prepare, overtime, kill
 
@@ -130,12 +131,21 @@ class OnceDyno:
         self.last_lines = kept_lines(last_lines)
         if not self._is_wanted:
             return self._gone()
+        if self._why_killed:
+            return self._conclude(f"{self._command.name} {self._why_killed}.")
         if exit_code is None:
             return self._conclude(self._command.unknown)
         if self._is_overtime:
             bound = f"{self._command.longest_seconds:g} s"
             return self._conclude(f"{self._command.name} did not end within {bound} and was ended.")
         return self._conclude(None if exit_code == 0 else f"{self._command.name} {ending(exit_code)}.")
+
+    def took_too_much(self, detail: str, now: float) -> list[Effect]:
+        """It is beyond a bound: it fails, and this is why."""
+        if not self._is_running or not self._is_wanted:
+            return []
+        self._why_killed = detail
+        return [Kill()]
 
     def stop(self, now: float, *, drain: bool = True) -> list[Effect]:
         """Its placement is gone: because it ended, or because its release is not wanted any more."""

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -31,20 +31,27 @@ def is_running(pid: int) -> bool:
     return fields is not None and fields[2] not in "TtZX"
 
 
-def processes_under(pid: int) -> set[int]:
-    """The process and all its descendants."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for other in _pids():
-        fields = _stat(other)
-        if fields:
-            children[int(fields[PARENT_FIELD])].append(other)
+def processes_under(pid: int, children: Mapping[int, Sequence[int]] | None = None) -> set[int]:
+    """The process and all its descendants, as far as `children` knows them; by default those of now."""
+    if children is None:
+        children = children_of_all()
     found, left = {pid}, [pid]
     while left:
-        for child in children[left.pop()]:
+        for child in children.get(left.pop(), ()):
             if child not in found:
                 found.add(child)
                 left.append(child)
     return found
+
+
+def children_of_all() -> dict[int, list[int]]:
+    """The children of every process that has some; one look at all there are."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields:
+            children[int(fields[PARENT_FIELD])].append(pid)
+    return children
 
 
 def processes_in_session(session: int) -> set[int]:

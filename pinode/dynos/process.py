@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,10 @@ class DynoProcess:
         if inner is not None:
             return processes_under(inner)
         return processes_under(self.pid) | processes_in_session(self.pid)
+
+    def pids_among(self, children: Mapping[int, Sequence[int]]) -> set[int]:
+        """Those below its first one, of what was looked up for several."""
+        return processes_under(_told(self._status, "child-pid") or self.pid, children)
 
     def terminate(self) -> None:
         """SIGTERM to the group of the app's own first process."""

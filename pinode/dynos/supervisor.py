@@ -19,7 +19,7 @@ from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.dyno_record import DynoRecord, Launch, read_records
 from pinode.dynos.guest import Guest, Premises
 from pinode.dynos.launch import digest_for_here
-from pinode.dynos.proc import boot_id
+from pinode.dynos.proc import boot_id, children_of_all
 from pinode.dynos.process import STATUS_NAME, DynoProcess, end_leftovers, exit_code_in
 from pinode.logs.dyno_log import remove_surplus
 from pinode.sandbox.leftovers import remove_folder
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 LEADERLESS_SECONDS = 60.0  # after a start: then the last known web dynos run, for better than nothing
 CATCH_UP_LOOK_SECONDS = 1.0
-LOG_LOOK_SECONDS = 2.0  # between looks at the logs of running dynos
+LOOK_SECONDS = 2.0  # between looks at the logs and the memory of running dynos
 CHANGE_SECONDS = 30.0
 
 Reporter = Callable[[tuple[DynoReport, ...]], None]
@@ -79,7 +79,8 @@ class Supervisor:
         self._is_stopping = False
         self._reported: tuple[DynoReport, ...] | None = None
         self._last_leader_at = 0.0
-        self._next_log_look = 0.0
+        self._next_look = 0.0
+        self._memory_look: asyncio.Task[None] | None = None
         self._apps: dict[str, int] | None = None  # that this process knew last, with when they began
 
     @property
@@ -99,7 +100,7 @@ class Supervisor:
                 while True:
                     self._changed.clear()
                     self._reconcile(premises)
-                    self._tick()
+                    self._tick(premises)
                     self._publish()
                     await self._wait()
         finally:
@@ -144,7 +145,7 @@ class Supervisor:
     async def _wait(self) -> None:
         deadlines = [at for guest in self._guests.values() if (at := guest.next_deadline()) is not None]
         if self.running:
-            deadlines.append(self._next_log_look)
+            deadlines.append(self._next_look)
         if not self._is_caught_up():
             deadlines.append(self._clock() + CATCH_UP_LOOK_SECONDS)
         delay = max(0.0, min(deadlines) - self._clock()) if deadlines else None
@@ -152,7 +153,7 @@ class Supervisor:
             async with asyncio.timeout(delay):
                 await self._changed.wait()
 
-    def _tick(self) -> None:
+    def _tick(self, premises: Premises) -> None:
         now = self._clock()
         for number, guest in list(self._guests.items()):
             guest.tick()
@@ -160,10 +161,17 @@ class Supervisor:
                 del self._guests[number]
                 self._one_is_gone.set()
                 self._tidy_logs(guest.launch.folder_name)
-        if now >= self._next_log_look:
-            self._next_log_look = now + LOG_LOOK_SECONDS
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
             for guest in self._guests.values():
                 guest.log.notice_growth()
+            if self.running and (self._memory_look is None or self._memory_look.done()):
+                self._memory_look = premises.tasks.create_task(self._look_at_memory())
+
+    async def _look_at_memory(self) -> None:
+        children = await asyncio.to_thread(children_of_all)
+        for guest in list(self._guests.values()):
+            await guest.look_at_memory(children)
 
     def _publish(self) -> None:
         rows = tuple(self._guests[number].report() for number in sorted(self._guests))

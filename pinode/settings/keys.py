@@ -187,7 +187,6 @@ class LimitsSettings:
     build_log_bytes: Annotated[int, SIZE] = 2 * MIB
     clone_bytes: Annotated[int, SIZE] = 500 * MIB
     slug_bytes: Annotated[int, SIZE] = 500 * MIB
-    slugs_per_app: Annotated[int, _count(1, 1_000)] = 5
     log_bytes: Annotated[int, SIZE] = 4 * MIB
     free_disk_bytes: Annotated[int, SIZE] = 512 * MIB
 

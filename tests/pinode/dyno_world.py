@@ -27,7 +27,7 @@ from pinode.dynos.dyno import DynoTimings
 from pinode.dynos.proc import processes_under
 from pinode.dynos.supervisor import Supervisor
 from pinode.sandbox.sandbox import find_isolation
-from pinode.settings import ListenSettings, NodeSettings, PortRange, Settings
+from pinode.settings import LimitsSettings, ListenSettings, NodeSettings, PortRange, Settings
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
 from replicated_queue.queue.commands import Reserve
@@ -43,6 +43,7 @@ QUICK = DynoTimings(
     longest_backoff_seconds=0.1,
     crash_limit=3,
 )
+MIB = 1024**2
 SERVER = """
 import http.server, os, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -209,11 +210,15 @@ def _child_in(status: Path) -> int:
     return int(json.loads(status.read_text().splitlines()[0])["child-pid"])
 
 
-async def make_world(directory: Path, *, server: str = SERVER) -> World:
+async def make_world(directory: Path, *, server: str = SERVER, memory_bytes: int = 512 * MIB) -> World:
     """A node with the slug of a small server in its store, known to the registry as the app `blog`."""
     (first,) = free_ports(1)
     ports = PortRange(min(first, 60_000), min(first, 60_000) + 40)
-    settings = Settings(listen=ListenSettings(dyno_ports=ports), node=NodeSettings(data_dir=directory))
+    settings = Settings(
+        listen=ListenSettings(dyno_ports=ports),
+        node=NodeSettings(data_dir=directory),
+        limits=LimitsSettings(dyno_memory_bytes=memory_bytes),
+    )
     cluster = FakeCluster(nodes=["pi1"], settings=settings)
     cluster.add_user("ada")
     cluster.apply(CreateApp(name="blog", owner="ada"))

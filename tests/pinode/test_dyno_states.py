@@ -244,6 +244,21 @@ def test_another_slug_is_tried_at_once_by_a_dyno_that_waits_and_by_no_other() ->
     assert failed.state == "crashed"  # its earlier crashes say nothing of this slug
 
 
+def test_one_that_is_ended_for_a_bound_crashes_of_that_and_one_that_is_leaving_anyway_does_not() -> None:
+    greedy, leaving, ended = up(), up(), up()
+    leaving.stop(1)
+    ended.exited(1, [], 1)
+
+    assert greedy.took_too_much("took 9 MiB", 1) == [Kill()]
+    assert leaving.took_too_much("took 9 MiB", 1) == [] and ended.took_too_much("took 9 MiB", 1) == []
+    greedy.exited(137, ["hello"], 2)
+    assert greedy.detail == "took 9 MiB. Started again in 1 s"
+    greedy.prepared(3)
+    greedy.started(3)
+    greedy.exited(1, [], 4)
+    assert str(greedy.detail).startswith("exited with status 1. ")
+
+
 def test_a_dyno_found_running_is_up_at_once_when_it_listens() -> None:
     listening, silent = web_dyno(), web_dyno()
 

@@ -126,6 +126,25 @@ async def test_a_dyno_that_its_slug_does_not_fit_is_started_at_once_from_one_tha
         await supervisor.stop_all()
 
 
+async def test_a_dyno_that_takes_too_much_memory_is_ended_saying_so_and_others_go_on(tmp_path: Path) -> None:
+    world = await make_world(tmp_path, memory_bytes=100 * 1024**2)
+    hog = "exec python3 -c 'kept = bytearray(150 << 20); import signal; signal.pause()'"
+    async with world.running(
+        timings=replace(QUICK, backoff_seconds=3600, longest_backoff_seconds=3600)
+    ) as supervisor:
+        version = world.deploy(web=RUN, hog=hog)
+        web, number = world.place(version), world.place(version, "hog")
+        await eventually(world.is_in(web, "up"), within_seconds=10)
+        await eventually(world.is_in(number, "crashed"), within_seconds=20)
+        row = world.rows[number]
+        assert world.is_in(web, "up")()
+        await supervisor.stop_all()
+
+    assert "MiB of memory; 100 MiB are allowed ([limits] dyno_memory_bytes). Started again in" in str(
+        row.detail
+    )
+
+
 async def test_an_app_that_ignores_port_is_told_where_it_listens(world: World) -> None:
     (own,) = free_ports(1)
     timings = type(QUICK)(start_seconds=1.5, stop_seconds=1)
