@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from replicated_queue.errors import (
         AlreadyDone,
         Busy,
+        ClientClosed,
         Duplicate,
         InvalidRequest,
         InvalidTopic,
@@ -38,6 +39,7 @@ _EXPORTS: Final = {
     "replicated_queue.errors": (
         "AlreadyDone",
         "Busy",
+        "ClientClosed",
         "Duplicate",
         "InvalidRequest",
         "InvalidTopic",
@@ -60,6 +62,7 @@ _EXPORTS: Final = {
 __all__ = [
     "AlreadyDone",
     "Busy",
+    "ClientClosed",
     "Duplicate",
     "InvalidRequest",
     "InvalidTopic",

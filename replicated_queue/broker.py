@@ -263,7 +263,8 @@ class Broker(QueueOperations):
         timeout_seconds: float | None = None,
     ) -> Answer:
         while True:
-            slot, sequence = await self._slots.take()
+            lingers = any(waits)
+            slot, sequence = await self._slot(lingers, timeout_seconds)
             try:
                 since = max(self._log.applied_index, self._courier.known_index)
                 bundle = _bundle(domain, command, self._client_id, slot=slot, sequence=sequence, since=since)
@@ -273,7 +274,17 @@ class Broker(QueueOperations):
                 if not expired.surely_not_done:
                     raise
             finally:
-                self._slots.give_back(slot)
+                self._slots.give_back(slot, lingers=lingers)
+
+    async def _slot(self, lingers: bool, timeout_seconds: float | None) -> tuple[int, int]:
+        """Raises `Busy` when none becomes free in time: nothing was asked then. Who lingers waits on."""
+        if lingers:
+            return await self._slots.take(lingers=True)
+        try:
+            async with asyncio.timeout(self._timeout_seconds if timeout_seconds is None else timeout_seconds):
+                return await self._slots.take()
+        except TimeoutError:
+            raise Busy() from None
 
     async def catch_up(self, *, timeout_seconds: float = CATCH_UP_SECONDS) -> bool:
         """Wait until this node has applied what the leader had when it last answered; whether it has."""

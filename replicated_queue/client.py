@@ -14,6 +14,7 @@ from replicated_queue.client_link import ClientLink, NodeAddress, client_context
 from replicated_queue.client_requests import Pending, bundled, runs_of
 from replicated_queue.errors import (
     Busy,
+    ClientClosed,
     MalformedMessage,
     NodeUnreachable,
     NoQuorum,
@@ -111,7 +112,9 @@ class QueueClient(QueueOperations):
             await asyncio.wait([self._link.lost], timeout=GRACE_SECONDS)
         self._loop = None
         for pending in (*self._pending.values(), *self._new):
-            pending.future.cancel()
+            may_be_done = pending.is_sent or pending.is_repeated
+            self._fail(pending, OutcomeUnknown() if may_be_done else ClientClosed())
+        self._slots.close()
 
     async def _command(self, command: Command) -> Result:
         return result_of(await self._numbered(command))
@@ -132,10 +135,11 @@ class QueueClient(QueueOperations):
         check_command(command)
         values = command_values(command)
         while True:
-            slot, sequence = self._slots.take_free() or await self._slots.take()
-            pending = self._pend(wait_until)
-            pending.command, pending.slot, pending.sequence = values, slot, sequence
+            lingers = wait_until > 0
+            slot, sequence = self._slots.take_free(lingers=lingers) or await self._slot(wait_until)
             try:
+                pending = self._pend(wait_until)
+                pending.command, pending.slot, pending.sequence = values, slot, sequence
                 self._ask(pending)
                 return await pending.future
             except _SessionRenewed:
@@ -144,7 +148,15 @@ class QueueClient(QueueOperations):
                 self._withdraw(pending)
                 raise
             finally:
-                self._slots.give_back(slot)
+                self._slots.give_back(slot, lingers=lingers)
+
+    async def _slot(self, wait_until: float) -> tuple[int, int]:
+        """One that others give back. Raises `Busy` when that takes too long: nothing was asked then."""
+        try:
+            async with asyncio.timeout(max(0.0, wait_until - self._clock()) + self._timeout):
+                return await self._slots.take(lingers=wait_until > 0)
+        except TimeoutError:
+            raise Busy() from None
 
     async def _unnumbered(self, request: Request) -> Answer:
         """Ask what may be done twice."""
@@ -194,9 +206,13 @@ class QueueClient(QueueOperations):
             self._send_run(together, self._link)
 
     def _send_run(self, together: list[Pending], link: ClientLink) -> None:
-        first = together[0]
+        first, now = together[0], self._clock()
+        seconds = max(pending.deadline - max(pending.wait_until, now) for pending in together)
+        # The node counts a wait for itself, and the deadline beyond it.
+        timeout_ms = max(1, round((seconds - GRACE_SECONDS) * 1000))
         try:
-            request = first.request or bundled(together, client_id=self._client_id, now=self._clock())
+            request = first.request or bundled(together, client_id=self._client_id, now=now)
+            frame = encode_ask(first.number, timeout_ms, request)
         except MalformedMessage as error:  # too much together, or one of them that cannot be said
             if len(together) == 1:
                 self._fail(first, error)
@@ -205,15 +221,9 @@ class QueueClient(QueueOperations):
             self._send_run(together[:middle], link)
             self._send_run(together[middle:], link)
             return
-        # The node counts a wait for itself, and the deadline beyond it.
-        now, seconds = self._clock(), 0.0
         for pending in together:
             pending.is_sent = True
-            begin = pending.wait_until if pending.wait_until > now else now
-            if pending.deadline - begin > seconds:
-                seconds = pending.deadline - begin
-        timeout_ms = max(1, round((seconds - GRACE_SECONDS) * 1000))
-        link.send(encode_ask(first.number, timeout_ms, request))
+        link.send(frame)
 
     def _answered(self, number: int, applied_index: int, outcomes: list[Outcome]) -> None:
         """Outcomes of our requests from `number` on."""

@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from replicated_queue.answer_size import divided, told_together
 from replicated_queue.broker import Broker
+from replicated_queue.client_reads import PATIENCE_SECONDS, ClientReads
 from replicated_queue.courier import Parcel
 from replicated_queue.errors import (
     Busy,
@@ -36,7 +37,6 @@ from replicated_queue.requests import (
     ConfirmLeader,
     ExtendLease,
     ForgetWaiter,
-    Question,
     Request,
     Submit,
     Withdraw,
@@ -52,14 +52,25 @@ logger = logging.getLogger(__name__)
 
 
 def queue_protocol(
-    broker: Broker, *, authenticate: Authenticate, platform: bool = False
+    broker: Broker,
+    *,
+    authenticate: Authenticate,
+    platform: bool = False,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Callable[..., "ClientConnection"]:
     """A factory of protocols for a listener: one serves one connection of a client.
 
     `authenticate` judges the token of its first frame. `platform` opens topics that begin with `pinode.`, for
-    the node's own socket. The factory takes `on_judged`, called when the client is known, or gone.
+    the node's own socket. Who does not take its answers for `patience_seconds` is cut off. The factory takes
+    `on_judged`, called when the client is known, or gone.
     """
-    return partial(ClientConnection, broker, authenticate=authenticate, platform=platform)
+    return partial(
+        ClientConnection,
+        broker,
+        authenticate=authenticate,
+        platform=platform,
+        patience_seconds=patience_seconds,
+    )
 
 
 class ClientConnection(asyncio.Protocol):
@@ -71,6 +82,7 @@ class ClientConnection(asyncio.Protocol):
         *,
         authenticate: Authenticate,
         platform: bool,
+        patience_seconds: float,
         on_judged: Callable[[], None] | None = None,
     ) -> None:
         self._broker = broker
@@ -86,6 +98,7 @@ class ClientConnection(asyncio.Protocol):
         self._early: list[bytes] = []  # frames that came with the hello
         self._under_way: dict[int, Parcel] = {}  # by the number of their first request
         self._open = 0  # requests of all of them
+        self._reads = ClientReads(broker, self._answer_read, self._cut, patience_seconds=patience_seconds)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -110,10 +123,17 @@ class ClientConnection(asyncio.Protocol):
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         self._judged()
+        self._reads.close()
         under_way = list(self._under_way.values())
         self._under_way.clear()
         for parcel in under_way:
             self._broker.withdraw(parcel)
+
+    def pause_writing(self) -> None:
+        self._reads.pause()
+
+    def resume_writing(self) -> None:
+        self._reads.resume()
 
     def _greet(self) -> None:
         """Judge the hello; nothing more is read until that is done."""
@@ -185,20 +205,15 @@ class ClientConnection(asyncio.Protocol):
                 raise InvalidRequest("a client withdraws its own requests only, by their number.")
             case _:
                 self._check_platform(request.platform)
-                self._broker.spawn(self._read(number, request))
+                self._reads.add(number, request)
 
-    async def _read(self, number: int, question: Question) -> None:
-        """Answer from this node's state, as soon as that is current."""
-        self._open += 1
-        outcome: Outcome
-        try:
-            outcome = await self._broker.read_current(question)
-        except QueueError as error:
-            outcome = error
-        finally:
-            self._open -= 1
+    def _cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _answer_read(self, number: int, outcome: Outcome) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._answer(number, [outcome])
+            self._answer(number, [outcome], at_once=True)  # so that `pause_writing` comes before the next
 
     def _submit(self, number: int, request: Submit, timeout_seconds: float) -> None:
         """A client writes its own entries, so nothing in them is believed."""

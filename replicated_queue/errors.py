@@ -83,6 +83,13 @@ class NodeUnreachable(QueueError):
         )
 
 
+class ClientClosed(QueueError):
+    """The client was closed before it sent the request; nothing was done."""
+
+    def __init__(self) -> None:
+        super().__init__("the client was closed before it sent this, and nothing was done. Open another one.")
+
+
 class NotAuthorized(QueueError):
     """The token opens nothing here."""
 

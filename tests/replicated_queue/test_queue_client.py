@@ -9,6 +9,7 @@ import pytest
 
 import replicated_queue
 from replicated_queue import (
+    ClientClosed,
     LeaseLost,
     NodeUnreachable,
     NoQuorum,
@@ -374,3 +375,53 @@ def test_every_exported_name_is_there() -> None:
         assert getattr(replicated_queue, name) is not None
     with pytest.raises(AttributeError):
         replicated_queue.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("bad", ["peek", "stats", "list"])
+async def test_a_question_that_cannot_be_said_fails_alone_and_at_once(ca: ThrowawayCA, bad: str) -> None:
+    async with a_cluster(ca) as cluster, cluster.client() as queue:
+        asked = {
+            "peek": lambda: queue.peek(2**70),
+            "stats": lambda: queue.stats("\ud800"),
+            "list": lambda: queue.list("mail", after=2**70),
+        }[bad]()
+
+        question, put = await asyncio.gather(asked, queue.put("mail", b"x"), return_exceptions=True)
+
+        assert isinstance(question, QueueError) and put == 1
+        for server in cluster.servers:
+            await server.stop()
+            await server.start()
+        assert await queue.put("mail", b"y") == 2
+
+
+async def test_many_that_wait_for_a_job_hold_up_nobody_who_has_one(ca: ThrowawayCA) -> None:
+    async with a_cluster(ca) as cluster, cluster.client(timeout=5) as queue:
+        waiting = [asyncio.create_task(queue.reserve("never", wait=60)) for _ in range(1_500)]
+        await asyncio.sleep(0)
+
+        await queue.put("mail", b"x")
+        job = await queue.reserve("mail")
+        assert job is not None
+        await queue.ack(job)
+
+        assert await cluster.group.brokers[1].put("mail", b"of the node")
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+
+async def test_when_a_client_is_closed_who_still_asks_hears_that_and_is_not_cancelled(
+    ca: ThrowawayCA,
+) -> None:
+    async with a_cluster(ca) as cluster:
+        async with cluster.client() as queue:
+            sent = asyncio.create_task(queue.reserve("mail", wait=60))
+            await eventually(lambda: any(pending.is_sent for pending in queue._pending.values()))
+            waiting = [asyncio.create_task(queue.reserve("mail", wait=60)) for _ in range(1_100)]
+            await asyncio.sleep(0)
+        ended = await asyncio.gather(sent, *waiting, return_exceptions=True)
+
+    assert isinstance(ended[0], OutcomeUnknown)
+    assert {type(error) for error in ended} == {OutcomeUnknown, ClientClosed}  # most were sent meanwhile
+    assert isinstance(ended[-1], ClientClosed)
