@@ -48,12 +48,12 @@ class JobBook:
         self.now = 0  # cluster time of the command that runs
         self.watcher: QueueWatcher | None = None
         self.touched: Touched | None = None  # while a snapshot is taken (`carried.py`)
-        # Most jobs and bytes, by whether a job is the platform's: its own have room left when the queue is
+        # Most jobs, bytes and topics, by whether a job is the platform's: its own have room left when all is
         # full of others'.
         share = 1.0 - limits.platform_share
         self.bounds = {
-            True: (limits.max_jobs, limits.max_bytes),
-            False: (limits.max_jobs * share, limits.max_bytes * share),
+            True: (limits.max_jobs, limits.max_bytes, limits.max_topics),
+            False: (limits.max_jobs * share, limits.max_bytes * share, limits.max_topics * share),
         }
 
     def put(self, job_id: int, put: Put) -> None:
@@ -120,13 +120,14 @@ class JobBook:
 
     def check_room_of_one(self, put: Put) -> None:
         """As `check_room`, of one put without a key: nearly all are so."""
-        most_jobs, most_bytes = self.bounds[put.platform]
+        most_jobs, most_bytes, _ = self.bounds[put.platform]
         topic = self.topics.get(put.topic)
         if (
             len(self.jobs) + 1 > most_jobs
             or self.used_bytes + len(put.data) > most_bytes
             or put.needs
-            or (topic is not None and topic.settings is not UNSET)
+            or topic is None
+            or topic.settings is not UNSET
         ):
             self.check_room((put,))
 
@@ -186,11 +187,14 @@ class JobBook:
 
     def check_room(self, puts: Sequence[Put]) -> None:
         """Refuse jobs for which the queue or their topic has no room, or takes none."""
-        most_jobs, most_bytes = self.bounds[all(put.platform for put in puts)]
+        most_jobs, most_bytes, most_topics = self.bounds[all(put.platform for put in puts)]
         if len(self.jobs) + len(puts) > most_jobs:
             raise QueueFull(what=f"{len(self.jobs)} jobs")
         if self.used_bytes + sum(map(put_bytes, puts)) > most_bytes:
             raise QueueFull(what=f"{self.used_bytes} bytes of job data")
+        new_topics = {put.topic for put in puts if put.topic not in self.topics}
+        if new_topics and len(self.topics) + len(new_topics) > most_topics:
+            raise QueueFull(what=f"{len(self.topics)} topics with jobs")
         if len(puts) == 1:
             self._check_topic_room(puts[0].topic, puts)
             return

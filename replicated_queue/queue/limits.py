@@ -59,11 +59,12 @@ class QueueLimits:
     max_buried: int = 10_000  # the oldest is dropped and counted
     max_buried_ms: int = 30 * DAY_MS  # one that is older is dropped and counted
     max_set_topics: int = 1_000  # topics with settings of their own
+    max_topics: int = 5_000  # with jobs or settings
     max_idle_topics: int = 1_000  # topics without jobs whose counts are kept; the longest idle go first
     max_finished: int = 10_000
     max_finished_bytes: int = 4 * MEBIBYTE  # their results
     dedupe_window_ms: int = DAY_MS  # how long a key is remembered after its job succeeded
-    platform_share: float = 0.1  # of jobs and bytes, kept free for the platform's own
+    platform_share: float = 0.1  # of jobs, bytes and topics, kept free for the platform's own
 
 
 def check_command(command: Command, known: Container[str] = ()) -> None:

@@ -294,6 +294,14 @@ MUTANTS = (
     ),
     planted(
         13,
+        "any number of topics fits",
+        BOOK,
+        "if new_topics and len(self.topics)",
+        "if False and len(self.topics)",
+        BOUNDS + "test_topics_with_jobs_are_bounded_and_the_platform_has_room_for_its_own",
+    ),
+    planted(
+        13,
         "reasons are kept and not counted",
         BOOK,
         "        self._grow(job, sum(map(text_bytes, job.reasons)) - before)\n",

@@ -40,6 +40,24 @@ def test_topics_are_named_by_the_rule_of_beanstalkd(topic: str) -> None:
     assert topic in log.queue.topics
 
 
+def test_topics_with_jobs_are_bounded_and_the_platform_has_room_for_its_own() -> None:
+    log = QueueLog(max_topics=10)
+    for number in range(9):
+        log.put(topic=f"t{number}")
+
+    with pytest.raises(QueueFull, match="9 topics with jobs"):
+        log.put(topic="one-more")
+    with pytest.raises(QueueFull, match="9 topics with jobs"):
+        log.apply(PutMany((Put("t1", b""), Put("one-more", b""))))
+    log.put(topic="t1")
+    log.put(topic="pinode.builds", platform=True)
+
+    job_id, token = log.take("t2")
+    log.apply(Ack(job_id, token))
+    log.apply(Cancel(job_id=1))
+    log.put(topic="one-more")
+
+
 @pytest.mark.parametrize(
     "topic", ["", "-mail", "x" * 201, "a b", "a\n", "mail\n", "a\0", "ä", "a,b", "‮mail", "m*", "../x y"]
 )
