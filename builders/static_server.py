@@ -3,15 +3,18 @@ needs nothing but Python: `python server.py [FOLDER]`, listening on 127.0.0.1:$P
 
 Types, one byte range a request, entity tags of the content (the same on every node), `index.html` in folders,
 `about` for `about.html`, the site's own `404.html`. Names that begin with a dot are not served (but
-`.well-known`), and nothing outside the folder, wherever a link leads.
+`.well-known`), and nothing outside the folder, wherever a link leads. At SIGTERM it takes no more connections,
+gives the answers that it has begun, and ends.
 """
 
 import hashlib
 import mimetypes
 import os
 import re
+import signal
 import stat
 import sys
+import threading
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,6 +131,32 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = IDLE_SECONDS
     site: Site
+    server: "SiteServer"
+
+    def handle(self) -> None:
+        """All requests of the connection; one that is being answered counts as such until its last byte."""
+        self._is_counted = False
+        try:
+            super().handle()
+        finally:
+            self._count(False)
+
+    def handle_one_request(self) -> None:
+        """The next one, once it comes."""
+        self._count(False)
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Its head has begun."""
+        self._count(True)
+        is_good = super().parse_request()
+        self.close_connection = self.close_connection or self.server.is_ending
+        return is_good
+
+    def _count(self, is_answering: bool) -> None:
+        if is_answering != self._is_counted:
+            self._is_counted = is_answering
+            self.server.count(1 if is_answering else -1)
 
     def do_GET(self) -> None:
         """Answer with the file."""
@@ -218,12 +247,44 @@ class Handler(BaseHTTPRequestHandler):
         """The router logs requests."""
 
 
+class SiteServer(ThreadingHTTPServer):
+    """A thread for each connection; knows how many of them are answering."""
+
+    daemon_threads = True
+    is_ending = False
+
+    def __init__(self, port: int, handler: type[Handler]) -> None:
+        super().__init__(("127.0.0.1", port), handler)
+        self._answering = 0
+        self._changed = threading.Condition()
+
+    def count(self, more: int) -> None:
+        """So many more connections are answering."""
+        with self._changed:
+            self._answering += more
+            self._changed.notify_all()
+
+    def end(self, *_: object) -> None:
+        """Take no more connections; a handler of signals. `serve_forever` returns soon."""
+        self.is_ending = True
+        threading.Thread(
+            target=self.shutdown, daemon=True
+        ).start()  # it waits for the loop that it is called in
+
+    def wait_until_answered(self) -> None:
+        """Until nothing is being answered; who only keeps a connection open is not waited for."""
+        self.server_close()
+        with self._changed:
+            self._changed.wait_for(lambda: self._answering == 0)
+
+
 def main() -> int:
     """Serve until ended."""
     handler = type("SiteHandler", (Handler,), {"site": Site(Path(sys.argv[1] if len(sys.argv) > 1 else "."))})
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), handler)
-    server.daemon_threads = True
+    server = SiteServer(int(os.environ["PORT"]), handler)
+    signal.signal(signal.SIGTERM, server.end)
     server.serve_forever()
+    server.wait_until_answered()
     return 0
 
 

@@ -2,9 +2,11 @@
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +178,40 @@ def test_an_empty_file_has_no_range() -> None:
     for header in ("bytes=0-", "bytes=-5"):
         with pytest.raises(ValueError):
             wanted_range(header, 0)
+
+
+def test_at_sigterm_what_is_being_sent_is_sent_to_its_end_and_nothing_else_waited_for(tmp_path: Path) -> None:
+    large = os.urandom(1024) * 20_000
+    (tmp_path / "large.bin").write_bytes(large)
+    number = 26_000 + os.getpid() % 5_000
+    server = subprocess.Popen(
+        [sys.executable, static_server.__file__, str(tmp_path)], env={"PORT": str(number)}
+    )
+    try:
+        until(
+            lambda: ask(number, "/large.bin", method="HEAD")[0] == 200, within_seconds=20, saying="it answers"
+        )
+        idle = http.client.HTTPConnection("127.0.0.1", number, timeout=20)
+        idle.request("HEAD", "/large.bin")
+        assert idle.getresponse().read() == b""
+        download = http.client.HTTPConnection("127.0.0.1", number, timeout=20)
+        download.request("GET", "/large.bin")
+        answer = download.getresponse()
+        first = answer.read(1024)
+
+        server.terminate()
+
+        def is_closed() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", number), 5).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        until(is_closed, within_seconds=20, saying="it takes no more connections")
+        assert server.poll() is None
+        assert first + answer.read() == large
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait(10)
