@@ -3,8 +3,8 @@ needs nothing but Python: `python server.py [FOLDER]`, listening on 127.0.0.1:$P
 
 Types, one byte range a request, entity tags of the content (the same on every node), `index.html` in folders,
 `about` for `about.html`, the site's own `404.html`. Names that begin with a dot are not served (but
-`.well-known`), and nothing outside the folder, wherever a link leads. At SIGTERM it takes no more connections,
-gives the answers that it has begun, and ends.
+`.well-known`), and nothing outside the folder, wherever a link leads. At SIGTERM it takes no more, gives the
+answers that it has begun, and ends.
 """
 
 import hashlib
