@@ -10,6 +10,7 @@ from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.log_line import MOST_LINES, parse_log_line
 from pinode.cli.output import ago, printable, say, show_json, show_json_line, table
+from pinode.cli.span import span
 from pinode.cli.target import app_option, app_path, chosen_app
 
 # By the state of the app, what to do.
@@ -86,12 +87,25 @@ def _quantity(word: str) -> tuple[str, int]:
 @app_option
 @click.option("-t", "--tail", "follow", is_flag=True, help="go on as new lines come")
 @click.option("-n", "--lines", type=click.IntRange(0, MOST_LINES), default=100, show_default=True)
-@click.option("-p", "--process", metavar="TYPE", help="only this process type, or this dyno")
+@click.option(
+    "-p", "--process", "--dyno", "process", metavar="TYPE", help="only this process type, or this dyno"
+)
+@click.option("--since", type=span, metavar="SPAN", help="nothing older, for example 90, 5m or 1h")
+@click.option("--node", metavar="NODE", help="only what was printed on this node")
 @click.pass_obj
-def logs(invocation: Invocation, app: str | None, follow: bool, lines: int, process: str | None) -> int:
+def logs(
+    invocation: Invocation,
+    app: str | None,
+    follow: bool,
+    lines: int,
+    process: str | None,
+    since: int | None,
+    node: str | None,
+) -> int:
     """What the app's dynos print. With --json: a document a line, {time, source, dyno, text}."""
     path = app_path(chosen_app(invocation, app), "logs")
-    for line in ApiClient(invocation).lines(path, lines=lines, follow=1 if follow else None, process=process):
+    client, following = ApiClient(invocation), 1 if follow else None
+    for line in client.lines(path, lines=lines, follow=following, process=process, since=since, node=node):
         if invocation.json:
             show_json_line(asdict(parse_log_line(line)))
         else:

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pinode.apps.observed import NodeView
@@ -28,6 +29,25 @@ HEARTBEAT_LOOKS = 20  # an empty chunk after so many looks without a line
 CHUNK_SECONDS = 15.0  # a node silent for longer has died
 QUEUED_CHUNKS = 100
 RECONNECT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Of which node (None: all), and not older than when: milliseconds of the wall clock."""
+
+    node_id: str | None = None
+    since_ms: int = 0
+
+    def nodes(self, cluster: Cluster) -> list[NodeView]:
+        """Those to ask."""
+        return [node for node in cluster.nodes() if self.node_id in (None, node.node_id)]
+
+    def of(self, lines: Iterable[LogLine]) -> list[LogLine]:
+        """Those that are young enough."""
+        return [line for line in lines if line.time_ms >= self.since_ms]
+
+
+ALL = Scope()
 
 
 class AppLogs:
@@ -136,16 +156,18 @@ def merge(logs: Iterable[Sequence[LogLine]], count: int) -> list[LogLine]:
     return merged[-count:] if count > 0 else []
 
 
-async def tail(cluster: Cluster, app: str, lines: int = 100, process: str | None = None) -> list[LogLine]:
+async def tail(
+    cluster: Cluster, app: str, lines: int = 100, process: str | None = None, scope: Scope = ALL
+) -> list[LogLine]:
     """The newest lines of the app, oldest first. `process` is a type (`web`) or a dyno (`web.1`).
 
     A node that is dead or does not answer is named in a line of its own; the others' lines are there.
     """
     query = LogQuery(app=app, lines=max(0, min(lines, MOST_LINES)), process=process)
-    answers = await asyncio.gather(*(_tail_of(cluster, node, query) for node in cluster.nodes()))
+    answers = await asyncio.gather(*(_tail_of(cluster, node, query) for node in scope.nodes(cluster)))
     missing = [answer for answer in answers if isinstance(answer, LogLine)]
     found = merge((answer for answer in answers if not isinstance(answer, LogLine)), query.lines)
-    return [*missing, *found]
+    return [*missing, *scope.of(found)]
 
 
 async def _tail_of(cluster: Cluster, node: NodeView, query: LogQuery) -> list[LogLine] | LogLine:
@@ -174,18 +196,18 @@ def _missing(node: NodeView, query: LogQuery, what: str) -> LogLine:
 
 
 async def follow(
-    cluster: Cluster, app: str, lines: int = 0, process: str | None = None
+    cluster: Cluster, app: str, lines: int = 0, process: str | None = None, scope: Scope = ALL
 ) -> AsyncIterator[LogLine]:
     """The newest `lines` lines, then every further one, for ever, of dynos and nodes that start later too.
 
     Close it (`contextlib.aclosing`) when nobody listens any more.
     """
     followed = _FollowedNodes(
-        cluster, LogQuery(app=app, lines=max(0, min(lines, MOST_LINES)), process=process)
+        cluster, LogQuery(app=app, lines=max(0, min(lines, MOST_LINES)), process=process), scope
     )
     task = asyncio.create_task(followed.run())
     try:
-        for line in await followed.newest():
+        for line in scope.of(await followed.newest()):
             yield line
         while True:
             for line in await followed.arriving.get():
@@ -198,16 +220,17 @@ async def follow(
 class _FollowedNodes:
     """The streams of all nodes that live, each begun anew when it breaks."""
 
-    def __init__(self, cluster: Cluster, query: LogQuery) -> None:
+    def __init__(self, cluster: Cluster, query: LogQuery, scope: Scope) -> None:
         self._cluster = cluster
         self._query = query
+        self._scope = scope
         self._first: dict[str, asyncio.Future[list[LogLine]]] = {}  # by node id: what it had at the beginning
         self.arriving: asyncio.Queue[list[LogLine]] = asyncio.Queue(maxsize=QUEUED_CHUNKS)
         for node in self._living():
             self._first[node.node_id] = asyncio.get_running_loop().create_future()
 
     def _living(self) -> list[NodeView]:
-        return [node for node in self._cluster.nodes() if node.state in ("alive", "suspect")]
+        return [node for node in self._scope.nodes(self._cluster) if node.state in ("alive", "suspect")]
 
     async def newest(self) -> list[LogLine]:
         """What the nodes had when we began; those that do not answer in time are left out."""

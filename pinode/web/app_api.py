@@ -1,5 +1,6 @@
 """The API about one app: itself, its config vars, formation, dynos and log."""
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pinode.apps.commands import CreateApp, DestroyApp, RenameApp, SetConfig, Se
 from pinode.apps.errors import AppNotFound
 from pinode.cluster import Cluster
 from pinode.errors import InvalidInput
-from pinode.logs.app_log import follow, tail
+from pinode.logs.app_log import Scope, follow, tail
 from pinode.operations.app_names import check_name_is_free
 from pinode.web.answer_shapes import APP, APP_NAME_TEXT
 from pinode.web.caller import Caller, caller_of
@@ -26,6 +27,7 @@ from pinode.web.messages import (
     idempotency_key,
     json_body,
     list_answer,
+    node_called,
     nothing,
     query_flag,
     query_number,
@@ -38,6 +40,7 @@ from pinode.web.shapes import COUNT, FLAG, SWITCH, TEXT, Record, by_name, maybe,
 from pinode.web.site import MANAGED_APP, caller, managed_app, site_of
 
 LINES_AT_MOST = 10_000
+SINCE_SECONDS_AT_MOST = 10**9
 VALUE_CHARACTERS = 64 * 1024
 
 
@@ -150,20 +153,27 @@ async def set_maintenance(request: web.Request) -> web.StreamResponse:
 
 @operation(
     "Its log, of all dynos or of one type or dyno",
-    query={"lines": whole(0, LINES_AT_MOST), "follow": SWITCH, "process": TEXT},
+    query={
+        "lines": whole(0, LINES_AT_MOST),
+        "follow": SWITCH,
+        "process": TEXT,
+        "since": whole(0, SINCE_SECONDS_AT_MOST),
+        "node": TEXT,
+    },
     answers={200: PLAIN},
     refusals=(429, 502, 504),
 )
 async def show_logs(request: web.Request) -> web.StreamResponse:
-    """GET …/logs?lines=&follow=1&process="""
+    """GET …/logs?lines=&follow=1&process=&since=&node="""
     app, cluster = managed_app(request), site_of(request).cluster
     lines = query_number(request, "lines", default=100, low=0, high=LINES_AT_MOST)
     process = request.query.get("process") or None
     if process is not None:
         check_process_type(process.partition(".")[0])
+    scope = _log_scope(request)
     if query_flag(request, "follow"):
-        return await stream_text(request, _followed(request, app, lines, process))
-    found = await tail(cluster, app.name, lines, process)
+        return await stream_text(request, _followed(request, app, lines, process, scope))
+    found = await tail(cluster, app.name, lines, process, scope)
     return web.Response(text="".join(f"{line}\n" for line in found))
 
 
@@ -265,11 +275,21 @@ async def scale_app(cluster: Cluster, caller: Caller, app: App, quantities: Mapp
     )
 
 
+def _log_scope(request: web.Request) -> Scope:
+    """`node`, by name or id, and `since`, in seconds before now."""
+    node = request.query.get("node")
+    seconds = query_number(request, "since", default=0, low=0, high=SINCE_SECONDS_AT_MOST)
+    return Scope(
+        node_id=node_called(request, node).node_id if node else None,
+        since_ms=time.time_ns() // 1_000_000 - seconds * 1000 if seconds else 0,
+    )
+
+
 async def _followed(
-    request: web.Request, app: App, lines: int, process: str | None
+    request: web.Request, app: App, lines: int, process: str | None, scope: Scope
 ) -> AsyncGenerator[bytes, None]:
     cluster = site_of(request).cluster
-    async with aclosing(follow(cluster, app.name, lines, process)) as found:  # type: ignore[type-var]
+    async with aclosing(follow(cluster, app.name, lines, process, scope)) as found:  # type: ignore[type-var]
         async for line in found:
             now = cluster.state.registry.app(app.name)
             # A login may end while its stream goes on, and the next app of this name may be another owner's.

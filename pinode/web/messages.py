@@ -231,7 +231,11 @@ def _no_constant(name: str) -> None:
 
 def node_in_path(request: web.Request) -> NodeView:
     """The node in the path. Raises `NotFound`."""
-    wanted = request.match_info["node"]
+    return node_called(request, request.match_info["node"])
+
+
+def node_called(request: web.Request, wanted: str) -> NodeView:
+    """The node of this name or id. Raises `NotFound`."""
     for node in site_of(request).cluster.nodes():
         if wanted in (node.name, node.node_id):
             return node

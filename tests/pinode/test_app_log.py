@@ -3,13 +3,14 @@
 import asyncio
 import os
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pinode.apps.commands import CreateApp
 from pinode.errors import InvalidInput
-from pinode.logs.app_log import AppLogs, follow, merge, tail
+from pinode.logs.app_log import AppLogs, Scope, follow, merge, tail
 from pinode.logs.dyno_log import DynoLog, log_files, read_from, read_tail, remove_surplus
 from pinode.logs.log_codec import LogQuery, decode_lines, decode_query, encode_query
 from pinode.logs.log_line import PLATFORM_MARK, LogLine, Mark, clean_text, split_lines
@@ -225,6 +226,24 @@ async def test_the_tail_of_an_app_comes_from_all_nodes_in_order_of_time(
     assert [line.text for line in await tail(nodes[0], "blog", 10, "web")] == ["a", "b"]
     assert [line.text for line in await tail(nodes[0], "blog", 10, "web.2")] == ["b"]
     assert [line.text for line in await tail(nodes[0], "blog", 1)] == ["c"]
+
+
+async def test_the_lines_of_one_node_alone_and_none_older_than_asked_for(
+    nodes: list[FakeCluster], tmp_path: Path
+) -> None:
+    write(dyno_log(tmp_path / "pi1", "web.1", 1), b"old\n", at_ms=1000)
+    write(dyno_log(tmp_path / "pi2", "web.2", 2), b"b\n", at_ms=2000)
+    write(dyno_log(tmp_path / "pi1", "worker.1", 3), b"new\n", at_ms=3000)
+    first = Scope(node_id=nodes[0].node_id)
+    late = Scope(since_ms=2000)
+
+    assert [line.text for line in await tail(nodes[2], "blog", 10, scope=first)] == ["old", "new"]
+    assert [line.text for line in await tail(nodes[2], "blog", 10, scope=late)] == ["b", "new"]
+    async with aclosing(follow(nodes[1], "blog", 10, scope=replace(first, since_ms=2000))) as lines:
+        assert (await anext(lines)).text == "new"
+        write(dyno_log(tmp_path / "pi2", "web.2", 2), b"elsewhere\n", at_ms=4000)
+        write(dyno_log(tmp_path / "pi1", "web.1", 1), b"here\n", at_ms=5000)
+        assert (await anext(lines)).text == "here"
 
 
 async def test_a_dead_or_silent_node_is_named_and_the_others_lines_are_there(

@@ -1,6 +1,8 @@
 """Apps from the command line: created, shown, scaled, destroyed; what the API answers is what is shown."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,28 @@ def test_logs_are_the_lines_as_they_are_and_documents_in_json(node: CliStage) ->
     assert document.document == {
         "time": "2023-11-14T22:13:20.123Z", "source": "app", "dyno": "web.1", "text": "GET / [200]: \x1b[0m ok",
     }  # fmt: skip
+
+
+def test_logs_of_one_dyno_of_one_node_of_the_last_minutes(node: CliStage) -> None:
+    node.add_app("blog")
+    now_ms = time.time_ns() // 1_000_000
+    old = LogLine(time_ms=now_ms - 600_000, app="blog", dyno="web.1", node="pi1", text="ten minutes ago")
+    new = replace(old, time_ms=now_ms - 60_000, text="a minute ago")
+    asked = []
+
+    async def tail(_: str, payload: bytes) -> bytes:
+        asked.append(decode_query(payload))
+        return encode_lines([old, new])
+
+    node.do(lambda cluster: cluster.peers.serve(TAIL_METHOD, tail))
+    found = node.run("logs", "-a", "blog", "--dyno", "web.1", "--since", "5m", "--node", "pi1")
+    wrong = node.run("logs", "-a", "blog", "--since", "yesterday")
+    unknown = node.run("logs", "-a", "blog", "--node", "pi99")
+
+    assert "a minute ago" in found.out and "ten minutes" not in found.out
+    assert [query.process for query in asked] == ["web.1"]
+    assert wrong.code == 2 and "'yesterday' is no duration" in wrong.err
+    assert unknown.code == 3 and "there is no node 'pi99'" in unknown.err
 
 
 def test_the_queue_shows_its_topics(node: CliStage) -> None:

@@ -187,11 +187,20 @@ async def test_config_values_that_no_environment_can_hold(web: Stage, value: obj
     assert "KEY" in answer.message
 
 
-@pytest.mark.parametrize("query", ["lines=x", "lines=-1", "lines=99999999", "follow=2", "process=a%20b"])
+@pytest.mark.parametrize(
+    "query", ["lines=x", "lines=-1", "lines=99999999", "follow=2", "process=a%20b", "since=5m", "since=-1"]
+)
 async def test_questions_for_logs_that_mean_nothing(web: Stage, query: str) -> None:
     answer = await web.api("GET", f"/api/v1/apps/blog/logs?{query}")
 
     assert answer.status == 400
+
+
+async def test_a_question_for_the_logs_of_a_node_that_is_none(web: Stage) -> None:
+    answer = await web.api("GET", "/api/v1/apps/blog/logs?node=pi99")
+
+    assert (answer.status, answer.code) == (404, "node_not_found")
+    assert "pi99" in answer.message
 
 
 async def test_a_job_of_more_than_64_kib_is_refused_with_its_size(web: Stage) -> None:
