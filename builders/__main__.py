@@ -30,6 +30,7 @@ from builders.request import MIB, RESULT_FILE, SLUG_FILE, BuildFailure, BuildReq
 from builders.source import Source, fetch_source
 from builders.static import StaticBuilder
 from builders.steps import Steps
+from builders.stored_data import storage_notes
 from builders.submodules import fetch_submodules
 from builders.wished_vars import check_required, first_values
 
@@ -92,7 +93,8 @@ class _Build:
         types = _process_types(procfile or built.process_types, builder)
         if built.inferred:
             self._log.step(f"No Procfile: found {built.inferred}")
-        for note in built.notes:
+        notes = (*built.notes, *await asyncio.to_thread(storage_notes, app))
+        for note in notes:
             self._log.problem(note)
         machine = await asyncio.to_thread(_machine_of, built, app)
         self._log.step(f"Packing the slug, for {_said(machine, built.interpreter)}")
@@ -113,7 +115,7 @@ class _Build:
             python=built.python,
             interpreter=built.interpreter,
             inferred=built.inferred,
-            notes=(*source.notes, *built.notes),
+            notes=(*source.notes, *notes),
             app_json=app_json,
             first_values=taken,
         )

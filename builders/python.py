@@ -58,7 +58,6 @@ class PythonBuilder:
         if is_django(context.app):
             await _collect_static(context, environment)
         layer = await environment.compile()
-        notes += _storage_notes(context.app)
         return Built(
             process_types={"web": web.command} if web else {},
             python=interpreter.version,
@@ -108,12 +107,6 @@ async def _collect_static(context: BuildContext, environment: Environment) -> No
         raise StepFailed(
             error.message, hint="Mend it, set the config vars it needs, or set DISABLE_COLLECTSTATIC=1"
         ) from error
-
-
-def _storage_notes(app: Path) -> list[str]:
-    if any("django.db.backends.sqlite3" in text for text in _settings(app)):
-        return ["the settings name an SQLite database: its file is lost at every start of a dyno"]
-    return []
 
 
 def _differs_by_machine(app: Path) -> bool:
