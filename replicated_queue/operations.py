@@ -202,10 +202,21 @@ class QueueOperations(ABC):
             await self._command(GiveBack(leases, self.platform))
 
     async def kick(self, topic: str, bound: int = 1) -> int:
-        """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many."""
-        result = await self._command(Kick(topic, bound, self.platform))
-        assert isinstance(result, Kicked)
-        return result.count
+        """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many.
+
+        Many are kicked in several commands, for one holds up every node until it is done.
+        """
+        if bound > MAX_JOBS_PER_COMMAND:
+            stats = await self.stats(topic)
+            bound = min(bound, stats.buried or stats.delayed)  # not first the buried and then delayed ones
+        kicked = 0
+        while True:
+            wanted = min(bound - kicked, MAX_JOBS_PER_COMMAND)
+            result = await self._command(Kick(topic, wanted, self.platform))
+            assert isinstance(result, Kicked)
+            kicked += result.count
+            if result.count < wanted or kicked >= bound:
+                return kicked
 
     async def kick_job(self, job_id: int) -> bool:
         """Make one buried or delayed job ready; False if it is ready already."""

@@ -304,3 +304,22 @@ async def test_a_node_that_is_behind_shows_its_own_changes() -> None:
         group.catch_up()
 
         await asked
+
+
+async def test_many_jobs_are_kicked_in_commands_of_a_thousand_and_never_delayed_after_buried_ones() -> None:
+    async with FakeGroup(size=1) as group:
+        broker = group.brokers[1]
+        for _ in range(5):
+            await broker.put_many("later", [b"x"] * 500, delay=600)
+        job_id = await broker.put("later", b"y")
+        job = await broker.reserve("later")
+        assert job is not None and job.id == job_id
+        await broker.bury(job)
+        before = group.logs[1].applied_index
+
+        assert await broker.kick("later", 100_000) == 1
+        assert await broker.kick("later", 100_000) == 2_500
+        assert await broker.kick("later", 100_000) == 0
+
+        assert (await broker.stats("later")).ready == 2_501
+        assert group.logs[1].applied_index - before == 5
