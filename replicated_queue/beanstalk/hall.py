@@ -1,5 +1,6 @@
 """What all beanstalk clients of a node share: which tubes there are, who is here, what was asked so far."""
 
+import asyncio
 import os
 import platform
 import resource
@@ -28,6 +29,9 @@ COUNTED: Final = (
     "release", "use", "watch", "ignore", "bury", "kick", "touch", "stats", "stats-job", "stats-tube",
     "list-tubes", "list-tube-used", "list-tubes-watched", "pause-tube",
 )  # fmt: skip
+
+
+Held = dict[str, list[Job]]  # by worker
 
 
 class Guest(Protocol):
@@ -62,6 +66,8 @@ class Hall:
         self.id = secrets.token_hex(8)
         self._sessions: dict[Guest, None] = {}
         self._commands: Counter[str] = Counter()
+        self._look: asyncio.Task[Held] | None = None  # at the leases; the newest that has begun
+        self._next_look: asyncio.Task[Held] | None = None
         self._total_connections = 0
         self._began = clock()
 
@@ -86,14 +92,25 @@ class Hall:
     async def reserved_by(self, worker: str) -> list[Job]:
         """Jobs leased to a client that left in the middle of its reserve.
 
-        An entry of our own comes after that reserve, if it got into the log; it changes nothing.
+        An entry of our own comes after that reserve, if it got into the log; it changes nothing. Who leaves
+        while it is under way shares the next one: a fleet of workers often leaves at once.
         """
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_at_leases(self._look))
+        held = await asyncio.shield(self._next_look)
+        return held.get(worker, [])
+
+    async def _look_at_leases(self, before: "asyncio.Task[Held] | None") -> Held:
+        if before is not None:
+            await asyncio.wait([before])
+        self._look, self._next_look = self._next_look, None
         await self.queue._command(GiveBack(((0, 0),)))
-        return [
-            Job(job.id, job.topic, b"", job.priority, job.attempts, job.token, 0)
-            for job in self._state.jobs.touched()
-            if job.state == LEASED and job.worker == worker
-        ]
+        held: Held = {}
+        for job in self._state.jobs.touched():
+            if job.state == LEASED:
+                found = Job(job.id, job.topic, b"", job.priority, job.attempts, job.token, 0)
+                held.setdefault(job.worker, []).append(found)
+        return held
 
     async def job(self, job_id: int) -> JobView | None:
         """A job that is not finished."""

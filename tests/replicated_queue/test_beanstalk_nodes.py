@@ -8,6 +8,7 @@ from pathlib import Path
 from replicated_queue.beanstalk.door import BeanstalkDoor
 from replicated_queue.beanstalk.hall import Hall
 from replicated_queue.beanstalk.listening import listen
+from tests.replicated_queue.fake_group import FakeGroup
 from tests.replicated_queue.queue_nodes import QueueNode, QueueNodes
 from tests.waiting import eventually
 
@@ -108,3 +109,22 @@ async def test_a_client_that_leaves_a_follower_releases_its_jobs_at_once(tmp_pat
             answer = await other.ask(b"reserve-with-timeout 10\r\n")
 
     assert answer == b"RESERVED 1 3\r\n"
+
+
+async def test_workers_that_leave_together_share_one_entry_and_each_hears_of_its_own_jobs() -> None:
+    async with FakeGroup(size=1) as group:
+        log, broker = group.logs[1], group.brokers[1]
+        hall = Hall(broker, log.machine.queue, now_ms=lambda: log.now_ms)
+        for worker in ("w3", "w5", "w5"):
+            await broker.put("mail", b"x")
+            assert await broker.reserve("mail", worker=worker)
+        before = log.applied_index
+
+        first = [asyncio.create_task(hall.reserved_by(f"w{number}")) for number in range(50)]
+        await eventually(lambda: hall._look is not None)
+        later = [asyncio.create_task(hall.reserved_by("w3")) for _ in range(50)]
+        found = await asyncio.gather(*first, *later)
+
+    assert [len(jobs) for jobs in found[:6]] == [0, 0, 0, 1, 0, 2]
+    assert {len(jobs) for jobs in found[6:50]} == {0} and {len(jobs) for jobs in found[50:]} == {1}
+    assert log.applied_index - before == 2  # who came while the first was under way needs another
