@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Final, cast
 
@@ -11,8 +10,8 @@ from replicated_queue.beanstalk.protocol import Parser, Refused, Request
 from replicated_queue.beanstalk.session import INTERNAL_ERROR, Session
 from replicated_queue.errors import QueueError
 
-MAX_QUEUED: Final = 256  # requests read ahead; beyond it, or
-MAX_QUEUED_BYTES: Final = 512 * 1024  # so many bytes of jobs, the client is not read until it caught up
+MAX_AHEAD_BYTES: Final = 512 * 1024  # read ahead; beyond it the client is not read until all was answered
+ANSWERS_A_TURN: Final = 50  # then others have theirs: much is answered without waiting for anything
 RESERVES: Final = frozenset({"reserve", "reserve-with-timeout", "reserve-job"})
 
 Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None] | None"]
@@ -28,8 +27,7 @@ class Connection(asyncio.Protocol):
         self._session = session
         self._spawn = spawn
         self._parser = Parser()
-        self._requests: deque[Request | Refused] = deque()
-        self._queued_bytes = 0
+        self._is_paused = False
         self._transport: asyncio.Transport | None = None
         self._serving: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -48,10 +46,9 @@ class Connection(asyncio.Protocol):
             self._serving.add_done_callback(self._served)
 
     def data_received(self, data: bytes) -> None:
-        requests = self._parser.feed(data)
-        self._requests.extend(requests)
-        self._queued_bytes += sum(_body_bytes(request) for request in requests)
-        if len(self._requests) > MAX_QUEUED or self._queued_bytes > MAX_QUEUED_BYTES:
+        self._parser.add(data)
+        if self._parser.ahead_bytes > MAX_AHEAD_BYTES and not self._is_paused:
+            self._is_paused = True
             cast(asyncio.Transport, self._transport).pause_reading()
         self._news.set()
 
@@ -83,6 +80,7 @@ class Connection(asyncio.Protocol):
             self._write(INTERNAL_ERROR)
 
     async def _answer_all(self) -> None:
+        answered = 0
         while (request := await self._next()) is not None:
             if request.verb == "quit":
                 break
@@ -93,17 +91,17 @@ class Connection(asyncio.Protocol):
             self._is_reserving = False
             self._write(answer)
             await self._may_write.wait()
+            answered += 1
+            if answered % ANSWERS_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def _next(self) -> Request | Refused | None:
-        while not self._requests:
-            if self._has_ended:
-                return None
+        while (request := self._parser.next()) is None and not self._has_ended:
+            if self._is_paused:
+                self._is_paused = False
+                cast(asyncio.Transport, self._transport).resume_reading()
             self._news.clear()
             await self._news.wait()
-        request = self._requests.popleft()
-        self._queued_bytes -= _body_bytes(request)
-        if not self._requests and not self._has_ended:
-            cast(asyncio.Transport, self._transport).resume_reading()
         return request
 
     def _write(self, answer: bytes) -> None:
@@ -120,7 +118,3 @@ class Connection(asyncio.Protocol):
             await self._session.close(was_reserving=self._is_reserving)
         except QueueError as error:
             logger.warning("jobs of a beanstalk client not released until their time is up error=%s", error)
-
-
-def _body_bytes(request: Request | Refused) -> int:
-    return len(request.body) if isinstance(request, Request) else 0

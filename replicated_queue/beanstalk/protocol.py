@@ -128,15 +128,22 @@ class Parser:
         self._skip_bytes = 0  # of a job that is too big
         self._is_long_line = False
 
-    def feed(self, data: bytes) -> list[Request | Refused]:
-        """Everything that is complete now, in its order."""
-        self._buffer += data
-        requests = []
-        while (request := self._next()) is not None:
-            requests.append(request)
-        return requests
+    @property
+    def ahead_bytes(self) -> int:
+        """How much came that `next` has not given yet."""
+        return len(self._buffer)
 
-    def _next(self) -> Request | Refused | None:
+    def add(self, data: bytes) -> None:
+        """More came."""
+        self._buffer += data
+
+    def feed(self, data: bytes) -> list[Request | Refused]:
+        """`add`, and everything that is complete then, in its order."""
+        self.add(data)
+        return list(iter(self.next, None))
+
+    def next(self) -> Request | Refused | None:
+        """What came first and is complete; None: more has to come."""
         if self._skip_bytes:
             return self._skip()
         if self._putting is not None:
@@ -150,7 +157,7 @@ class Parser:
             # A line that is too long is dropped up to its end, however long that takes.
             was_long, self._is_long_line = self._is_long_line, True
             if not was_long:
-                return self._next()
+                return self.next()
             del self._buffer[: -1 if self._buffer.endswith(b"\r") else None]
         return None
 
@@ -173,11 +180,11 @@ class Parser:
             return Refused(BAD_FORMAT)
         if numbers[3] > MAX_JOB_BYTES:
             self._skip_bytes = numbers[3] + 2
-            return self._next()
+            return self.next()
         if found[5]:
             return Refused(BAD_FORMAT, "put")
         self._putting = numbers
-        return self._next()
+        return self.next()
 
     def _job(self, numbers: tuple[int, ...]) -> Request | Refused | None:
         size = numbers[3] + 2
