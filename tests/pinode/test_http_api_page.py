@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from pinode.web.operation import operation_of
 from pinode.web.routes import ROUTES
 
 PAGE = Path(__file__).parents[2] / "docs" / "http_api.md"
@@ -20,6 +21,20 @@ def test_every_route_of_the_api_stands_on_its_page() -> None:
             missing.append(f"{route.method} {route.path}")
 
     assert not missing
+
+
+def test_the_page_names_the_writes_that_take_an_idempotency_key_and_no_others() -> None:
+    takers = []
+    for route in ROUTES:
+        declared = operation_of(route.handler)
+        if declared is not None and declared.takes_key:
+            takers.append(f"{route.method} {route.path}")
+
+    sentence = re.search(r"It counts for ([^;]*);", PAGE.read_text())
+
+    assert sentence
+    named = re.findall(r"`(?:POST /api/v1|…)([^`]*)`", sentence[1])
+    assert sorted(f"POST /api/v1{path}" for path in named) == sorted(takers)
 
 
 def test_every_address_on_the_page_is_a_route() -> None:
