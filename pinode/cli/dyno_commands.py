@@ -13,6 +13,7 @@ from pinode.cli.output import ago, printable, say, show_json, show_json_line, ta
 from pinode.cli.span import span
 from pinode.cli.target import app_option, app_path, chosen_app
 
+LINES_SHOWN = 100  # unless somebody says how many, or since when
 # By the state of the app, what to do.
 WITHOUT_DYNOS = {
     "new": "nothing is deployed yet: pinode deploy -a {app}",
@@ -86,7 +87,9 @@ def _quantity(word: str) -> tuple[str, int]:
 @click.command()
 @app_option
 @click.option("-t", "--tail", "follow", is_flag=True, help="go on as new lines come")
-@click.option("-n", "--lines", type=click.IntRange(0, MOST_LINES), default=100, show_default=True)
+@click.option(
+    "-n", "--lines", type=click.IntRange(0, MOST_LINES), help="how many; 100, or with --since all there are"
+)
 @click.option(
     "-p", "--process", "--dyno", "process", metavar="TYPE", help="only this process type, or this dyno"
 )
@@ -97,7 +100,7 @@ def logs(
     invocation: Invocation,
     app: str | None,
     follow: bool,
-    lines: int,
+    lines: int | None,
     process: str | None,
     since: int | None,
     node: str | None,
@@ -105,6 +108,8 @@ def logs(
     """What the app's dynos print. With --json: a document a line, {time, source, dyno, text}."""
     path = app_path(chosen_app(invocation, app), "logs")
     client, following = ApiClient(invocation), 1 if follow else None
+    if lines is None:
+        lines = MOST_LINES if since else LINES_SHOWN
     for line in client.lines(path, lines=lines, follow=following, process=process, since=since, node=node):
         if invocation.json:
             show_json_line(asdict(parse_log_line(line)))

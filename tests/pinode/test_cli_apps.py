@@ -224,6 +224,7 @@ def test_logs_are_the_lines_as_they_are_and_documents_in_json(node: CliStage) ->
 
     assert text.out == "2023-11-14T22:13:20.123Z app[web.1]: GET / [200]: �[0m ok\n"
     assert (asked[0].lines, asked[0].process) == (7, "web")
+    assert (asked[-1].lines, asked[-1].process) == (100, None)
     assert document.document == {
         "time": "2023-11-14T22:13:20.123Z", "source": "app", "dyno": "web.1", "text": "GET / [200]: \x1b[0m ok",
     }  # fmt: skip
@@ -246,7 +247,7 @@ def test_logs_of_one_dyno_of_one_node_of_the_last_minutes(node: CliStage) -> Non
     unknown = node.run("logs", "-a", "blog", "--node", "pi99")
 
     assert "a minute ago" in found.out and "ten minutes" not in found.out
-    assert [query.process for query in asked] == ["web.1"]
+    assert [(query.process, query.lines) for query in asked] == [("web.1", 1_500)]
     assert wrong.code == 2 and "'yesterday' is no duration" in wrong.err
     assert unknown.code == 3 and "there is no node 'pi99'" in unknown.err
 
