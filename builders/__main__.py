@@ -93,7 +93,9 @@ class _Build:
         types = _process_types(procfile or built.process_types, builder)
         if built.inferred:
             self._log.step(f"No Procfile: found {built.inferred}")
-        notes = (*built.notes, *await asyncio.to_thread(storage_notes, app))
+        notes = built.notes
+        if builder.name != "static":  # which may have a database to offer
+            notes += await asyncio.to_thread(storage_notes, app)
         for note in notes:
             self._log.problem(note)
         machine = await asyncio.to_thread(_machine_of, built, app)

@@ -15,6 +15,7 @@ SIGNS = (
 DATABASES = (".sqlite", ".sqlite3")
 SOURCES = (".py", ".go", ".mod", ".js", ".mjs", ".cjs", ".ts", ".json", ".toml", ".txt", ".cfg", ".ini")
 LEFT_OUT = (".git", ".venv", "node_modules", "vendor", "tests", "test", "docs")
+NPM_LOCK = "package-lock.json"  # names what packages could use, too
 MOST_FILES = 2_000
 READ_BYTES = 256 * 1024
 
@@ -41,7 +42,12 @@ def _files(app: Path) -> Iterator[str]:
 
 def _is_sign(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if path.is_symlink() or not path.is_file() or suffix not in (*SOURCES, *DATABASES):
+    if (
+        path.is_symlink()
+        or not path.is_file()
+        or suffix not in (*SOURCES, *DATABASES)
+        or path.name == NPM_LOCK
+    ):
         return False
     if suffix in DATABASES:
         return True

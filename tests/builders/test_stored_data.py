@@ -31,6 +31,7 @@ def test_packages_tests_links_and_endless_trees_are_not_looked_through(tmp_path:
     for name in (".venv/x.py", "node_modules/x/index.js", "vendor/x.go", "tests/test_x.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("import sqlite3")
+    (tmp_path / "package-lock.json").write_text('{"peer": "better-sqlite3"}')
     (tmp_path / "link.py").symlink_to("tests/test_x.py")
     (tmp_path / "large.py").write_text("#" * READ_BYTES + "import sqlite3")
     (tmp_path / "many").mkdir()
