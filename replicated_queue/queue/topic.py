@@ -87,8 +87,18 @@ class Topic:
             heappop(self._delayed)
 
     def due(self, now: int) -> list[JobRecord]:
-        """Delayed jobs that are due, though no command has made them ready yet."""
-        ids = {entry[1] for entry in self._delayed if entry[0] <= now and self._is_delayed(entry)}
+        """Delayed jobs that are due, though no command has made them ready yet.
+
+        Below an entry of the heap, at twice its place plus 1 and 2, stand none that are earlier.
+        """
+        heap, size = self._delayed, len(self._delayed)
+        found: list[tuple[int, int]] = []
+        places = [0]
+        while places:  # layer by layer, as there may be many
+            places = [place for place in places if place < size and heap[place][0] <= now]
+            found += [heap[place] for place in places]
+            places = [below for place in places for below in (2 * place + 1, 2 * place + 2)]
+        ids = {entry[1] for entry in found if self._is_delayed(entry)}
         return [self._jobs[job_id] for job_id in sorted(ids)]
 
     def next_of(self, state: str, now: int) -> JobRecord | None:
@@ -96,8 +106,8 @@ class Topic:
         if state == READY:
             return most_urgent((*self.ready.heads(None), *self.due(now)))
         if state == DELAYED:
-            later = [entry for entry in self._delayed if entry[0] > now and self._is_delayed(entry)]
-            return self._jobs[min(later)[1]] if later else None
+            later = self._first_after(now)
+            return self._jobs[later[1]] if later is not None else None
         first_buried = next(iter(self.buried), None)
         return self._jobs[first_buried] if first_buried is not None else None
 
@@ -139,6 +149,21 @@ class Topic:
             ageing_ms=self.settings.ageing_ms,
             is_draining=self.settings.is_draining,
         )
+
+    def _first_after(self, now: int) -> tuple[int, int] | None:
+        """(due_ms, id) of the first delayed job that is not due. Nothing later than it is looked at."""
+        first: tuple[int, int] | None = None
+        places = [0]
+        while places:
+            place = places.pop()
+            if place >= len(self._delayed) or (first is not None and self._delayed[place] >= first):
+                continue
+            entry = self._delayed[place]
+            if entry[0] > now and self._is_delayed(entry):
+                first = entry
+            else:
+                places += (2 * place + 1, 2 * place + 2)
+        return first
 
     def _is_delayed(self, entry: tuple[int, int]) -> bool:
         job = self._jobs.get(entry[1])

@@ -1,0 +1,80 @@
+"""Looking at a topic's delayed jobs: which are due, and which one is next."""
+
+import random
+
+import pytest
+
+from replicated_queue.queue.commands import Cancel, Kick, KickJob, Nack
+from replicated_queue.queue.job import DELAYED, READY, JobRecord
+from replicated_queue.queue.jobs import Jobs
+from replicated_queue.queue.topic import Topic
+from replicated_queue.queue.views import peek_topic, topic_stats
+from tests.replicated_queue.queue_log import QueueLog
+
+MANY = 2_000
+
+
+class CountedJobs(Jobs):
+    """Counts how often somebody looks a job up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def get(self, job_id: int) -> JobRecord | None:
+        self.looks += 1
+        return super().get(job_id)
+
+
+def topic_with_delayed(jobs: Jobs) -> Topic:
+    """`MANY` jobs, of which one becomes due each millisecond, in no order of their ids."""
+    topic = Topic("mail", jobs)
+    for number in range(MANY):
+        job = JobRecord(number + 1, "mail", b"", 0, 1_000, 1, "key", 0, 0, (), 0)
+        job.due_ms = 1 + number * 7 % MANY
+        job.state = DELAYED
+        jobs.keep(job)
+        topic.counts[DELAYED] += 1
+        topic.add_delayed(job)
+    return topic
+
+
+@pytest.mark.parametrize("due", [0, 3])
+def test_jobs_that_become_due_later_are_not_looked_at(due: int) -> None:
+    jobs = CountedJobs()
+    topic = topic_with_delayed(jobs)
+    jobs.looks = 0
+
+    stats = topic.stats(due)
+    first_ready, first_delayed = topic.next_of(READY, due), topic.next_of(DELAYED, due)
+
+    assert (stats.ready, stats.delayed) == (due, MANY - due)
+    assert (first_ready is not None) == (due > 0)
+    assert first_delayed is not None and first_delayed.due_ms == due + 1
+    assert jobs.looks < 50
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_said_of_delayed_jobs_is_true_whatever_happened_to_them(seed: int) -> None:
+    chance, log = random.Random(seed), QueueLog()
+    for _ in range(300):
+        job_id = log.put(priority=chance.randrange(5), delay_ms=chance.randrange(1, 100))
+        match chance.randrange(5):
+            case 0:
+                log.apply(KickJob(job_id))
+                log.apply(Nack(*log.take(), delay_ms=chance.randrange(1, 100)))
+            case 1:
+                log.apply(Cancel(job_id))
+            case 2:
+                log.apply(Kick("mail", 2))
+            case _:
+                pass
+    jobs = list(log.queue.jobs.values())
+
+    for now in range(0, 110, 10):
+        later = [(job.due_ms, job.id) for job in jobs if job.state == DELAYED and job.due_ms > now]
+        stats = topic_stats(log.queue, "mail", now=now, platform=False)
+        first = peek_topic(log.queue, "mail", "delayed", now=now, platform=False)
+
+        assert (stats.ready, stats.delayed) == (len(jobs) - len(later), len(later))
+        assert [view.id for view in first] == ([min(later)[1]] if later else [])
