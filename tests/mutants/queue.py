@@ -319,9 +319,9 @@ MUTANTS = (
     planted(
         14,
         "answers pile up for who does not read them",
-        FRAMES,
-        "if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:",
-        "if False:",
+        "replicated_queue/client_reads.py",
+        "                        await self._may_write.wait()\n",
+        "                        pass\n",
         TESTS + "test_slow_readers.py::test_a_client_that_reads_no_answers_is_cut_off_and_others_are_served",
     ),
     planted(
