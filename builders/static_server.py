@@ -267,9 +267,8 @@ class SiteServer(ThreadingHTTPServer):
     def end(self, *_: object) -> None:
         """Take no more connections; a handler of signals. `serve_forever` returns soon."""
         self.is_ending = True
-        threading.Thread(
-            target=self.shutdown, daemon=True
-        ).start()  # it waits for the loop that it is called in
+        # `shutdown` waits for `serve_forever`, which this thread is in.
+        threading.Thread(target=self.shutdown, daemon=True).start()
 
     def wait_until_answered(self) -> None:
         """Until nothing is being answered; who only keeps a connection open is not waited for."""

@@ -1,4 +1,4 @@
-"""The event loop of a node: uvloop where it is installed (`pip install pinode[fast]`), else asyncio's own.
+"""The event loop of a node: uvloop where it is installed (extra `fast`), else asyncio's own.
 
 Links between nodes are TLS, and asyncio's TLS is Python: uvloop takes about a third off what an entry of the
 log costs.

@@ -67,19 +67,27 @@ class ClientReads:
         try:
             while self._waiting:
                 count = len(self._waiting)  # what comes later is not proven current by this
-                await self._broker.be_current()
+                refusal = await self._refusal()
                 for _ in range(min(count, len(self._waiting))):
                     async with asyncio.timeout(self._patience_seconds):
                         await self._may_write.wait()
                     if self._is_closed:
                         return
                     number, question = self._waiting.popleft()
-                    self._answer(number, self._outcome(question))
+                    self._answer(number, refusal or self._outcome(question))
                     await asyncio.sleep(0)
         except TimeoutError:
             self._cut()
         finally:
             self._is_running = False
+
+    async def _refusal(self) -> QueueError | None:
+        """Wait until what is read here is current; what the leader has against that, if anything."""
+        try:
+            await self._broker.be_current()
+        except QueueError as error:
+            return error
+        return None
 
     def _outcome(self, question: Question) -> Outcome:
         try:

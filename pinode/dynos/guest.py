@@ -135,7 +135,8 @@ class Guest:
     def look_for_slug(self) -> None:
         """If it waits to be started again, and another slug fits this node by now, do not wait."""
         if (
-            isinstance(self._dyno, Dyno)
+            self._process is None
+            and isinstance(self._dyno, Dyno)
             and digest_for(self.launch, self._premises.cluster) != self.launch.slug_digest
         ):
             self._perform(self._dyno.may_have_another_slug(self._premises.clock()))

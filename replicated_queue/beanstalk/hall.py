@@ -31,9 +31,6 @@ COUNTED: Final = (
 )  # fmt: skip
 
 
-Held = dict[str, list[Job]]  # by worker
-
-
 class Guest(Protocol):
     """A client, as far as the others' answers depend on it."""
 
@@ -66,8 +63,11 @@ class Hall:
         self.id = secrets.token_hex(8)
         self._sessions: dict[Guest, None] = {}
         self._commands: Counter[str] = Counter()
-        self._look: asyncio.Task[Held] | None = None  # at the leases; the newest that has begun
-        self._next_look: asyncio.Task[Held] | None = None
+        self._leaving: set[str] = set()  # workers whose leases are looked for
+        self._held: dict[str, list[Job]] = {}  # by the newest look that ended well
+        self._looks = 0  # that have begun
+        self._newest_look = 0  # that ended well
+        self._looking = asyncio.Lock()
         self._total_connections = 0
         self._began = clock()
 
@@ -95,22 +95,26 @@ class Hall:
         An entry of our own comes after that reserve, if it got into the log; it changes nothing. Who leaves
         while it is under way shares the next one: a fleet of workers often leaves at once.
         """
-        if self._next_look is None:
-            self._next_look = asyncio.create_task(self._look_at_leases(self._look))
-        held = await asyncio.shield(self._next_look)
-        return held.get(worker, [])
+        known = self._looks
+        self._leaving.add(worker)
+        try:
+            async with self._looking:
+                if self._newest_look <= known:  # no look that ended well began after we came
+                    await self._look_at_leases()
+                return self._held.get(worker, [])
+        finally:
+            self._leaving.discard(worker)
 
-    async def _look_at_leases(self, before: "asyncio.Task[Held] | None") -> Held:
-        if before is not None:
-            await asyncio.wait([before])
-        self._look, self._next_look = self._next_look, None
+    async def _look_at_leases(self) -> None:
+        self._looks += 1
+        number = self._looks
         await self.queue._command(GiveBack(((0, 0),)))
-        held: Held = {}
+        self._held = {worker: [] for worker in self._leaving}
         for job in self._state.jobs.touched():
-            if job.state == LEASED:
+            if job.state == LEASED and job.worker in self._held:
                 found = Job(job.id, job.topic, b"", job.priority, job.attempts, job.token, 0)
-                held.setdefault(job.worker, []).append(found)
-        return held
+                self._held[job.worker].append(found)
+        self._newest_look = number
 
     async def job(self, job_id: int) -> JobView | None:
         """A job that is not finished."""

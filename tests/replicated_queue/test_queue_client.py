@@ -425,3 +425,20 @@ async def test_when_a_client_is_closed_who_still_asks_hears_that_and_is_not_canc
     assert isinstance(ended[0], OutcomeUnknown)
     assert {type(error) for error in ended} == {OutcomeUnknown, ClientClosed}  # most were sent meanwhile
     assert isinstance(ended[-1], ClientClosed)
+
+
+async def test_a_read_that_the_leader_refuses_is_answered_so_and_the_next_one_as_ever(
+    ca: ThrowawayCA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_cluster(ca) as cluster, cluster.client(1) as queue:
+
+        async def refused() -> bool:
+            raise InvalidRequest("not by this leader.")
+
+        await queue.put("mail", b"x")
+        with monkeypatch.context() as patched:
+            patched.setattr(cluster.group.brokers[1], "be_current", refused)
+            with pytest.raises(InvalidRequest):
+                await queue.stats("mail")
+
+        assert (await queue.stats("mail")).ready == 1
