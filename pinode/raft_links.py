@@ -1,12 +1,13 @@
 """What `replicated_queue` needs of the network, over the peers' links: frames by lane, calls, reset links."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from pinode.peers.errors import PeerRefused, PeerUnreachable
 from pinode.peers.links import PeerLinks
 from replicated_queue.broker import Broker
-from replicated_queue.errors import NotLeader
+from replicated_queue.errors import NotLeader, QueueError
 from replicated_queue.interfaces import Lane, PeerId
 from replicated_queue.service import ReplicaService
 
@@ -40,13 +41,19 @@ class RaftLinks:
                 raise PeerRefused("not the leader") from error
             return index.to_bytes(COMMIT_INDEX_BYTES, "big")
 
+        async def snapshot(peer: str, request: bytes) -> AsyncIterator[bytes]:
+            try:
+                async with contextlib.aclosing(replica.serve_snapshot(int(peer, 16), request)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except QueueError as error:
+                raise PeerRefused(str(error)) from error
+
         self._links.on_frame(lambda node_id, frame: replica.receive(int(node_id, 16), frame))
         self._links.on_reset(lambda node_id: replica.peer_unreachable(int(node_id, 16)))
         self._links.serve("queue", answer)
         self._links.serve("commit index", commit_index)
-        self._links.serve_stream(
-            "snapshot", lambda peer, request: replica.serve_snapshot(int(peer, 16), request)
-        )
+        self._links.serve_stream("snapshot", snapshot)
 
     def send(self, peer: PeerId, frame: bytes, *, lane: Lane) -> None:
         """Queue one frame; it may be lost."""

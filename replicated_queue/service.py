@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -126,8 +126,8 @@ class ReplicaService:
         if replica.raft.has_ready or self._second_copy.is_holding:  # many frames change nothing
             (self._turns.now if isinstance(decoded.message, Heartbeat) else self._turns.soon)()
 
-    def serve_snapshot(self, peer: int, request: bytes) -> AsyncIterator[bytes]:
-        """Answer `Transport.fetch` of a peer that is a member."""
+    def serve_snapshot(self, peer: int, request: bytes) -> AsyncGenerator[bytes, None]:
+        """Answer `Transport.fetch` of a peer that is a member. Raises `QueueError` where there is none."""
         return self._snapshots.serve(peer, request)
 
     def peer_unreachable(self, peer: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 
 import msgpack
@@ -200,8 +200,8 @@ class SnapshotKeeper:
         self._transport.send(message.to, encode_frame(message, now=cluster_time), lane="votes")
         self._expect(message.to, OFFER_SECONDS)
 
-    async def serve(self, peer: PeerId, request: bytes) -> AsyncIterator[bytes]:
-        """The bytes of a snapshot for a peer. Raises `QueueError` if it is not there any more, or damaged.
+    async def serve(self, peer: PeerId, request: bytes) -> AsyncGenerator[bytes, None]:
+        """The bytes of a snapshot for a peer. Raises `QueueError` if it is not there (any more), or damaged.
 
         A damaged one is of no use to the peer, and would be offered again and again: another is taken.
         """
@@ -210,6 +210,8 @@ class SnapshotKeeper:
             last = EntryId(int(term), int(index))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise MalformedMessage("no request for a snapshot") from error
+        if self._replica is None:
+            raise QueueError("this node is starting: its log is not read yet")
         if last == OF_NOW:
             last = await self._fresh()
         reader = await asyncio.to_thread(self._files.open, last)

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
+import msgpack
+import pytest
+
 from pinode.cluster_state import ClusterState
 from pinode.raft_links import RaftLinks
 from replicated_queue.broker import Broker
@@ -66,3 +69,17 @@ async def test_a_node_that_was_away_for_long_gets_the_whole_state_over_the_links
             await away.broker.put("mail", b"from the one that was away")
             await eventually(lambda: here.state.digest() == there.state.digest() == away.state.digest())
             assert list((tmp_path / nodes[2].node_id).glob("*.snapshot"))
+
+
+async def test_a_node_that_starts_tells_who_comes_for_a_snapshot_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = cluster_of(2)
+    voters = [node.identity.raft_id for node in nodes]
+    here, _ = (Replicated(node, voters, tmp_path) for node in nodes)
+    async with running(*nodes):
+        with pytest.raises(ConnectionError, match="its log is not read yet"):
+            async for _ in here.transport.fetch(nodes[1].identity.raft_id, msgpack.packb((1, 1))):
+                pass
+
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

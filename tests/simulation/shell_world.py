@@ -120,6 +120,7 @@ class ShellNode(Machine):
     writer: SteppedWriter | None = None
     streams: list[Stream] = field(default_factory=list)  # the far ends
     asked: list["asyncio.Future[bytes]"] = field(default_factory=list)  # calls of others that wait for us
+    fetched: list[Callable[[Exception], None]] = field(default_factory=list)  # snapshots of ours on their way
     seen_applied: int = 0
     seen_last: int = 0
     results: list[tuple[int, Any]] = field(default_factory=list)  # applied, and not compared yet
@@ -373,7 +374,10 @@ class ShellWorld(QueueWorld):
         node.service = node.broker = node.writer = None
         node.replica = None
         node.life += 1
+        fetched, node.fetched = node.fetched, []
         loop.die()
+        for hand in fetched:
+            hand(ConnectionResetError("the node is gone"))
         self.hang_up(me)
         for waiting in node.asked:
             reset = ConnectionResetError(errno.ECONNRESET, "the node is gone")
@@ -480,16 +484,22 @@ class ShellWorld(QueueWorld):
                 hand(b"")
             except (QueueError, OSError) as error:
                 hand(OSError(str(error)))
-            except asyncio.CancelledError:
-                hand(ConnectionResetError("the node is gone"))
-                raise
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            if hand in other.fetched:
+                other.fetched.remove(hand)
+                if (error := task.exception()) is not None:
+                    raise error
+
+        def take(loop: NodeLoop, service: ReplicaService) -> None:
+            loop.create_task(serve(service)).add_done_callback(ended)
 
         def begin() -> None:
             if other.loop is None or other.service is None or (node.me, peer) in self.blocked:
                 hand(ConnectionRefusedError("nobody is there"))
             else:
-                there, service = other.loop, other.service
-                there.call_soon(lambda: there.create_task(serve(service)))
+                other.fetched.append(hand)
+                other.loop.call_soon(take, other.loop, other.service)
 
         self.carry((node.me, peer, "snapshots"), begin)
         return pieces

@@ -29,6 +29,8 @@ def test_shells_keep_every_promise_through_faults_and_agree_after_them(block: in
         100,  # who restarts while it fetches a snapshot is taken for busy with it for a minute
         1_000_130,  # a leader that hands over is busy with a repeated request, which another had done
         207,  # who came for a damaged snapshot hears of the next one late
+        2_001_732,  # a leader loses its power while somebody comes for a snapshot
+        3_003_661,  # somebody comes for a snapshot while the leader starts and reads its log
     ],
 )
 def test_lives_of_shells_that_once_went_wrong(seed: int) -> None:
