@@ -4,6 +4,7 @@ A script is blocks of a command, `----`, and what must come out. Messages, state
 compared; the words of log lines are not. `Unsupported` names what a script needs and this package leaves out.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ PROGRESS = {
 CHANGES = {"v": ChangeKind.ADD_VOTER, "l": ChangeKind.ADD_LEARNER, "r": ChangeKind.REMOVE}
 LETTERS = {kind: letter for letter, kind in CHANGES.items()}
 TALLIES = {Tally.PENDING: "VotePending", Tally.WON: "VoteWon", Tally.LOST: "VoteLost"}
+DROPPED = "raft proposal dropped"
 LOG_LINE = re.compile(r"^\s*(DEBUG|INFO|WARN|ERROR|FATAL) |^ok$")
 
 
@@ -202,9 +204,9 @@ class ScriptedGroup:
         try:
             index = raft.propose_change(changes)
         except NotLeader as error:
-            raise Unsupported("proposals forwarded by followers") from error
+            return [refused(error)]
         except Busy:
-            return ["raft proposal dropped"]
+            return [DROPPED]
         except ChangeRefused:  # where we refuse, the reference turns the change into an empty entry
             raft.propose([b""])
             return []
@@ -234,9 +236,9 @@ class ScriptedGroup:
         try:
             self.nodes[int(block.words[0])].propose([block.words[1].encode()])
         except NotLeader as error:
-            raise Unsupported("proposals forwarded by followers") from error
+            return [refused(error)]
         except Busy:
-            return ["raft proposal dropped"]
+            return [DROPPED]
         return []
 
     def do_tick_election(self, block: Block) -> list[str]:
@@ -361,7 +363,7 @@ class ScriptedGroup:
             kind = "EntryConfChange" + ("" if entry[:2] in self.in_first_format else "V2")
             changes = " ".join(f"{LETTERS[one.kind]}{one.node}" for one in decode_changes(entry.data))
             return f"{entry.term}/{entry.index} {kind} {changes}"
-        return f'{entry.term}/{entry.index} EntryNormal "{entry.data.decode()}"'
+        return f"{entry.term}/{entry.index} EntryNormal {json.dumps(entry.data.decode())}"
 
     def describe_message(self, message: Message) -> str:
         place, tail = EntryId(0, 0), ""
@@ -393,6 +395,13 @@ class ScriptedGroup:
                 pass
         head = f"{message.sender}->{message.to} {KINDS[type(message)]} Term:{message.term}"
         return f"{head} Log:{place.term}/{place.index}{tail}"
+
+
+def refused(error: NotLeader) -> str:
+    """What the reference says where nobody leads; where somebody does, its followers pass the proposal on."""
+    if error.leader is not None:
+        raise Unsupported("proposals forwarded by followers") from error
+    return DROPPED
 
 
 def indented(lines: list[str]) -> list[str]:
