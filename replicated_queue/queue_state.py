@@ -17,7 +17,7 @@ from replicated_queue.request_codec import decode_entry
 from replicated_queue.sessions import Answer, Bundle, Sessions
 
 QUEUE_DOMAIN: Final = "queue"
-KIND_OF_DIGEST: Final = b"queue  1"  # another where anything else is hashed
+KIND_OF_DIGEST: Final = b"queue  2"  # another where anything else is hashed
 PLACE_BITS: Final = 16  # an entry has far fewer requests, for each takes some bytes of it
 
 

@@ -44,6 +44,9 @@ class DedupeKeys:
         """One that a snapshot has carried."""
         self._keys[topic, key] = job_id
 
-    def rows(self) -> list[tuple[tuple[str, str], int]]:
-        """Everything that must be equal on all replicas."""
-        return sorted(self._keys.items())
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def holds(self, job: JobRecord | FinishedJob) -> bool:
+        """Whether the job's key is this job's. Each key is some job's that is known."""
+        return job.dedupe_key is not None and self._keys.get((job.topic, job.dedupe_key)) == job.id

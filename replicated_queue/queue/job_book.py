@@ -1,6 +1,6 @@
 """All jobs of a queue and where each stands: the moves between states, with all that must move along."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from replicated_queue.errors import QueueFull, TopicDraining
@@ -28,6 +28,7 @@ from replicated_queue.queue.touched import Touched
 from replicated_queue.queue.watcher import QueueWatcher
 
 HASHED_A_STEP = 100
+WOKEN_AT_ONCE = 1_000  # by one command, so that no command is long; a reserve finds the others the next time
 
 
 class JobBook:
@@ -148,25 +149,28 @@ class JobBook:
         return topic
 
     def digest_steps(self, last_id: int) -> Generator[None, None, bytes]:
-        """Hash of everything, in steps of some jobs; equal on all replicas at one applied index."""
+        """Hash of everything, in steps of some rows; equal on all replicas at one applied index."""
         digest = blake2b(digest_size=16)
-        head = (self.now, last_id, self.used_bytes, self.dropped_buried, self.expired, tuple(self.buried))
-        # ascii(), unlike repr(), does not depend on the Unicode tables of the interpreter.
-        digest.update(ascii(head).encode())
-        for place, job_id in enumerate(sorted(self.jobs)):
-            job = self.jobs.look(job_id)
-            assert job is not None
-            digest.update(ascii(job.row()).encode())
+        for place, row in enumerate(self._digest_rows(last_id)):
+            # ascii(), unlike repr(), does not depend on the Unicode tables of the interpreter.
+            digest.update(ascii(row).encode())
             if place % HASHED_A_STEP == 0:
                 yield
-        for finished in self.finished.all():
-            digest.update(ascii(finished).encode())
-        for name in sorted(self.topics):
-            digest.update(ascii(self.topics[name].digest_row()).encode())
-        for topic in self.idle_topics.values():  # their order counts: the first is forgotten first
-            digest.update(ascii(topic.digest_row()).encode())
-        digest.update(ascii(self.keys.rows()).encode())
         return digest.digest()
+
+    def _digest_rows(self, last_id: int) -> Iterator[object]:
+        yield self.now, last_id, self.used_bytes, self.dropped_buried, self.expired, tuple(self.buried)
+        yield len(self.keys)
+        for job_id in sorted(self.jobs):
+            job = self.jobs.look(job_id)
+            assert job is not None
+            yield job.row(), self.keys.holds(job)
+        for finished in self.finished.all():
+            yield finished, self.keys.holds(finished)
+        for name in sorted(self.topics):
+            yield self.topics[name].digest_row()
+        for topic in self.idle_topics.values():  # their order counts: the first is forgotten first
+            yield topic.digest_row()
 
     def settings_of(self, topic: str) -> TopicSettings:
         """Those of a topic that exists, else those of any other."""
@@ -218,10 +222,14 @@ class JobBook:
         if needs and len(needs.union(topic.needs if topic is not None else ())) > MAX_DIFFERENT_NEEDS:
             raise QueueFull(what=f"jobs of {MAX_DIFFERENT_NEEDS} different needs in topic {name!r}")
 
-    def wake_due(self, topic: Topic) -> None:
-        while (first := topic.first_delayed()) is not None and first[0] <= self.now:
-            topic.take_delayed()
-            self.make_available(self.jobs[first[1]], "due", delay_ms=0)
+    def wake_due(self, topics: Iterable[Topic]) -> None:
+        """Make delayed jobs ready that are due, the earliest first; some of them, if there are many."""
+        most = WOKEN_AT_ONCE
+        for topic in topics:
+            while most > 0 and (first := topic.first_delayed()) is not None and first[0] <= self.now:
+                topic.take_delayed()
+                self.make_available(self.jobs[first[1]], "due", delay_ms=0)
+                most -= 1
 
     def make_available(self, job: JobRecord, event: str, *, delay_ms: int) -> None:
         """Ready, or ready after a delay."""

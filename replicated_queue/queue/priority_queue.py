@@ -209,8 +209,7 @@ class PriorityQueue:
             for name in command.topics
             if (topic := self.topics.get(name)) is not None and topic.paused_until <= now
         ]
-        for topic in topics:
-            self._book.wake_due(topic)
+        self._book.wake_due(topics)
         taken: list[int] = []
         has = frozenset(command.has) if command.has else NOTHING
         room_bytes = MAX_RESERVED_BYTES
@@ -314,7 +313,7 @@ class PriorityQueue:
             return Kicked(0)
         ids = list(topic.buried)[: command.bound]
         if not topic.buried:
-            self._book.wake_due(topic)  # these are ready already and not kicked
+            self._book.wake_due([topic])  # these are ready already and not kicked
             while len(ids) < command.bound and (first := topic.first_delayed()) is not None:
                 topic.take_delayed()
                 ids.append(first[1])
@@ -326,7 +325,7 @@ class PriorityQueue:
         job = self._find(command.job_id, platform=command.platform)
         if job.state == LEASED:
             raise WrongState(job_id=job.id, state=job.state, wanted="buried or delayed")
-        self._book.wake_due(self.topics[job.topic])
+        self._book.wake_due([self.topics[job.topic]])
         if job.state == READY:
             return Kicked(0)  # is already what the kick wanted
         self._kick_one(job)

@@ -497,6 +497,14 @@ MUTANTS = (
         SNAPSHOTS + "test_while_a_snapshot_is_under_way_nothing_else_and_no_second_one_is_sent",
     ),
     planted(
+        30,
+        "a node that starts breaks at who comes for a snapshot",
+        "replicated_queue/snapshotting.py",
+        "        if self._replica is None:\n            raise QueueError(",
+        "        if False:\n            raise QueueError(",
+        "tests/pinode/test_snapshots_over_links.py::test_a_node_that_starts_tells_who_comes_for_a_snapshot_so",
+    ),
+    planted(
         31,
         "compaction keeps nothing for who was away for a moment",
         LOG,

@@ -398,6 +398,31 @@ MUTANTS = (
         + "test_snapshots_of_state.py::test_a_large_state_comes_in_short_steps_and_so_does_its_restoration",
     ),
     planted(
+        18,
+        "all jobs that are due become ready by one command",
+        BOOK,
+        "                most -= 1\n",
+        "",
+        TESTS + "test_delayed_jobs.py::"
+        "test_many_jobs_that_become_due_at_once_are_made_ready_by_many_commands",
+    ),
+    planted(
+        18,
+        "the hash of the state is made in one step",
+        BOOK,
+        "            if place % HASHED_A_STEP == 0:\n",
+        "            if not place:\n",
+        TESTS + "test_digests.py::test_the_hash_of_the_state_is_made_in_steps_of_some_rows",
+    ),
+    planted(
+        7,
+        "the hash of the state says nothing of dedupe keys",
+        BOOK,
+        "yield job.row(), self.keys.holds(job)",
+        "yield job.row()",
+        TESTS + "test_digests.py::test_the_hash_of_the_state_says_who_holds_a_dedupe_key",
+    ),
+    planted(
         19,
         "an ended lease is extended",
         TABLE,

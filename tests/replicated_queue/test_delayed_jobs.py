@@ -6,6 +6,7 @@ import pytest
 
 from replicated_queue.queue.commands import Cancel, Kick, KickJob, Nack
 from replicated_queue.queue.job import DELAYED, READY, JobRecord
+from replicated_queue.queue.job_book import WOKEN_AT_ONCE
 from replicated_queue.queue.jobs import Jobs
 from replicated_queue.queue.topic import Topic
 from replicated_queue.queue.views import peek_topic, topic_stats
@@ -78,3 +79,28 @@ def test_what_is_said_of_delayed_jobs_is_true_whatever_happened_to_them(seed: in
 
         assert (stats.ready, stats.delayed) == (len(jobs) - len(later), len(later))
         assert [view.id for view in first] == ([min(later)[1]] if later else [])
+
+
+def test_many_jobs_that_become_due_at_once_are_made_ready_by_many_commands() -> None:
+    log = QueueLog()
+    ids = [log.put(delay_ms=1 + number % 3) for number in range(2 * WOKEN_AT_ONCE + 5)]
+    earliest_first = sorted(ids, key=lambda job_id: (log.queue.jobs[job_id].due_ms, job_id))
+    topic = log.queue.topics["mail"]
+
+    first, _ = log.take(at=10)
+
+    assert first == min(earliest_first[:WOKEN_AT_ONCE])
+    assert topic.counts[READY] == WOKEN_AT_ONCE - 1
+    assert topic_stats(log.queue, "mail", now=log.now, platform=False).ready == len(ids) - 1
+    assert {first, *(log.take()[0] for _ in ids[1:])} == set(ids)
+
+
+def test_many_jobs_that_become_due_in_several_topics_are_not_more_for_one_command() -> None:
+    log = QueueLog()
+    for number in range(WOKEN_AT_ONCE + 5):
+        log.put(topic=("mail", "other")[number % 2], delay_ms=1)
+
+    log.take("mail", "other", at=10)
+
+    ready = [log.queue.topics[name].counts[READY] for name in ("mail", "other")]
+    assert sum(ready) == WOKEN_AT_ONCE - 1
