@@ -26,6 +26,7 @@ from tests.simulation.world import World
 
 PATIENCE_SECONDS = 4.0  # of a client with one request
 MOMENT_SECONDS = 0.05
+LAST_SECONDS = 1.0  # in which what was agreed last gets to everybody
 LOOK_SECONDS = 0.25  # how often a leader looks at its leases
 HOUR_MS = 3_600_000
 FASTEST_CLOCK = 1.25  # see `World.suffer`
@@ -93,6 +94,7 @@ class QueueWorld(World):
         ] = {}  # job → since when its holder has it, and for how long
         self.finished: set[int] = set()
         self.expired = 0
+        self.is_over = False  # nobody asks for anything any more
         super().__init__(seed, nodes=nodes, spares=spares)
         self.customers = [Customer(number, b"customer %07d" % number) for number in range(customers)]
 
@@ -134,7 +136,7 @@ class QueueWorld(World):
         self.attempt(customer, customer.sequence)
 
     def attempt(self, customer: Customer, sequence: int) -> None:
-        if customer.sequence != sequence or not customer.data:
+        if customer.sequence != sequence or not customer.data or self.is_over:
             return
         if self.now - customer.invoked > PATIENCE_SECONDS and not self.is_healed:
             self.hear(customer, None, NEVER)
@@ -226,7 +228,8 @@ class QueueWorld(World):
         for node in self.nodes.values():
             if node.replica is not None and node.replica.is_leading and not self.is_idle(node):
                 self.expire(node)
-        self.after(LOOK_SECONDS, self.look_at_leases)
+        if not self.is_over:
+            self.after(LOOK_SECONDS, self.look_at_leases)
 
     def expire(self, node: Machine) -> None:
         assert node.replica is not None and isinstance(node.journal, QueueJournal)
@@ -296,6 +299,8 @@ def live_by(
         world.check_logs()
         world.heal()
         world.run(world.healing_seconds)
+        world.is_over = True
+        world.run(LAST_SECONDS)
         world.check_logs()
         world.check_converged()
     finally:

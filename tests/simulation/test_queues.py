@@ -46,6 +46,10 @@ def test_what_somebody_still_waits_for_when_all_ends_may_have_been_done() -> Non
     assert not judged(1_006_457).history[-1].is_known
 
 
+def test_what_is_asked_for_last_gets_to_everybody_before_they_are_compared() -> None:
+    judged(2_002_625)
+
+
 class Forgetful(QueueWorld):
     """Clients that ask again under another number."""
 
