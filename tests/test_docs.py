@@ -125,15 +125,22 @@ def test_every_file_and_folder_that_a_page_names_is_there(page: Path) -> None:
     assert not missing
 
 
-def test_the_map_has_every_folder_of_the_packages() -> None:
+def test_the_map_has_every_room_of_the_packages() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    map_of_folders = text[text.index("## Map") : text.index("Imports point one way")]
+    map_of_rooms = text[text.index("## Map") : text.index("Imports point one way")]
+    named = {name.removeprefix("pinode/").rstrip("/") for name in re.findall(r"`([\w./]+)`", map_of_rooms)}
 
-    folders = {f"pinode/{path.parent.name}" for path in (ROOT / "pinode").glob("*/__init__.py")}
-    named = set(re.findall(r"`(pinode/[a-z_]+)`", map_of_folders))
+    folders = {
+        str(path.parent.relative_to(ROOT / package))
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*/__init__.py")
+    }
+    modules = {path.name for path in (ROOT / "pinode").glob("*.py") if not path.name.startswith("__")}
 
-    assert folders - named <= {"pinode/settings"}
-    assert all(f"`{package}/`" in map_of_folders for package in PACKAGES[1:])
+    assert folders - named == set()
+    assert modules - named == set()
+    assert set(PACKAGES[1:]) <= named
+    assert {name for name in named if name.endswith(".py")} <= modules, "the map names what is not there"
 
 
 def test_every_target_of_make_that_a_page_names_is_there() -> None:
