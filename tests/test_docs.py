@@ -165,6 +165,22 @@ def test_every_setting_that_a_page_names_is_a_setting() -> None:
     assert not wrong
 
 
+def test_the_ports_that_the_readme_has_opened_are_those_of_the_settings() -> None:
+    listen = load_settings(ROOT / "cluster.toml", {"HOME": "/home/ada"}).listen
+    doors = (listen.peer, listen.router, listen.web, listen.apps, listen.apps_tls)
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("| port | open to |") : text.index("**Room.**")]
+    rows = re.findall(r"^\| ([^|]*) \| [^|]* \| [^|]* \|$", table, re.MULTILINE)[1:]
+
+    named = {number for row in rows for number in re.findall(r"[0-9]{4,}", row)} - {"5353"}
+
+    assert named == {
+        *(str(door.port) for door in doors),
+        str(listen.app_ports.first),
+        str(listen.app_ports.last),
+    }
+
+
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## Deploying") :]
