@@ -18,6 +18,7 @@ from pinode.errors import (
     TooLarge,
     Unreachable,
 )
+from pinode.peers.errors import PeerRefused
 from pinode.rate_limit import TooMany
 from replicated_queue import errors as queue_errors
 
@@ -56,6 +57,8 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     queue_errors.QueueError: (500, "failed"),
     TimeoutError: (504, "timed_out"),
 }
+# What another node refused comes with its code alone, and has the status that it would have here.
+OF_OTHERS = {kind.code: row for kind, row in TABLE.items() if issubclass(kind, PinodeError)}
 # What a handler may answer with; anything else is a bug.
 REFUSALS = (PinodeError, queue_errors.QueueError, TimeoutError)
 RETRY_SECONDS = 1.0
@@ -87,6 +90,8 @@ class Problem:
 def problem_of(error: BaseException) -> Problem:
     """Return how to show an error of `REFUSALS`."""
     status, code = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    if isinstance(error, PeerRefused):
+        status, code = OF_OTHERS.get(error.code, (status, code))
     retry = getattr(error, "retry_after_seconds", RETRY_SECONDS if status == 503 else None)
     if isinstance(error, PinodeError):
         return Problem(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pinode.peers.errors import PeerRefused
 from pinode.web.problems import problem_of
 from pinode.web.rendering import ago, said, sentence, span
 from replicated_queue.errors import NoQuorum
@@ -38,6 +39,13 @@ def test_an_error_of_the_queue_says_first_what_happened_and_then_what_to_do() ->
     assert problem.message.startswith("no quorum: ") and problem.message.endswith("nothing was.")
     assert problem.hint.startswith("Bring the missing nodes back")
     assert problem_of(TimeoutError()).message == "no answer in time; it may or may not be done."
+
+
+@pytest.mark.parametrize(("code", "status"), [("conflict", 409), ("timed_out", 504), ("damaged", 400)])
+def test_what_another_node_refuses_has_the_status_that_it_would_have_here(code: str, status: int) -> None:
+    problem = problem_of(PeerRefused("four run there already", code=code))
+
+    assert (problem.status, problem.code) == (status, code)
 
 
 @pytest.mark.parametrize(
