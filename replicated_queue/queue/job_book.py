@@ -20,7 +20,7 @@ from replicated_queue.queue.job import (
     rank_of,
     text_bytes,
 )
-from replicated_queue.queue.jobs import Jobs, Waiting
+from replicated_queue.queue.jobs import Jobs
 from replicated_queue.queue.limits import MAX_DIFFERENT_NEEDS, QueueLimits
 from replicated_queue.queue.topic import UNSET, Topic
 from replicated_queue.queue.topic_settings import TopicSettings
@@ -70,19 +70,8 @@ class JobBook:
     def _put_plain(self, job_id: int, topic: Topic, put: Put, ageing_ms: int) -> None:
         """Without delay, key and needs: nearly all are so."""
         name, priority, created_ms = topic.name, put.priority, self.now  # one text for all jobs of the topic
-        job: Waiting = (
-            name,
-            put.data,
-            priority,
-            put.lease_ms,
-            put.max_attempts,
-            None,
-            created_ms,
-            put.backoff_ms,
-            (),
-            ageing_ms,
-        )
-        self.jobs.keep_waiting(job_id, job)
+        wishes = (put.lease_ms, put.max_attempts, put.backoff_ms, ageing_ms)
+        self.jobs.keep_waiting(job_id, name, put.data, priority, created_ms, wishes)
         size_bytes = len(put.data)
         self.used_bytes += size_bytes
         topic.used_bytes += size_bytes
@@ -350,6 +339,7 @@ class JobBook:
         """A topic without jobs and settings is among those whose counts may be forgotten."""
         if not topic.is_idle:
             return
+        self.jobs.topic_ended(topic.name)
         del self.topics[topic.name]
         self.idle_topics[topic.name] = topic
         if len(self.idle_topics) > self.limits.max_idle_topics:

@@ -13,11 +13,13 @@ from replicated_queue.queue.jobs import Jobs
 
 Needs = tuple[str, ...]
 NOTHING: frozenset[str] = frozenset()  # what a worker has that names no ability
+ID_BITS = 48  # enough for a million puts a second over nine years; a place of small rank is a small number
+ID_MASK = (1 << ID_BITS) - 1
 SLACK = 64  # stale entries that are always allowed, so that small heaps are never rebuilt
 
 
 class ReadyLines:
-    """Heaps of (rank, id).
+    """Heaps of places: a job's rank, and behind it in the same number its id.
 
     Who leaves a heap other than by its top is not looked for: the entry stays and is skipped when it comes
     up, for it no longer says what the job says. A heap of more than half such entries is rebuilt.
@@ -27,7 +29,7 @@ class ReadyLines:
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs  # all jobs of the queue, by id
-        self._lines: dict[tuple[Needs, bool], list[tuple[int, int]]] = {}  # (needs, whether they age)
+        self._lines: dict[tuple[Needs, bool], list[int]] = {}  # (needs, whether they age)
         self._counts: dict[tuple[Needs, bool], int] = {}  # ready ones
 
     def __len__(self) -> int:
@@ -41,9 +43,9 @@ class ReadyLines:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = []
-        heappush(line, (rank, job_id))
+        heappush(line, rank << ID_BITS | job_id)
         if len(line) > 2 * count + SLACK:
-            self._lines[key] = sorted({entry for entry in line if self._is_ready(entry)})  # sorted: a heap
+            self._lines[key] = sorted({place for place in line if self._is_ready(place)})  # sorted: a heap
 
     def left(self, job: JobRecord) -> None:
         """The job is no longer ready."""
@@ -66,8 +68,9 @@ class ReadyLines:
         (line,) = self._lines.values()
         jobs = self._jobs
         while True:
-            rank, job_id = line[0]
-            if jobs.is_ready(job_id, rank):
+            place = line[0]
+            job_id = place & ID_MASK
+            if jobs.is_ready(job_id, place >> ID_BITS):
                 return jobs[job_id]
             heappop(line)
 
@@ -78,10 +81,10 @@ class ReadyLines:
                 continue
             while not self._is_ready(line[0]):  # a heap whose last ready job left is gone
                 heappop(line)
-            yield self._jobs[line[0][1]]
+            yield self._jobs[line[0] & ID_MASK]
 
-    def _is_ready(self, entry: tuple[int, int]) -> bool:
-        return self._jobs.is_ready(entry[1], entry[0])
+    def _is_ready(self, place: int) -> bool:
+        return self._jobs.is_ready(place & ID_MASK, place >> ID_BITS)
 
 
 def next_of(lines: Sequence[ReadyLines], has: frozenset[str]) -> JobRecord | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from replicated_queue.queue.commands import Cancel, Nack, Pause, Purge, Reserve
+from replicated_queue.queue.commands import Ack, Cancel, Nack, Pause, Purge, Reserve
 from replicated_queue.queue.job import JobRecord
 from replicated_queue.queue.priority_queue import PriorityQueue
 from replicated_queue.queue.views import page_of_jobs, peek_job, topic_stats
@@ -96,3 +96,29 @@ def test_jobs_come_in_turn_whether_they_only_waited_or_were_given_back_and_purge
     assert order == sorted(range(1, MANY + 1), key=lambda job_id: ((job_id - 1) % 3, job_id))[: MANY - 10]
     assert log.reserve() is None and topic_stats(log.queue, "mail", now=0, platform=False).ready == 0
     assert log.apply(Reserve(("mail",), "w")) is not None
+
+
+def test_each_job_has_what_its_own_put_wished_for_whatever_others_of_its_topic_did() -> None:
+    log, wished = QueueLog(), {}
+    for number in range(40):
+        wishes = {"lease_ms": 1_000 + number % 3, "max_attempts": number % 2, "backoff_ms": number // 20}
+        wished[log.put(topic=f"mail-{number % 4}", **wishes)] = wishes
+    for job_id, _ in [log.take("mail-0") for _ in range(10)]:
+        log.apply(Cancel(job_id, force=True))
+        del wished[job_id]
+    last = {"lease_ms": 7_000, "max_attempts": 9, "backoff_ms": 3}
+    wished[log.put(topic="mail-0", **last)] = last
+
+    for queue in (log.queue, restored(log.queue)):
+        for job_id, wishes in wished.items():
+            job = queue.jobs[job_id]
+            assert {name: getattr(job, name) for name in wishes} == wishes
+
+
+def test_of_topics_that_came_and_went_nothing_is_kept_with_the_jobs() -> None:
+    log = QueueLog()
+    for number in range(30):
+        log.put(topic=f"topic-{number}")
+        log.apply(Ack(*log.take(f"topic-{number}")))
+
+    assert not log.queue.jobs._usual
