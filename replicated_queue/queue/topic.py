@@ -92,14 +92,16 @@ class Topic:
         Below an entry of the heap, at twice its place plus 1 and 2, stand none that are earlier.
         """
         heap, size = self._delayed, len(self._delayed)
-        found: list[tuple[int, int]] = []
+        found: dict[int, JobRecord] = {}
         places = [0]
         while places:  # layer by layer, as there may be many
             places = [place for place in places if place < size and heap[place][0] <= now]
-            found += [heap[place] for place in places]
+            for due_ms, job_id in map(heap.__getitem__, places):
+                job = self._jobs.get(job_id)
+                if job is not None and job.state == DELAYED and job.due_ms == due_ms:
+                    found[job_id] = job
             places = [below for place in places for below in (2 * place + 1, 2 * place + 2)]
-        ids = {entry[1] for entry in found if self._is_delayed(entry)}
-        return [self._jobs[job_id] for job_id in sorted(ids)]
+        return list(found.values())
 
     def next_of(self, state: str, now: int) -> JobRecord | None:
         """The job that would be reserved, become ready, or be kicked first."""
