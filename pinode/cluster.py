@@ -11,6 +11,7 @@ from pinode.apps.observed import DynoReport, NodeView
 from pinode.cluster_state import AgreedCommand, ClusterState
 from pinode.settings import Settings
 from replicated_queue.broker import Broker
+from replicated_queue.sessions import SingleShot
 
 
 class PeerCalls(Protocol):
@@ -74,11 +75,12 @@ class Cluster(Protocol):
         self,
         command: AgreedCommand,
         *,
-        idempotency_key: bytes | None = None,
+        once: SingleShot | None = None,
         timeout_seconds: float = 10.0,
     ) -> Any:
         """Have the command agreed, once, and return its result when it is applied on this node too.
 
+        With `once` it is agreed once for all who ask for it under that key; see `Broker.submit`.
         Raises the typed refusal (`AppExists`, `LeaseLost`, ...), `NoQuorum` when no leader answers in time,
         and `TimedOut` when it is done but not applied here by then.
         """

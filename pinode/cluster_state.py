@@ -55,9 +55,11 @@ from replicated_queue.request_codec import decode_entry
 from replicated_queue.sessions import Answer, Bundle, Sessions
 
 QUEUE, REGISTRY, PEOPLE, NODES = "queue", "registry", "people", "nodes"  # domains
+ANSWERS = "answers"  # a domain without a state: what is said under a key is said again to who repeats it
 MOVE_NO_BUILD = (Put, Reserve)  # a worker says itself when it begins
 BUILD_LEASE_MS = 12_000  # so long a build waits when its node was killed; renewed every 4 s, in memory alone
 BUILD_ATTEMPTS = 3
+SAID_BYTES = 16 * 1024  # of an answer that is remembered
 VARIANT_PRIORITY = LOW_PRIORITY + 1  # after what somebody waits for
 
 
@@ -119,6 +121,8 @@ class ClusterState:
                 return self._apply_to_people
             case "nodes":
                 return self._apply_to_nodes
+            case "answers":
+                return _as_it_is
             case _:
                 raise UnknownVersion(domain)
 
@@ -220,6 +224,16 @@ class ClusterState:
         job: JobRecord | None = self.queue.jobs.get(job_id)
         state, attempts = (job.state, job.attempts) if job is not None else ("gone", 0)
         self.registry.job_changed(job_id, state=state, attempts=attempts, index=index, now=now)
+
+
+def _as_it_is(index: int, now: int, said: bytes, place: int) -> bytes:
+    return said
+
+
+def check_said(said: object) -> None:
+    """Whether it can be said in the domain of answers. Raises `MalformedMessage`."""
+    if type(said) is not bytes or len(said) > SAID_BYTES:
+        raise MalformedMessage("an answer that is none, or is too long to be remembered")
 
 
 def _kind_of(*parts: Registry | People | NodeTable) -> bytes:

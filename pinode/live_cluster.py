@@ -21,6 +21,7 @@ from pinode.settings import Settings
 from replicated_queue.broker import Broker
 from replicated_queue.interfaces import PeerId
 from replicated_queue.service import ReplicaService
+from replicated_queue.sessions import SingleShot
 
 RUNNING = ("starting", "up", "stopping")
 QUEUE_NEWS_SECONDS = 0.25  # how often at most who waits for changes hears that jobs have moved
@@ -126,7 +127,7 @@ class LiveCluster:
         self,
         command: AgreedCommand,
         *,
-        idempotency_key: bytes | None = None,
+        once: SingleShot | None = None,
         timeout_seconds: float = 10.0,
     ) -> Any:
         """Have the command agreed once; its result, when it is applied here too."""
@@ -135,9 +136,7 @@ class LiveCluster:
             await self._wait_for_key(timeout_seconds)
             command = with_sealed(command, self._sealed_anew)
         domain, data = encode_command(command)
-        result = await self.queue.submit(
-            domain, data, client_id=idempotency_key, timeout_seconds=timeout_seconds
-        )
+        result = await self.queue.submit(domain, data, once=once, timeout_seconds=timeout_seconds)
         if not await self.queue.catch_up(timeout_seconds=timeout_seconds):
             raise TimedOut(
                 "it is done, but this node has fallen behind and does not show it yet",

@@ -8,7 +8,7 @@ from gossip.events import Event, NameConflict
 from gossip.service import Gossip
 from pinode.admission import Admission
 from pinode.apps import codec as registry_codec
-from pinode.cluster_state import ClusterState
+from pinode.cluster_state import ClusterState, check_said
 from pinode.dynos.reports import Reports
 from pinode.errors import Conflict
 from pinode.live_cluster import LiveCluster
@@ -39,6 +39,7 @@ DOMAINS = {
     "registry": registry_codec.decode_command,
     "people": people_codec.decode_command,
     "nodes": nodes_codec.decode_command,
+    "answers": check_said,
 }
 EXCHANGE_SECONDS = 5.0
 

@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import Any, Final, Protocol, assert_never
 
 from replicated_queue.courier import Courier, Done, Parcel
@@ -51,7 +50,7 @@ from replicated_queue.requests import (
     ReadStats,
     Submit,
 )
-from replicated_queue.sessions import CLIENT_ID_BYTES, Answer, Bundle, single
+from replicated_queue.sessions import CLIENT_ID_BYTES, Answer, Bundle, SingleShot, single
 from replicated_queue.slots import Slots
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
@@ -113,24 +112,22 @@ class Broker(QueueOperations):
         domain: str,
         command: Any,
         *,
-        client_id: bytes | None = None,
-        sequence: int = 1,
+        once: SingleShot | None = None,
         timeout_seconds: float | None = None,
     ) -> Answer:
         """Have the command applied once and return what its domain answered.
 
         `command` is its bytes; of the queue it is a `Command`, and the answer its values.
 
-        Without `client_id` it is a request of this process. With one (an idempotency key, or its hash) it is
-        done once for all who use that id and sequence, on any node, within a day. When this returns, this
-        node has applied it too (waiting a second at most), so that its own reads show it.
+        With `once` it is done once for all who use that key and sequence, on any node, within a day; else it
+        is a request of this process. When this returns, this node has applied it too (waiting a second at
+        most), so that its own reads show it.
         Raises `NoQuorum` or `Busy` when nothing was done by the deadline, `OutcomeUnknown` when it may have
-        been.
+        been, `KeyReused`.
         """
-        if client_id is not None:
-            key = blake2b(client_id, digest_size=CLIENT_ID_BYTES).digest()
-            bundle = _bundle(domain, command, key, sequence=sequence, single_shot=True)
-            answer = await self.send(submit(bundle), timeout_seconds=timeout_seconds)
+        if once is not None:
+            request = submit(_shot(domain, command, once))
+            answer = await self.send(request, timeout_seconds=timeout_seconds)
         else:
             answer = await self._send_numbered(domain, command, timeout_seconds=timeout_seconds)
         await self.catch_up()
@@ -302,6 +299,15 @@ class Broker(QueueOperations):
             if wanted <= index and not reached.done():
                 reached.set_result(None)
 
+    async def reserve_once(
+        self, command: Reserve | ReserveJob, once: SingleShot, *, wait: float, repeated: bool
+    ) -> list[Job]:
+        """As other reserves. `repeated`: it is known to be in the log, so that it is answered from there."""
+        check_command(command)
+        waits = (round(max(0.0, wait) * 1000),)
+        request = submit(_shot(QUEUE_DOMAIN, command, once), waits=waits, repeated=repeated)
+        return jobs_of(await self.send(request))
+
     async def _command(self, command: Command) -> Result:
         check_command(command)
         return result_of(await self.submit(QUEUE_DOMAIN, command))
@@ -343,6 +349,11 @@ def _bundle(domain: str, command: Any, client_id: bytes, **numbers: Any) -> Bund
     """A bundle of one, its command read."""
     values = command_values(command) if domain == QUEUE_DOMAIN else command
     return single(domain, values, client_id, **numbers)._replace(commands=(command,))
+
+
+def _shot(domain: str, command: Any, once: SingleShot) -> Bundle:
+    numbers = {"sequence": once.sequence, "since": once.fingerprint}
+    return _bundle(domain, command, once.client_id, single_shot=True, **numbers)
 
 
 class _Letter:

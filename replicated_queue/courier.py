@@ -20,14 +20,13 @@ from replicated_queue.errors import (
     NotLeader,
     OutcomeUnknown,
     QueueError,
-    SessionExpired,
 )
 from replicated_queue.interfaces import PeerId
 from replicated_queue.leader_desk import NOTHING_READY, LeaderDesk, found_nothing
 from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, decode_answers, encode_requests, submit
 from replicated_queue.requests import ForgetWaiter, LeaderRequest, Submit
-from replicated_queue.sessions import EXPIRED, Answer
+from replicated_queue.sessions import EXPIRED, NO_ANSWERS, REUSED, Answer, why_unanswered
 
 CALL_SECONDS: Final = 3.0  # for an answer of the leader, beyond what a reserve waits there
 FIRST_RETRY_SECONDS: Final = 0.02
@@ -280,10 +279,12 @@ class Courier:
     def _deliver(self, parcel: Parcel, answers: Sequence[Answer]) -> None:
         request = parcel.request
         found: list[Outcome | Parcel] = list(answers)
-        if EXPIRED in found:
-            was_repeated = parcel.maybe_done or (isinstance(request, Submit) and request.repeated)
-            expired = SessionExpired(surely_not_done=not was_repeated)
-            found = [expired if answer is EXPIRED else answer for answer in found]
+        if EXPIRED in found or REUSED in found:
+            is_new = not (parcel.maybe_done or (isinstance(request, Submit) and request.repeated))
+            found = [
+                why_unanswered(answer, surely_not_done=is_new) if answer in NO_ANSWERS else answer
+                for answer in found
+            ]
         waiting: list[Parcel] = []
         if isinstance(request, Submit) and not parcel.has_asked:
             waiting = self._let_wait(parcel, request, found)

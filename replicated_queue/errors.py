@@ -198,6 +198,16 @@ class SessionExpired(Refusal):
         )
 
 
+class KeyReused(Refusal):
+    """The key of a single shot was used for another one, so this one was not done."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this idempotency key was used for another request, so this one was not done. "
+            "Take a new key for each thing that is to be done, for example a random UUID."
+        )
+
+
 class InvalidTopic(Refusal):
     """The name breaks the rule for topics."""
 

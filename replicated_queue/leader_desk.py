@@ -21,7 +21,7 @@ from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, encode_bundle, jobs_values
 from replicated_queue.requests import ConfirmLeader, ExtendLease, ForgetWaiter, LeaderRequest, Submit
-from replicated_queue.sessions import EXPIRED, Answer, Bundle, single
+from replicated_queue.sessions import NO_ANSWERS, Answer, Bundle, single
 from replicated_queue.waiting_line import Key, Waiter, WaitingLine
 
 Reply = Callable[[Outcomes], None]
@@ -265,7 +265,7 @@ class LeaderDesk:
             outcomes = list(outcomes)
             for reservation in reservations:
                 answer = outcomes[reservation.place]
-                if answer is not EXPIRED and not is_refusal(answer):
+                if answer not in NO_ANSWERS and not is_refusal(answer):
                     outcomes[reservation.place] = jobs_values(self._jobs(answer))
         reply(outcomes)
 

@@ -4,7 +4,7 @@ A client has a session (16 random bytes) with numbered *slots*. One slot carries
 numbered by `sequence`; the next request in a slot says that the one before was answered or given up. So a
 session keeps at most one answer a slot, however long one of its requests waits, and a request that was given
 up can never be done late. A *single shot* is one request under a key of its own (the hash of an idempotency
-key).
+key). Its fingerprint says what was asked: the same key for something else is refused, and nothing is done.
 
 What a client asks in one turn of its loop travels as one *bundle*: its session is named once, and looked up
 once on every replica.
@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from replicated_queue.errors import SessionExpired, UnknownVersion
+from replicated_queue.errors import KeyReused, QueueError, SessionExpired, UnknownVersion
 from replicated_queue.parts import Row, numbers_of, set_numbers
 
 MAX_SESSIONS: Final = 1_024
@@ -34,9 +34,11 @@ SLOT_BYTES: Final = 128  # what a slot costs beside what is long in its answer
 NUMBER_BYTES: Final = 9  # of a list of numbers in an answer, each
 CLIENT_ID_BYTES: Final = 16
 EXPIRED: Final = None  # stands where an answer would
+REUSED: Final = True  # and this too: its key was used for something else
+NO_ANSWERS: Final = (EXPIRED, REUSED)
 
 # What a domain answers, made of plain values, so that it can be remembered, compared and sent as it is: a
-# tuple (the queue), bytes (others), or `EXPIRED`.
+# tuple (the queue), bytes (others), or one of `NO_ANSWERS`.
 Answer = Any
 Run = Callable[[Any, int], Answer]  # (command, its place in the entry) → answer of its domain
 
@@ -47,7 +49,7 @@ class Bundle(NamedTuple):
     domain: str  # which state machine they are for: "queue", or one of the program around it
     requests: Sequence[Any]  # slot, sequence, command, slot, sequence, command, …
     client_id: bytes | None = None  # None: may be done twice (an expiry, which checks its token)
-    since: int = 0  # log index the asker knew before it first asked any of them
+    since: int = 0  # log index the asker knew before it first asked any of them; a single shot's fingerprint
     single_shot: bool = False
     commands: Sequence[Any] = ()  # as their domain reads them; never sent, empty where nobody has read them
 
@@ -83,6 +85,19 @@ def single(
     return Bundle(domain, (slot, sequence, command), client_id, since, single_shot)
 
 
+class SingleShot(NamedTuple):
+    """Who asks under the same key and sequence asks the same; the fingerprint says whether it is the same."""
+
+    key: bytes  # any bytes
+    sequence: int = 1
+    fingerprint: int = 0  # 64 bits of what is asked, 0: of whatever is
+
+    @property
+    def client_id(self) -> bytes:
+        """What a bundle carries of the key."""
+        return blake2b(self.key, digest_size=CLIENT_ID_BYTES).digest()
+
+
 class _Session:
     __slots__ = ("last_index", "remembered_bytes", "slots")
 
@@ -101,11 +116,12 @@ class Sessions:
         self._sessions: dict[bytes, _Session] = {}  # the one silent for longest first
         self._session_bytes = 0
         self._forgotten_upto = 0  # log index of the youngest use of any session that was forgotten
-        self._single_shots: dict[tuple[bytes, int], tuple[int, Answer]] = {}  # oldest first: (time, answer)
+        # Oldest first: (time, answer, fingerprint).
+        self._single_shots: dict[tuple[bytes, int], tuple[int, Answer, int]] = {}
         self._single_shot_bytes = 0
 
     def apply(self, bundle: Bundle, *, index: int, now: int, run: Run, first: int = 0) -> list[Answer]:
-        """Run each command unless it was run before; return each one's first answer, or `EXPIRED`.
+        """Run each command unless it was run before; return each one's first answer, or why none.
 
         `index` is that of the entry, `first` the bundle's first place in it.
         """
@@ -114,7 +130,9 @@ class Sessions:
             return [run(command, place) for place, (_, _, command) in enumerate(bundle.each(), first)]
         if bundle.single_shot:
             return [
-                self._apply_single((client_id, sequence), command, place, now=now, run=run)
+                self._apply_single(
+                    (client_id, sequence), command, place, now=now, run=run, fingerprint=bundle.since
+                )
                 for place, (_, sequence, command) in enumerate(bundle.each(), first)
             ]
         session = self._session(client_id, since=bundle.since)
@@ -140,6 +158,13 @@ class Sessions:
         self._account(session, more_bytes)
         return answers
 
+    def first_answer(self, shot: SingleShot, *, now: int) -> Answer:
+        """What was answered to it, if it is remembered: else `EXPIRED`, or `REUSED`."""
+        known = self._single_shots.get((shot.client_id, shot.sequence))
+        if known is None or now - known[0] >= SINGLE_SHOT_MS:
+            return EXPIRED
+        return known[1] if known[2] == shot.fingerprint else REUSED
+
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""
         digest = blake2b(digest_size=16)
@@ -147,7 +172,7 @@ class Sessions:
         digest.update(pack((self._forgotten_upto, self._session_bytes, self._single_shot_bytes)))
         for client_id, session in self._sessions.items():
             digest.update(pack((client_id, session.last_index, sorted(session.slots.items()))))
-        for shot in self._single_shots.items():
+        for shot in self._shots():
             digest.update(pack(shot))
         return digest.digest()
 
@@ -162,7 +187,7 @@ class Sessions:
             (client_id, session.last_index, session.remembered_bytes, list(session.slots.items()))
             for client_id, session in self._sessions.items()
         ]
-        shots = list(self._single_shots.items())
+        shots = list(self._shots())
 
         def lazily() -> Iterator[Row]:
             yield ["numbers", numbers]
@@ -172,6 +197,10 @@ class Sessions:
                 yield ["shot", *key, *shot]
 
         return lazily()
+
+    def _shots(self) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+        for key, (done_ms, answer, fingerprint) in self._single_shots.items():
+            yield key, (done_ms, answer, fingerprint) if fingerprint else (done_ms, answer)
 
     def rebuild(self) -> "SessionsRebuild":
         """See `Part`."""
@@ -200,20 +229,20 @@ class Sessions:
         self._forgotten_upto = max(self._forgotten_upto, oldest.last_index)
 
     def _apply_single(
-        self, key: tuple[bytes, int], command: Any, place: int, *, now: int, run: Run
+        self, key: tuple[bytes, int], command: Any, place: int, *, now: int, run: Run, fingerprint: int
     ) -> Answer:
         known = self._single_shots.get(key)
         if known is not None and now - known[0] < SINGLE_SHOT_MS:
-            return known[1]
+            return known[1] if known[2] == fingerprint else REUSED
         answer = run(command, place)
         self._forget_single_shots(now)
-        self._single_shots[key] = (now, answer)
+        self._single_shots[key] = (now, answer, fingerprint)
         self._single_shot_bytes += _long_bytes(answer)
         return answer
 
     def _forget_single_shots(self, now: int) -> None:
         while self._single_shots:
-            key, (done_ms, answer) = next(iter(self._single_shots.items()))
+            key, (done_ms, answer, _) = next(iter(self._single_shots.items()))
             if (
                 now - done_ms < SINGLE_SHOT_MS
                 and len(self._single_shots) < self._max_single_shots
@@ -242,8 +271,9 @@ class SessionsRebuild:
                     slot: (sequence, _tuples(answer), counts) for slot, (sequence, answer, counts) in slots
                 }
                 self._new._sessions[client_id] = session
-            case ["shot", client_id, sequence, done_ms, answer]:
-                self._new._single_shots[client_id, sequence] = (done_ms, _tuples(answer))
+            case ["shot", client_id, sequence, done_ms, answer, *more]:
+                fingerprint = more[0] if more else 0
+                self._new._single_shots[client_id, sequence] = (done_ms, _tuples(answer), fingerprint)
             case _:
                 raise UnknownVersion(row[:1])
 
@@ -257,11 +287,16 @@ class SessionsRebuild:
 
 
 def open_answer(answers: Sequence[Answer]) -> Answer:
-    """What the domain answered to the one request of a bundle. Raises `SessionExpired`."""
+    """What the domain answered to the one request of a bundle. Raises `SessionExpired` or `KeyReused`."""
     (answer,) = answers
-    if answer is EXPIRED:
-        raise SessionExpired()
+    if answer in NO_ANSWERS:
+        raise why_unanswered(answer)
     return answer
+
+
+def why_unanswered(answer: Answer, *, surely_not_done: bool = False) -> QueueError:
+    """What stands for one of `NO_ANSWERS`."""
+    return KeyReused() if answer is REUSED else SessionExpired(surely_not_done=surely_not_done)
 
 
 def _long_bytes(answer: Answer) -> int:

@@ -30,6 +30,7 @@ from pinode.settings import Settings
 from pinode.slugs.slug_store import SlugStore
 from replicated_queue import errors as queue_errors
 from replicated_queue.queue.job import Job
+from replicated_queue.sessions import SingleShot
 
 RETRY_SECONDS = 1.0
 
@@ -118,7 +119,7 @@ class BuildAttempt:
         key = f"{type(command).__name__} {self._build_id} {self._job.token}".encode()
         while True:
             try:
-                await self._cluster.execute(command, idempotency_key=key)
+                await self._cluster.execute(command, once=SingleShot(key))
                 return True
             except (LeaseLost, BuildFinished, BuildNotFound) as refused:
                 logger.info("build not ours build=%d reason=%s", self._build_id, refused)

@@ -36,7 +36,6 @@ async def request_build(
     actor: str,
     is_admin: bool,
     called: HookCall | None = None,
-    idempotency_key: bytes | None = None,
 ) -> int:
     """The id of the new build. Without a URL: what was deployed last, from the same directory of it, or the
     same source once more. `app` is as it was when the caller's right to it was checked.
@@ -54,7 +53,6 @@ async def request_build(
                 origin=again[0].origin,
                 actor=actor,
                 ref=again[0].ref,
-                idempotency_key=idempotency_key,
             )
         git_url, subdirectory = _last_source(cluster.state.registry, app, subdirectory)
     try:
@@ -74,7 +72,7 @@ async def request_build(
         )
     except InvalidRequest as refused:
         raise InvalidInput(f"{refused.message}.", hint=refused.hint) from refused
-    build_id: int = await cluster.execute(command, idempotency_key=idempotency_key)
+    build_id: int = await cluster.execute(command)
     return build_id
 
 
@@ -87,7 +85,6 @@ async def request_build_of_source(
     actor: str,
     ref: str | None = None,
     subdirectory: str | None = None,
-    idempotency_key: bytes | None = None,
 ) -> int:
     """The id of the new build, of what this very app was sent. Raises why the cluster refused."""
     command = RequestBuild(
@@ -100,7 +97,7 @@ async def request_build_of_source(
         origin=origin,
         source=source,
     )
-    build_id: int = await cluster.execute(command, idempotency_key=idempotency_key)
+    build_id: int = await cluster.execute(command)
     return build_id
 
 

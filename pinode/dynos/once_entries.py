@@ -13,6 +13,7 @@ from pinode.cluster import Cluster
 from pinode.dynos.dyno_record import Launch
 from pinode.errors import PinodeError
 from replicated_queue.errors import QueueError
+from replicated_queue.sessions import SingleShot
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ async def _agree(cluster: Cluster, command: StartCommand | EndCommand, is_wanted
     key = f"{type(command).__name__} {command.number} {os.urandom(8).hex()}".encode()
     while is_wanted():
         try:
-            await cluster.execute(command, idempotency_key=key)
+            await cluster.execute(command, once=SingleShot(key))
             return True
         except Refused:
             raise

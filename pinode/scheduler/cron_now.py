@@ -9,9 +9,7 @@ from pinode.errors import Conflict
 from pinode.scheduler.node_choice import NodeChoice
 
 
-async def run_now(
-    cluster: Cluster, app: App, ordinal: int, *, actor: str, idempotency_key: bytes | None = None
-) -> CronRun:
+async def run_now(cluster: Cluster, app: App, ordinal: int, *, actor: str) -> CronRun:
     """Fire entry `ordinal` of the live release. Raises `Conflict` where no node can run it, or why not."""
     registry = cluster.state.registry
     release = registry.live_release(app.name)
@@ -30,7 +28,7 @@ async def run_now(
         actor=actor,
         created_index=app.created_index,
     )
-    number: int = await cluster.execute(command, idempotency_key=idempotency_key)
+    number: int = await cluster.execute(command)
     run = cluster.state.registry.cron_run(number)
     if run is None:  # ended, and pushed out by newer ones, before this node could look
         raise CronRunNotFound(number=number)

@@ -5,9 +5,9 @@ from typing import Any
 from aiohttp import web
 
 from pinode.web.accounts import register_user
+from pinode.web.caller import address_of
 from pinode.web.forms import form_of
 from pinode.web.pages import show
-from pinode.web.people_api import address_of
 from pinode.web.problems import REFUSALS, Problem, problem_of
 from pinode.web.site import caller, site_of
 from pinode.web.tokens_api import DAYS, make_token, revoke, token_document

@@ -24,7 +24,6 @@ from pinode.web.documents import app_document
 from pinode.web.messages import (
     LONE_SURROGATE,
     answer,
-    idempotency_key,
     json_body,
     list_answer,
     node_called,
@@ -54,7 +53,6 @@ async def list_apps(request: web.Request) -> web.StreamResponse:
 @operation(
     "Create an app",
     body=Record({"name": APP_NAME_TEXT}, {"git_url": maybe(TEXT)}),
-    takes_key=True,
     answers={201: APP},
 )
 async def create_app(request: web.Request) -> web.StreamResponse:
@@ -67,10 +65,10 @@ async def create_app(request: web.Request) -> web.StreamResponse:
         caller(request),
         name=name,
         git_url=text_of(body, "git_url", default=None),
-        key=idempotency_key(request),
     )
     app = cluster.state.registry.app(name)
-    assert app is not None, name
+    if app is None:  # repeated under its key, it was made long ago and may be gone
+        raise AppNotFound(app=name)
     return answer(app_document(cluster, app), status=201)
 
 
@@ -120,7 +118,7 @@ async def change_config(request: web.Request) -> web.StreamResponse:
     await set_config(
         site_of(request).cluster, caller(request), managed_app(request), await json_body(request)
     )
-    return await show_config(_again(request))
+    return answer(dict.fromkeys(managed_app(_again(request)).config.values))
 
 
 @operation("How many dynos of each process type", answers={200: by_name(COUNT)})
@@ -182,9 +180,7 @@ def apps_of(cluster: Cluster, caller: Caller) -> list[App]:
     return [app for app in cluster.state.registry.apps() if caller.is_admin or app.owner == caller.name]
 
 
-async def create(
-    cluster: Cluster, caller: Caller, *, name: str, git_url: str | None, key: bytes | None = None
-) -> None:
+async def create(cluster: Cluster, caller: Caller, *, name: str, git_url: str | None) -> None:
     """Create an app for the caller. Raises what is wrong with the name or the URL."""
     check_app_name(name)
     check_name_is_free(cluster, name)
@@ -203,7 +199,6 @@ async def create(
             apps_per_user=settings.limits.apps_per_user,
             app_ports=len(settings.listen.app_ports),
         ),
-        idempotency_key=key,
     )
 
 

@@ -15,13 +15,13 @@ from pinode.deploy.build_job import request_build, request_build_of_source
 from pinode.deploy.build_log import build_log
 from pinode.errors import InvalidInput
 from pinode.web.answer_shapes import BUILD
-from pinode.web.bodies import body_pieces, read_body
+from pinode.web.bodies import body_pieces
 from pinode.web.caller import Caller
 from pinode.web.documents import build_document
 from pinode.web.git_api import intake_of
+from pinode.web.idempotency import covers
 from pinode.web.messages import (
     answer,
-    idempotency_key,
     json_body,
     list_answer,
     nothing,
@@ -44,7 +44,6 @@ ARCHIVE_TYPES = ("application/gzip", "application/x-gzip", "application/x-tar+gz
     body=Record({}, {"git_url": maybe(TEXT), "ref": maybe(TEXT), "dir": maybe(TEXT)}),
     other_bodies=tuple(Content(one, is_binary=True) for one in ARCHIVE_TYPES),
     needs_body=False,
-    takes_key=True,
     answers={202: BUILD},
     refusals=(429, 507),
 )
@@ -52,7 +51,6 @@ async def create_build(request: web.Request) -> web.StreamResponse:
     """POST …/builds {git_url?, ref?, dir?} → 202 {id}; or an archive as the body, with ?dir="""
     if request.content_type in ARCHIVE_TYPES:
         return await _build_upload(request)
-    await read_body(request)
     body = await json_body(request)
     app, cluster, who = managed_app(request), site_of(request).cluster, caller(request)
     build_id = await request_build(
@@ -63,7 +61,6 @@ async def create_build(request: web.Request) -> web.StreamResponse:
         subdirectory=text_of(body, "dir", default=None),
         actor=who.name,
         is_admin=who.is_admin,
-        idempotency_key=idempotency_key(request),
     )
     build = cluster.state.registry.build(build_id)
     return answer(build_document(cluster, build) if build is not None else {"id": build_id}, status=202)
@@ -83,6 +80,7 @@ async def _build_upload(request: web.Request) -> web.StreamResponse:
                     await reception.write(piece)
             source = await reception.finish("upload", directory=directory, on_line=lambda _: None)
     check_still_allowed(request)
+    covers(request, source.digest.encode())
     build_id = await request_build_of_source(
         site.cluster,
         source,
@@ -90,7 +88,6 @@ async def _build_upload(request: web.Request) -> web.StreamResponse:
         origin="upload",
         actor=caller(request).name,
         subdirectory=directory or None,
-        idempotency_key=idempotency_key(request),
     )
     build = site.cluster.state.registry.build(build_id)
     document = build_document(site.cluster, build) if build is not None else {"id": build_id}

@@ -134,3 +134,9 @@ async def check_not_forged(request: web.Request, secret: str | None) -> None:
             hint="Open the page again and send it once more.",
             code="wrong_csrf_token",
         )
+
+
+def address_of(request: web.Request) -> str:
+    """What counts as one guesser: an IPv4 address, the /64 of an IPv6 one."""
+    remote = request.remote or "socket"
+    return ":".join(remote.split(":")[:4]) if remote.count(":") > 3 else remote

@@ -11,7 +11,7 @@ from pinode.operations.status import node_document, status
 from pinode.web.answer_shapes import HISTORY, NODE, STATUS
 from pinode.web.caller import caller_of
 from pinode.web.messages import answer, is_gone, json_body, list_answer, node_in_path, query_number, shown
-from pinode.web.operation import OPENAPI, Content, operation
+from pinode.web.operation import OPENAPI, Content, Repeated, operation
 from pinode.web.shapes import ANYTHING, COUNT, FLAG, TEXT, Record, by_name, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
 
@@ -153,6 +153,7 @@ async def setup_code(request: web.Request) -> web.StreamResponse:
     "On the node's own socket: end it, with `all` its dynos too",
     body=Record({}, {"all": FLAG}),
     needs_body=False,
+    repeated=Repeated.AGAIN,
     answers={202: Record({"pid": COUNT})},
 )
 async def stop(request: web.Request) -> web.StreamResponse:

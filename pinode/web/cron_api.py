@@ -13,7 +13,7 @@ from pinode.scheduler.cron import CLOCK_WARNING
 from pinode.scheduler.cron_now import run_now
 from pinode.scheduler.occurrences import Occurrences, in_words
 from pinode.web.answer_shapes import CRON_ENTRY, CRON_RUN
-from pinode.web.messages import answer, idempotency_key, list_answer, path_number
+from pinode.web.messages import answer, list_answer, path_number
 from pinode.web.operation import operation
 from pinode.web.shapes import page_of
 from pinode.web.site import caller, managed_app, site_of
@@ -25,7 +25,7 @@ async def list_cron(request: web.Request) -> web.StreamResponse:
     return list_answer(request, cron_documents(site_of(request).cluster, managed_app(request)))
 
 
-@operation("Run an entry of cron now, on some node", takes_key=True, answers={202: CRON_RUN})
+@operation("Run an entry of cron now, on some node", answers={202: CRON_RUN})
 async def run_cron(request: web.Request) -> web.StreamResponse:
     """POST …/cron/{entry}/run → 202 and the run, which has not begun yet"""
     cluster = site_of(request).cluster
@@ -34,7 +34,6 @@ async def run_cron(request: web.Request) -> web.StreamResponse:
         managed_app(request),
         path_number(request, "entry"),
         actor=caller(request).name,
-        idempotency_key=idempotency_key(request),
     )
     return answer(_run_document(cluster, run), status=202)
 

@@ -48,7 +48,8 @@ async def set_deploy_key(request: web.Request) -> web.StreamResponse:
             created_index=app.created_index,
         )
     )
-    return answer({"public_key": f"{public} {comment}"}, status=201)
+    app = cluster.state.registry.same_app(app)  # repeated under its key: the key that was made first
+    return answer({"public_key": app.deploy_key_public}, status=201)
 
 
 @operation("Forget it", answers={204: None})

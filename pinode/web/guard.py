@@ -21,11 +21,13 @@ from pinode.web.caller import (
     check_not_forged,
     on_socket,
 )
+from pinode.web.idempotency import answered_once
 from pinode.web.operation import OPERATION, operation_of
 from pinode.web.pages import problem_page
 from pinode.web.problems import REFUSALS, Problem, problem_of, problem_of_http
 from pinode.web.routes import Route
-from pinode.web.site import CALLER, MANAGED_APP, SITE, not_the_owner, site_of
+from pinode.web.shapes import Record
+from pinode.web.site import CALLER, MANAGED_APP, SITE, not_the_owner, site_of, visitor
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +54,16 @@ def guarded(route: Route) -> Handler:
     declared = operation_of(route.handler)
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        async def answer() -> web.StreamResponse:
+            _check_allowed(route, request)
+            return await route.handler(request)
+
         if declared is not None:
             request[OPERATION] = declared
         try:
-            await _check(route, request)
-            return await route.handler(request)
+            await _check_caller(route, request)
+            has_body = not _is_streamed(route, request)
+            return await answered_once(request, declared, answer, has_body=has_body)
         except NotLoggedIn as error:
             if route.is_page:
                 raise web.HTTPSeeOther(_login_address(request)) from error
@@ -112,12 +119,12 @@ def _check_git(request: web.Request) -> None:
         raise AppNotFound(app=name) from error
 
 
-async def _check(route: Route, request: web.Request) -> None:
+async def _check_caller(route: Route, request: web.Request) -> None:
     cluster = site_of(request).cluster
     if route.access == "local" and not on_socket(request):
         raise NotFound("this is answered on the node's own socket only.", hint="Run the command on the node.")
     caller = _checked_caller(route, request, cluster)
-    if request.method not in SAFE_METHODS and not route.streams_body:
+    if request.method not in SAFE_METHODS and not _is_streamed(route, request):
         await read_body(request)
         caller = _checked_caller(route, request, cluster)  # a login can end while a body arrives
     if caller is not None:
@@ -127,11 +134,25 @@ async def _check(route: Route, request: web.Request) -> None:
             await check_not_forged(request, caller.secret)
         elif caller is None and route.is_page:
             await check_not_forged(request, request.cookies.get(FORM_COOKIE))
+
+
+def _is_streamed(route: Route, request: web.Request) -> bool:
+    """Whether the handler reads the body piece by piece: not the JSON of a route that takes that too."""
+    declared = operation_of(route.handler)
+    if declared is not None and isinstance(declared.body, Record):
+        return route.streams_body and request.content_type in [
+            one.media_type for one in declared.other_bodies
+        ]
+    return route.streams_body
+
+
+def _check_allowed(route: Route, request: web.Request) -> None:
+    caller = visitor(request)
     if route.access == "admin" and not (caller and caller.is_admin):
         raise NotAllowed("this is for administrators.", hint="Ask one.")
     if route.access == "app":
         assert caller is not None
-        request[MANAGED_APP] = app_managed_by(cluster, caller, request.match_info["app"])
+        request[MANAGED_APP] = app_managed_by(site_of(request).cluster, caller, request.match_info["app"])
 
 
 def _checked_caller(route: Route, request: web.Request, cluster: Cluster) -> Caller | None:

@@ -26,7 +26,7 @@ from pinode.errors import Conflict, InvalidInput, NotLoggedIn
 from pinode.web.answer_shapes import HOOK
 from pinode.web.bodies import plain_body
 from pinode.web.messages import answer, json_body, list_answer, nothing, text_of
-from pinode.web.operation import Content, operation
+from pinode.web.operation import Content, Repeated, operation
 from pinode.web.shapes import ANYTHING, COUNT, TEXT, Record, maybe, page_of
 from pinode.web.site import caller, managed_app, site_of
 
@@ -48,6 +48,7 @@ async def list_hooks(request: web.Request) -> web.StreamResponse:
     "Make one; its secret is shown this once",
     body=Record({}, {"branch": maybe(TEXT)}),
     needs_body=False,
+    repeated=Repeated.SECRET,
     answers={201: Record({**HOOK.fields, "secret": TEXT})},
 )
 async def create_hook(request: web.Request) -> web.StreamResponse:
@@ -93,6 +94,7 @@ async def revoke_hook(request: web.Request) -> web.StreamResponse:
     "Called by a git server, with the hook's secret instead of a login",
     body=ANYTHING,
     other_bodies=(Content("application/x-www-form-urlencoded"),),
+    repeated=Repeated.AGAIN,  # the very same call is done once as it is
     answers={200: Record({"ignored": TEXT}), 202: Record({"build": COUNT})},
     refusals=(401, 429),
 )

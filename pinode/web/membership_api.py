@@ -15,9 +15,10 @@ from pinode.operations.status import node_document
 from pinode.operations.step_down import step_down
 from pinode.peers.join_token import SECRET_BYTES
 from pinode.web.answer_shapes import NODE
+from pinode.web.idempotency import begin_once
 from pinode.web.messages import answer, json_body, node_in_path, nothing, number_of
 from pinode.web.node_side import NodeControl
-from pinode.web.operation import operation
+from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, list_of, maybe, one_of, whole
 from pinode.web.site import caller, site_of
 
@@ -44,6 +45,7 @@ LEAVING = Record(
     "Make a token with which a machine joins; shown this once",
     body=Record({}, {"expires_seconds": maybe(whole(1, LONGEST_SECONDS))}),
     needs_body=False,
+    repeated=Repeated.SECRET,
     answers={201: Record({"token": TEXT, "expires_in_seconds": SECONDS})},
 )
 async def create_join_token(request: web.Request) -> web.StreamResponse:
@@ -124,11 +126,13 @@ async def _set(request: web.Request, availability: Availability) -> web.StreamRe
     "Have the leader hand over to another voter",
     body=NOTHING,
     needs_body=False,
+    repeated=Repeated.BEGUN,
     answers={200: Record({"was": TEXT, "leader": maybe(TEXT)})},
 )
 async def let_leader_step_down(request: web.Request) -> web.StreamResponse:
     """POST /leader/step-down → {was, leader}: names of nodes; `leader` is null while unknown."""
     await json_body(request)
+    await begin_once(request)
     handed_over = await step_down(site_of(request).cluster)
     return answer({"was": handed_over.was, "leader": handed_over.leader})
 
@@ -137,6 +141,7 @@ async def let_leader_step_down(request: web.Request) -> web.StreamResponse:
     "On the node's own socket: leave the cluster for good",
     body=NOTHING,
     needs_body=False,
+    repeated=Repeated.AGAIN,
     answers={202: LEAVING},
 )
 async def leave(request: web.Request) -> web.StreamResponse:

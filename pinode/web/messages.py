@@ -1,7 +1,6 @@
 """Requests into values and values into answers: JSON, bounded and checked, what is wrong named."""
 
 import asyncio
-import hashlib
 import json
 import logging
 import re
@@ -16,7 +15,7 @@ from pinode.errors import InvalidInput, NotFound
 from pinode.web.operation import OPERATION
 from pinode.web.problems import REFUSALS
 from pinode.web.shapes import Record
-from pinode.web.site import caller, site_of
+from pinode.web.site import site_of
 
 logger = logging.getLogger(__name__)
 
@@ -159,17 +158,6 @@ def shown(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     text = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
     return ascii(text) if LONE_SURROGATE.search(text) or not text.isprintable() else repr(text)
-
-
-def idempotency_key(request: web.Request) -> bytes | None:
-    """What makes a repeated write the same write: the client's key, bound to who asks and what for."""
-    given = request.headers.get("Idempotency-Key")
-    if given is None:
-        return None
-    if not re.fullmatch(r"[\x21-\x7e]{1,200}", given):
-        raise InvalidInput(f"the Idempotency-Key {shown(given)} is not 1 to 200 visible ASCII characters.")
-    whole = "\n".join((caller(request).name, request.method, request.path, given))
-    return hashlib.sha256(whole.encode()).digest()
 
 
 async def stream_text(

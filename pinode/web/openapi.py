@@ -28,12 +28,7 @@ PATH_PARAMETERS: Mapping[str, Schema] = {
     "dyno": text(r"[A-Za-z0-9_-]{1,63}(\.[0-9]{1,9})?"),
     "topic": text(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]*", most=200),
 }
-KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "The same key again: done once, answered as the first time.",
-    "schema": text(r"[\x21-\x7e]{1,200}"),
-}
+KEY = {"name": "Idempotency-Key", "in": "header", "schema": text(r"[\x21-\x7e]{1,200}")}
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "user": [{"token": []}],
@@ -84,7 +79,7 @@ def _described(route: Route, declared: Operation, named: dict[str, Schema]) -> d
         "operationId": route.handler.__name__,
         "summary": declared.summary,
         "security": SECURITY[route.access],
-        "parameters": _parameters(route.path, declared),
+        "parameters": _parameters(route, declared),
         "responses": _responses(route, declared, named),
     }
     if declared.body is not None:
@@ -96,16 +91,17 @@ def _described(route: Route, declared: Operation, named: dict[str, Schema]) -> d
     return found
 
 
-def _parameters(path: str, declared: Operation) -> list[dict[str, Any]]:
+def _parameters(route: Route, declared: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS.get(name, TEXT)}
-        for name in re.findall(r"\{(\w+)\}", path)
+        for name in re.findall(r"\{(\w+)\}", route.path)
     ]
     query = dict(declared.query)
     if declared.is_paged:
         query = {"limit": whole(1, MAX_PAGE), "cursor": whole(0, 10**9), **query}
     found += [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
-    return [*found, KEY] if declared.takes_key else found
+    takes_key = route.method != "GET" and route.access != "git"
+    return [*found, {**KEY, "description": declared.repeated.value}] if takes_key else found
 
 
 def _responses(route: Route, declared: Operation, named: dict[str, Schema]) -> dict[str, Any]:

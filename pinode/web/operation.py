@@ -4,6 +4,7 @@ fields that it does not name are refused.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +26,18 @@ class Content:
 PLAIN = Content("text/plain")
 
 
+class Repeated(Enum):
+    """What becomes of a write that is sent again under its `Idempotency-Key`; told by `GET /openapi.json`."""
+
+    KEPT = "Sent again under the same key it is done once, and answered as the first time."
+    # The answer follows from what was decided: to keep it too would be a second entry of the log.
+    MADE_AGAIN = "Sent again under the same key it is done once, and answered from what came of it."
+    # What proves a login enters the agreed state as a hash only, and no answer may bring it there.
+    SECRET = "Done once; sent again under the same key: 409 answer_not_kept, for no secret is kept."
+    BEGUN = "Begun once; sent again under the same key: 409 answer_not_kept."
+    AGAIN = "It may be sent again without harm: it is done again, and the key changes nothing."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One endpoint. What follows from its route (the path's parameters, the login) is not said here."""
@@ -36,7 +49,7 @@ class Operation:
     body: Shape | Content | None = None
     other_bodies: tuple[Content, ...] = ()
     needs_body: bool = True  # else none is an empty object
-    takes_key: bool = False  # an Idempotency-Key
+    repeated: Repeated = Repeated.KEPT  # of a write
     refusals: tuple[int, ...] = ()  # statuses of errors besides those that follow from the route
 
 

@@ -4,8 +4,9 @@ from aiohttp import web
 
 from pinode.web.accounts import end_session, register_user, start_session
 from pinode.web.answer_shapes import ROLE, USER, USER_NAME_TEXT
+from pinode.web.caller import address_of
 from pinode.web.messages import answer, json_body, nothing, text_of
-from pinode.web.operation import operation
+from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import TEXT, Record, maybe, one_of
 from pinode.web.site import caller, site_of, visitor
 
@@ -41,6 +42,7 @@ async def register(request: web.Request) -> web.StreamResponse:
 @operation(
     "Log in",
     body=Record({"username": TEXT, "password": TEXT}, {"label": maybe(TEXT)}),
+    repeated=Repeated.SECRET,
     answers={201: Record({"token": TEXT, "username": TEXT})},
     refusals=(401, 429),
 )
@@ -58,7 +60,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     return answer({"token": token, "username": username}, status=201)
 
 
-@operation("End the login this request came with", answers={204: None})
+@operation("End the login this request came with", repeated=Repeated.AGAIN, answers={204: None})
 async def log_out(request: web.Request) -> web.StreamResponse:
     """DELETE /sessions: the login this request came with."""
     await end_session(site_of(request), caller(request))
@@ -85,9 +87,3 @@ async def me(request: web.Request) -> web.StreamResponse:
             "by": found.by,
         }
     )
-
-
-def address_of(request: web.Request) -> str:
-    """What counts as one guesser: an IPv4 address, the /64 of an IPv6 one."""
-    remote = request.remote or "socket"
-    return ":".join(remote.split(":")[:4]) if remote.count(":") > 3 else remote

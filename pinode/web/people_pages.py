@@ -5,10 +5,9 @@ import re
 from aiohttp import web
 
 from pinode.web.accounts import SESSION_MS, end_session, register_user, start_session
-from pinode.web.caller import FORM_COOKIE, SESSION_COOKIE
+from pinode.web.caller import FORM_COOKIE, SESSION_COOKIE, address_of
 from pinode.web.forms import form_of
 from pinode.web.pages import forget_cookie, set_cookie, show
-from pinode.web.people_api import address_of
 from pinode.web.problems import REFUSALS, Problem, problem_of
 from pinode.web.site import caller, site_of, visitor
 

@@ -50,6 +50,7 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     queue_errors.Duplicate: (409, "duplicate"),
     queue_errors.WrongState: (409, "wrong_state"),
     queue_errors.SessionExpired: (409, "request_expired"),
+    queue_errors.KeyReused: (409, "key_reused"),
     queue_errors.ReservedTopic: (403, "reserved_topic"),
     queue_errors.InvalidTopic: (400, "invalid_topic"),
     queue_errors.InvalidRequest: (400, "invalid"),

@@ -12,7 +12,6 @@ from pinode.web.answer_shapes import HELD_JOB, JOB
 from pinode.web.documents import bytes_document, job_document
 from pinode.web.messages import (
     answer,
-    idempotency_key,
     json_body,
     nothing,
     number_of,
@@ -24,7 +23,7 @@ from pinode.web.messages import (
     texts_of,
     while_asked,
 )
-from pinode.web.operation import operation
+from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import COUNT, SECONDS, SWITCH, TEXT, Record, list_of, maybe, one_of, whole
 from pinode.web.site import caller, site_of
 from pinode.web.topic_api import jobs_to_see
@@ -51,7 +50,7 @@ NEW_JOB = Record(
 )
 
 
-@operation("Put a job", body=NEW_JOB, takes_key=True, answers={201: Record({"id": COUNT})})
+@operation("Put a job", body=NEW_JOB, repeated=Repeated.MADE_AGAIN, answers={201: Record({"id": COUNT})})
 async def put_job(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/jobs {data|data_base64, …} → {id}"""
     body = await json_body(request)
@@ -67,7 +66,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
     given = {name: value for name, value in wishes.items() if value is not None}
     put = Put(request.match_info["topic"], _data(body, "data") or b"", **given)
     check_command(put)
-    result = await site_of(request).cluster.queue.submit(QUEUE, put, client_id=idempotency_key(request))
+    result = await site_of(request).cluster.queue.submit(QUEUE, put)
     created = result_of(result)
     assert isinstance(created, Created), created
     return answer({"id": created.job_ids[0]}, status=201)
@@ -85,6 +84,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
         },
     ),
     needs_body=False,
+    repeated=Repeated.MADE_AGAIN,
     answers={200: HELD_JOB, 204: None},
 )
 async def reserve_job(request: web.Request) -> web.StreamResponse:
@@ -124,7 +124,12 @@ async def show_job(request: web.Request) -> web.StreamResponse:
     return answer(job_document(view, now_ms=site_of(request).cluster.now_ms))
 
 
-@operation("Cancel one that nobody holds; with ?force=1 any", query={"force": SWITCH}, answers={204: None})
+@operation(
+    "Cancel one that nobody holds; with ?force=1 any",
+    query={"force": SWITCH},
+    repeated=Repeated.MADE_AGAIN,
+    answers={204: None},
+)
 async def cancel_job(request: web.Request) -> web.StreamResponse:
     """DELETE /queue/jobs/{id}: only one that nobody holds; ?force=1 any"""
     force = query_flag(request, "force")
@@ -135,6 +140,7 @@ async def cancel_job(request: web.Request) -> web.StreamResponse:
 @operation(
     "It is done",
     body=Record({"token": COUNT}, {"result": maybe(TEXT), "result_base64": maybe(TEXT)}),
+    repeated=Repeated.MADE_AGAIN,
     answers={204: None},
 )
 async def ack_job(request: web.Request) -> web.StreamResponse:
@@ -148,6 +154,7 @@ async def ack_job(request: web.Request) -> web.StreamResponse:
 @operation(
     "It failed: ready again after a delay",
     body=Record({"token": COUNT}, {"delay_seconds": maybe(SECONDS), "reason": maybe(TEXT)}),
+    repeated=Repeated.MADE_AGAIN,
     answers={204: None},
 )
 async def nack_job(request: web.Request) -> web.StreamResponse:
@@ -162,7 +169,10 @@ async def nack_job(request: web.Request) -> web.StreamResponse:
 
 
 @operation(
-    "Keep it longer", body=Record({"token": COUNT}, {"lease_seconds": maybe(SECONDS)}), answers={204: None}
+    "Keep it longer",
+    body=Record({"token": COUNT}, {"lease_seconds": maybe(SECONDS)}),
+    repeated=Repeated.AGAIN,
+    answers={204: None},
 )
 async def extend_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/extend {token, lease_seconds?}"""
@@ -172,7 +182,12 @@ async def extend_job(request: web.Request) -> web.StreamResponse:
     return nothing()
 
 
-@operation("Put it aside", body=Record({"token": COUNT}, {"reason": maybe(TEXT)}), answers={204: None})
+@operation(
+    "Put it aside",
+    body=Record({"token": COUNT}, {"reason": maybe(TEXT)}),
+    repeated=Repeated.MADE_AGAIN,
+    answers={204: None},
+)
 async def bury_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/bury {token, reason?}"""
     body = await json_body(request)
@@ -181,7 +196,13 @@ async def bury_job(request: web.Request) -> web.StreamResponse:
     return nothing()
 
 
-@operation("A buried or delayed job becomes ready", body=Record({}), needs_body=False, answers={204: None})
+@operation(
+    "A buried or delayed job becomes ready",
+    body=Record({}),
+    needs_body=False,
+    repeated=Repeated.MADE_AGAIN,
+    answers={204: None},
+)
 async def kick_job(request: web.Request) -> web.StreamResponse:
     """POST …/{id}/kick: a buried or delayed job becomes ready"""
     await json_body(request)

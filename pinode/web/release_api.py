@@ -12,7 +12,6 @@ from pinode.web.caller import Caller
 from pinode.web.documents import release_document
 from pinode.web.messages import (
     answer,
-    idempotency_key,
     json_body,
     list_answer,
     number_of,
@@ -42,7 +41,6 @@ async def show_release(request: web.Request) -> web.StreamResponse:
     "Go back to a release, or to what served before",
     body=Record({}, {"rollback_to": maybe(COUNT)}),
     needs_body=False,
-    takes_key=True,
     answers={201: RELEASE},
 )
 async def create_release(request: web.Request) -> web.StreamResponse:
@@ -53,17 +51,14 @@ async def create_release(request: web.Request) -> web.StreamResponse:
         caller(request),
         managed_app(request),
         number_of(body, "rollback_to", default=None),
-        key=idempotency_key(request),
     )
     return answer(release_document(site_of(request).cluster, _release(request, version)), status=201)
 
 
-async def roll_back(
-    cluster: Cluster, caller: Caller, app: App, version: int | None, *, key: bytes | None = None
-) -> int:
+async def roll_back(cluster: Cluster, caller: Caller, app: App, version: int | None) -> int:
     """The version of the new release. Raises why there is none."""
     command = Rollback(app=app.name, version=version, actor=caller.name, created_index=app.created_index)
-    made: int = await cluster.execute(command, idempotency_key=key)
+    made: int = await cluster.execute(command)
     return made
 
 

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from pinode.dynos.one_off import run_command
 from pinode.errors import InvalidInput
+from pinode.web.idempotency import begin_once
 from pinode.web.messages import json_body, shown, stream_text, text_of
-from pinode.web.operation import Content, operation
+from pinode.web.operation import Content, Repeated, operation
 from pinode.web.shapes import FLAG, TEXT, Record
 from pinode.web.site import managed_app, site_of
 
@@ -18,6 +19,7 @@ from pinode.web.site import managed_app, site_of
 @operation(
     "Run a command in a dyno of its own: lines of JSON, {name}, {output} …, {exit_code}",
     body=Record({"command": TEXT}, {"detach": FLAG}),
+    repeated=Repeated.BEGUN,
     answers={200: Content("application/x-ndjson")},
     refusals=(429, 502),
 )
@@ -35,6 +37,7 @@ async def run(request: web.Request) -> web.StreamResponse:
 async def _lines(request: web.Request, command: str, *, detach: bool) -> AsyncGenerator[bytes, None]:
     cluster, app = site_of(request).cluster, managed_app(request)
     pending = b""
+    await begin_once(request)
     async with aclosing(run_command(cluster, app.name, command, detach=detach)) as parts:
         async for kind, data in parts:
             match kind:

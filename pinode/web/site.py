@@ -102,13 +102,14 @@ class Site:
 
 
 SITE = web.AppKey("site", Site)
+SITE_UNDER_KEY = web.RequestKey("site_under_key", Site)  # of a request with an Idempotency-Key
 CALLER = web.RequestKey("caller", Caller)
 MANAGED_APP = web.RequestKey("managed_app", App)
 
 
 def site_of(request: web.Request) -> Site:
     """What the handler works with."""
-    return request.app[SITE]
+    return request.get(SITE_UNDER_KEY) or request.app[SITE]
 
 
 def visitor(request: web.Request) -> Caller | None:

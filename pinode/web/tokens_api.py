@@ -12,7 +12,7 @@ from pinode.people.user import Session
 from pinode.web.answer_shapes import TOKEN
 from pinode.web.caller import new_token, token_hash
 from pinode.web.messages import answer, json_body, list_answer, nothing, number_of, shown, text_of
-from pinode.web.operation import operation
+from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import TEXT, Record, maybe, page_of, whole
 from pinode.web.site import caller, site_of
 
@@ -34,6 +34,7 @@ async def list_tokens(request: web.Request) -> web.StreamResponse:
     "Make a token, which is shown this once",
     body=Record({}, {"label": maybe(TEXT), "expires_days": maybe(whole(1, DAYS_AT_MOST))}),
     needs_body=False,
+    repeated=Repeated.SECRET,
     answers={201: Record({**TOKEN.fields, "token": TEXT})},
 )
 async def create_token(request: web.Request) -> web.StreamResponse:

@@ -12,7 +12,6 @@ from pinode.web.messages import (
     MAX_PAGE,
     answer,
     flag_of,
-    idempotency_key,
     json_body,
     list_answer,
     number_of,
@@ -21,7 +20,7 @@ from pinode.web.messages import (
     shown,
     text_of,
 )
-from pinode.web.operation import operation
+from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import COUNT, FLAG, SECONDS, TEXT, Record, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
 from replicated_queue.operations import QueueOperations
@@ -61,7 +60,6 @@ async def list_topics(request: web.Request) -> web.StreamResponse:
             "draining": maybe(FLAG),
         },
     ),
-    takes_key=True,
     answers={201: TOPIC},
 )
 async def set_topic(request: web.Request) -> web.StreamResponse:
@@ -110,7 +108,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
     "Buried jobs, or delayed ones if none is buried, become ready",
     body=Record({}, {"bound": maybe(COUNT)}),
     needs_body=False,
-    takes_key=True,
+    repeated=Repeated.MADE_AGAIN,
     answers={200: Record({"kicked": COUNT})},
 )
 async def kick_topic(request: web.Request) -> web.StreamResponse:
@@ -123,7 +121,6 @@ async def kick_topic(request: web.Request) -> web.StreamResponse:
 @operation(
     "Give out no job for so long; 0 ends it",
     body=Record({"seconds": SECONDS}),
-    takes_key=True,
     answers={200: TOPIC},
 )
 async def pause_topic(request: web.Request) -> web.StreamResponse:
@@ -141,7 +138,7 @@ async def pause_topic(request: web.Request) -> web.StreamResponse:
     "Cancel jobs that nobody holds, 1,000 at most",
     body=Record({}),
     needs_body=False,
-    takes_key=True,
+    repeated=Repeated.MADE_AGAIN,
     answers={200: Record({"purged": COUNT})},
 )
 async def purge_topic(request: web.Request) -> web.StreamResponse:
@@ -152,10 +149,8 @@ async def purge_topic(request: web.Request) -> web.StreamResponse:
 
 
 async def _do(request: web.Request, command: Command, kind: type[Answered]) -> Answered:
-    """Have it done once, under the caller's idempotency key if there is one."""
     check_command(command)
-    key = idempotency_key(request)
-    result = result_of(await site_of(request).cluster.queue.submit(QUEUE, command, client_id=key))
+    result = result_of(await site_of(request).cluster.queue.submit(QUEUE, command))
     assert isinstance(result, kind), result
     return result
 

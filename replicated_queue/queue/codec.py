@@ -122,6 +122,7 @@ _ERRORS: Final[dict[int, tuple[type[QueueError], tuple[str, ...]]]] = {
     10: (errors.JobTooLarge, ("what", "size_bytes", "bound_bytes")),
     11: (errors.InvalidRequest, ("reason",)),
     12: (errors.TopicDraining, ("topic",)),
+    13: (errors.KeyReused, ()),
     32: (errors.NotLeader, ("leader",)),
     33: (errors.NoQuorum, ("waited_seconds",)),
     34: (errors.Busy, ("retry_after_seconds",)),

@@ -8,6 +8,7 @@ from pinode.apps.observed import DynoReport, NodeView
 from pinode.cluster_state import AgreedCommand, ClusterState
 from pinode.errors import NoLeader
 from pinode.settings import Settings
+from replicated_queue.sessions import SingleShot
 from tests.pinode.observed_world import ObservedWorld
 
 
@@ -46,7 +47,7 @@ class ClusterInMemory:
         self,
         command: AgreedCommand,
         *,
-        idempotency_key: bytes | None = None,
+        once: SingleShot | None = None,
         timeout_seconds: float = 10.0,
     ) -> Any:
         self.executed.append(command)

@@ -23,13 +23,13 @@ from pinode.people.setup_code import setup_code_hash
 from pinode.settings import Settings
 from replicated_queue.errors import NoQuorum
 from replicated_queue.operations import QueueOperations
-from replicated_queue.queue.codec import command_values
+from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Command, Put, Reserve, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, topic_stats
 from replicated_queue.request_codec import encode_bundle, encode_stats, encode_views
 from replicated_queue.requests import ExtendLease, ReadJob, ReadJobs, ReadStats
-from replicated_queue.sessions import CLIENT_ID_BYTES, open_answer, single
+from replicated_queue.sessions import SingleShot, open_answer, single
 
 SETUP_CODE = "ABCD-EFGH"
 SLUG = "5" * 64
@@ -80,15 +80,23 @@ class FakeQueue(QueueOperations):
         if not platform:
             self.platform_queue = FakeQueue(cluster, platform=True)
 
-    async def submit(self, domain: str, command: Any, *, client_id: bytes | None = None, **_: Any) -> Any:
+    async def submit(self, domain: str, command: Any, *, once: SingleShot | None = None, **_: Any) -> Any:
         values = command_values(command) if domain == QUEUE else command
-        return self._cluster.apply_encoded(domain, values, key=client_id)
+        return self._cluster.apply_encoded(domain, values, once=once)
+
+    async def be_current(self) -> bool:
+        return self._cluster.has_quorum
 
     async def _command(self, command: Command) -> Result:
         return decode_result(QUEUE, self._cluster.apply_encoded(QUEUE, command_values(command)))
 
     async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
-        reserved = await self._command(command)
+        return self._reserved(await self._command(command))
+
+    async def reserve_once(self, command: Reserve, once: SingleShot, **_: Any) -> list[Job]:
+        return self._reserved(result_of(await self.submit(QUEUE, command, once=once)))
+
+    def _reserved(self, reserved: Any) -> list[Job]:
         jobs = [self._cluster.state.queue.jobs[job_id] for job_id in reserved.job_ids]
         return [
             Job(job.id, job.topic, job.data, job.priority, job.attempts, job.token, job.granted_ms / 1000)
@@ -155,25 +163,33 @@ class FakeCluster:
         self,
         command: AgreedCommand,
         *,
-        idempotency_key: bytes | None = None,
+        once: SingleShot | None = None,
         timeout_seconds: float = 10.0,
     ) -> Any:
         self.commands.append(command)
         domain, data = encode_command(command)
-        return decode_result(domain, self.apply_encoded(domain, data, key=idempotency_key))
+        return decode_result(domain, self.apply_encoded(domain, data, once=once))
 
     def apply(self, command: AgreedCommand) -> Any:
         """As `execute`, at once: for tests that set a stage."""
         domain, data = encode_command(command)
         return decode_result(domain, self.apply_encoded(domain, data))
 
-    def apply_encoded(self, domain: str, command: Any, *, key: bytes | None = None) -> Any:
+    def apply_encoded(self, domain: str, command: Any, *, once: SingleShot | None = None) -> Any:
         self.check_quorum()
         self.commit_index += 1
         self.now_ms += 1
-        client_id = None if key is None else (key * CLIENT_ID_BYTES)[:CLIENT_ID_BYTES]
-        entry = encode_bundle(single(domain, command, client_id, sequence=1, single_shot=key is not None))
-        answer = self.state.apply(entry, index=self.commit_index, now=self.now_ms)
+        bundle = single(domain, command)
+        if once is not None:
+            bundle = single(
+                domain,
+                command,
+                once.client_id,
+                sequence=once.sequence,
+                since=once.fingerprint,
+                single_shot=True,
+            )
+        answer = self.state.apply(encode_bundle(bundle), index=self.commit_index, now=self.now_ms)
         self.note_change()
         return open_answer(answer)
 

@@ -57,6 +57,16 @@ async def test_an_upload_that_is_sent_twice_with_one_key_is_one_build(stage: Pus
     assert len(stage.cluster.state.registry.builds("blog")) == 1
 
 
+async def test_another_folder_under_the_key_of_an_upload_is_refused(stage: PushStage) -> None:
+    other = archive_of(entry("Procfile", content=b"web: ./other\n")).getvalue()
+    await send(stage.node, archive_of(PROCFILE).getvalue(), Idempotency_Key="once")
+
+    status, refused = await send(stage.node, other, Idempotency_Key="once")
+
+    assert (status, refused["error"]["code"]) == (409, "key_reused")
+    assert len(stage.cluster.state.registry.builds("blog")) == 1
+
+
 async def test_a_folder_of_the_archive_can_be_named(stage: PushStage) -> None:
     body = archive_of(entry("a/Procfile", content=b"web: ./serve\n"), entry("b", content=b"b")).getvalue()
 

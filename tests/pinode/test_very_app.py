@@ -10,6 +10,7 @@ from pinode.apps.commands import AppCommand, CreateApp, CreateHook, DestroyApp
 from pinode.apps.cron import CronEntry
 from pinode.cluster import AgreedCommand
 from pinode.web.routes import ROUTES, Route
+from replicated_queue.sessions import SingleShot
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_stage import stage
 
@@ -36,16 +37,14 @@ class HandsOver(FakeCluster):
     is_armed = False
 
     async def execute(
-        self, command: AgreedCommand, *, idempotency_key: bytes | None = None, timeout_seconds: float = 10.0
+        self, command: AgreedCommand, *, once: SingleShot | None = None, timeout_seconds: float = 10.0
     ) -> Any:
         if self.is_armed:
             self.is_armed = False
             self.apply(DestroyApp(name="blog", actor="bob"))
             self.apply(CreateApp(name="blog", owner="eve"))
             self.apply(CreateHook(app="blog", id=HOOK, sealed_secret=b"sealed:x", actor="eve"))
-        return await super().execute(
-            command, idempotency_key=idempotency_key, timeout_seconds=timeout_seconds
-        )
+        return await super().execute(command, once=once, timeout_seconds=timeout_seconds)
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ async def test_a_write_that_is_repeated_under_one_idempotency_key_is_done_once(w
     ]
     jobs = [
         (
-            await web.api("POST", "/api/v1/queue/topics/t/jobs", {"data": "x"}, Idempotency_Key="k1", by=name)
+            await web.api("POST", "/api/v1/queue/topics/t/jobs", {"data": "x"}, Idempotency_Key="k2", by=name)
         ).json()["id"]
         for name in ("bob", "bob", "eve")
     ]

@@ -8,6 +8,7 @@ import pytest
 from replicated_queue.errors import (
     InvalidRequest,
     InvalidTopic,
+    KeyReused,
     LeaseLost,
     MalformedMessage,
     NoQuorum,
@@ -17,9 +18,9 @@ from replicated_queue.errors import (
     UnknownVersion,
 )
 from replicated_queue.queue.codec import command_values, result_of
-from replicated_queue.queue.commands import Put
+from replicated_queue.queue.commands import Put, Reserve
 from replicated_queue.request_codec import decode_answers, encode_requests, submit
-from replicated_queue.sessions import single
+from replicated_queue.sessions import SingleShot, single
 from tests.replicated_queue.fake_group import FakeGroup
 from tests.waiting import eventually
 
@@ -210,12 +211,48 @@ async def test_a_refusal_arrives_as_the_error_it_is() -> None:
 async def test_an_idempotency_key_works_across_nodes() -> None:
     async with FakeGroup() as group:
         answers = [
-            await group.brokers[node_id].submit("queue", Put("mail", b"once"), client_id=b"deploy 42")
+            await group.brokers[node_id].submit("queue", Put("mail", b"once"), once=SingleShot(b"deploy 42"))
             for node_id in (1, 2, 3)
         ]
 
         assert len({result_of(answer) for answer in answers}) == 1
         assert group.data_of() == [b"once"]
+
+
+async def test_an_idempotency_key_for_something_else_is_refused_on_every_node() -> None:
+    async with FakeGroup() as group:
+        await group.brokers[1].submit("queue", Put("mail", b"once"), once=SingleShot(b"a", fingerprint=1))
+
+        for node_id in (1, 2, 3):
+            with pytest.raises(KeyReused):
+                again = SingleShot(b"a", fingerprint=2)
+                await group.brokers[node_id].submit("queue", Put("mail", b"other"), once=again)
+
+        assert group.data_of() == [b"once"]
+
+
+async def test_a_reserve_that_is_repeated_under_one_key_gets_the_job_it_holds_already() -> None:
+    async with FakeGroup() as group:
+        for data in (b"first", b"second"):
+            await group.brokers[1].put("mail", data)
+        command, once = Reserve(("mail",)), SingleShot(b"reserve 1")
+
+        (first,) = await group.brokers[2].reserve_once(command, once, wait=0, repeated=False)
+        (again,) = await group.brokers[3].reserve_once(command, once, wait=0, repeated=True)
+
+        assert (first.data, again) == (b"first", first)
+
+
+async def test_a_reserve_under_a_key_waits_for_a_job_as_others_do() -> None:
+    async with FakeGroup() as group:
+        waiting = asyncio.ensure_future(
+            group.brokers[2].reserve_once(Reserve(("mail",)), SingleShot(b"a"), wait=60, repeated=False)
+        )
+        await eventually(lambda: group.brokers[1]._desk.waiting_count == 1)
+
+        await group.brokers[1].put("mail", b"late")
+
+        assert [job.data for job in await waiting] == [b"late"]
 
 
 async def test_only_the_platform_has_topics_of_the_platform() -> None:

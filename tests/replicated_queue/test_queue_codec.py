@@ -123,6 +123,7 @@ ERRORS: list[QueueError] = [
     errors.Duplicate(job_id=7),
     errors.WrongState(job_id=7, state="leased", wanted="buried"),
     errors.SessionExpired(),
+    errors.KeyReused(),
     errors.InvalidTopic(topic="-x"),
     errors.ReservedTopic(topic="pinode.x"),
     errors.JobTooLarge(what="data", size_bytes=2, bound_bytes=1),

@@ -2,13 +2,15 @@
 
 import pytest
 
-from replicated_queue.errors import SessionExpired
+from replicated_queue.errors import KeyReused, SessionExpired
 from replicated_queue.sessions import (
     EXPIRED,
     MAX_REMEMBERED_BYTES,
+    REUSED,
     SINGLE_SHOT_MS,
     Bundle,
     Sessions,
+    SingleShot,
     open_answer,
     single,
 )
@@ -160,8 +162,9 @@ def test_a_request_without_client_is_done_each_time() -> None:
     assert len(counter.runs) == 2
 
 
-def shot(command: bytes, key: bytes = ANNA) -> Bundle:
-    return single("queue", command, key, sequence=1, single_shot=True)
+def shot(command: bytes, key: bytes = ANNA, *, fingerprint: int = 0) -> Bundle:
+    client_id = SingleShot(key).client_id
+    return single("queue", command, client_id, sequence=1, since=fingerprint, single_shot=True)
 
 
 def test_an_idempotency_key_is_remembered_for_a_day() -> None:
@@ -184,6 +187,47 @@ def test_idempotency_keys_are_bounded_and_the_oldest_goes_first() -> None:
     assert counter.apply(shot(b"deploy", keys[1])) == b"deploy no. 2"
     assert counter.apply(shot(b"deploy", keys[3])) == b"deploy no. 4"
     assert len(counter.sessions._single_shots) == 3
+
+
+def test_a_key_that_was_used_for_something_else_is_refused_and_nothing_is_done() -> None:
+    counter = Counter()
+    counter.apply(shot(b"deploy", fingerprint=1))
+
+    with pytest.raises(KeyReused):
+        counter.apply(shot(b"destroy", fingerprint=2))
+
+    assert counter.runs == [b"deploy"]
+    assert counter.apply(shot(b"deploy", fingerprint=1)) == b"deploy no. 1"
+
+
+def test_a_first_answer_is_found_for_what_asked_for_it_until_it_is_forgotten() -> None:
+    counter = Counter()
+    counter.apply(shot(b"deploy", fingerprint=1), now=0)
+
+    def found(key: bytes, fingerprint: int, now: int = 0) -> object:
+        return counter.sessions.first_answer(SingleShot(key, 1, fingerprint), now=now)
+
+    assert found(ANNA, 1, now=SINGLE_SHOT_MS - 1) == b"deploy no. 1"
+    assert found(ANNA, 1, now=SINGLE_SHOT_MS) is EXPIRED
+    assert found(ANNA, 2) is REUSED
+    assert found(BEN, 1) is EXPIRED
+
+
+def test_a_snapshot_brings_back_keys_with_and_without_a_fingerprint() -> None:
+    counter = Counter()
+    counter.apply(shot(b"deploy", fingerprint=1))
+    counter.apply(shot(b"restart", BEN))
+    rows = list(counter.sessions.rows())
+    again = Sessions()
+
+    rebuild = again.rebuild()
+    for row in rows:
+        rebuild.take(row)
+    rebuild.become()
+
+    assert [len(row) for row in rows] == [2, 6, 5]  # without one as it was before there were any
+    assert again.digest() == counter.sessions.digest()
+    assert again.first_answer(SingleShot(ANNA, 1, 2), now=0) is REUSED
 
 
 def test_two_replicas_that_saw_the_same_entries_remember_the_same() -> None:
