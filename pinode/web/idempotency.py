@@ -150,8 +150,8 @@ def _instead_of(refusal: Exception, site: Site, key: WriteKey, declared: Operati
 
 
 def _said(answered: web.StreamResponse) -> bytes | None:
-    """An answer as it is remembered; None for one that is not: a refusal, a stream, or a long one."""
-    if not isinstance(answered, web.Response) or answered.status >= 300:
+    """An answer as it is remembered; None for one that is not: a stream, or a long one."""
+    if not isinstance(answered, web.Response):
         return None
     body = answered.body if answered.body is not None else b""
     assert isinstance(body, bytes), type(body)

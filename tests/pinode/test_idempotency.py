@@ -11,7 +11,7 @@ import pytest
 
 from pinode.apps.commands import CreateHook
 from pinode.apps.cron import CronEntry
-from pinode.cluster_state import ANSWERS
+from pinode.cluster_state import ANSWERS, check_said
 from pinode.nodes.commands import CreateJoinToken
 from pinode.people.commands import StartSession
 from pinode.web.caller import token_hash
@@ -120,6 +120,8 @@ class _ForgetfulQueue(FakeQueue):
     async def submit(self, domain: str, command: Any, **how: Any) -> Any:
         if domain == ANSWERS and isinstance(self._cluster, Forgetful) and self._cluster.loses_answers:
             raise NoQuorum(waited_seconds=1.0)
+        if domain == ANSWERS:
+            check_said(command)
         return await super().submit(domain, command, **how)
 
 
@@ -288,16 +290,26 @@ async def test_a_key_that_another_write_has_used_is_refused_and_nothing_is_done(
 
 
 @pytest.mark.parametrize("key", ["x" * 201, "two words", "é"])
-@pytest.mark.parametrize("name", ROUTE_OF)
-async def test_what_is_no_key_is_refused_by_every_write(name: str, key: str) -> None:
+async def test_what_is_no_key_is_refused_by_every_write(key: str) -> None:
     async with nodes_before("") as nodes:
-        route, done = ROUTE_OF[name], nodes.done()
-        path = route.path.format(**nodes.values)
+        done = nodes.done()
 
-        refused = await nodes.one.api(route.method, path, {}, by="ada", Idempotency_Key=key)
+        for route in ROUTE_OF.values():
+            path = route.path.format(**nodes.values)
+            refused = await nodes.one.api(route.method, path, {}, by="ada", Idempotency_Key=key)
+            assert (refused.status, refused.code) == (400, "invalid_key"), route
 
-        assert (refused.status, refused.code) == (400, "invalid_key")
         assert nodes.done() == done
+
+
+async def test_what_was_refused_stays_refused_under_its_key() -> None:
+    async with nodes_before("") as nodes:
+        name = "POST /api/v1/apps"
+        nodes.one.add_app("shop", "eve")
+
+        answers = [await nodes.ask(name), await nodes.ask(name, nodes.other)]
+
+        assert [(answer.status, answer.code) for answer in answers] == [(409, "app_exists")] * 2
 
 
 async def test_two_users_may_have_the_same_key() -> None:
