@@ -12,8 +12,8 @@ once on every replica.
 Sessions are bounded; the one that was silent for longest is forgotten first. `since` decides what follows: a
 request carries a log index from before it was first sent, and an unknown session is taken for a new one only
 if nothing that was forgotten is younger than that. Everything else might have been done before:
-`SessionExpired`. A single shot has no `since`: once its key is forgotten, after a day or 10,000 younger ones,
-it is a new request.
+`SessionExpired`. A single shot needs no `since`: once its key is forgotten, after a day or 10,000 younger
+ones, it is a new request.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

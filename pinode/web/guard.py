@@ -140,9 +140,8 @@ def _is_streamed(route: Route, request: web.Request) -> bool:
     """Whether the handler reads the body piece by piece: not the JSON of a route that takes that too."""
     declared = operation_of(route.handler)
     if declared is not None and isinstance(declared.body, Record):
-        return route.streams_body and request.content_type in [
-            one.media_type for one in declared.other_bodies
-        ]
+        others = [one.media_type for one in declared.other_bodies]
+        return route.streams_body and request.content_type in others
     return route.streams_body
 
 
