@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from pinode.errors import Conflict
+from pinode.errors import PinodeError
 from pinode.peers.certificates import QUEUE_NAME, peer_in
 from pinode.peers.connection import FrameConnection, notice_dead_peers
 from pinode.peers.errors import MalformedFrame
@@ -106,7 +106,8 @@ class Listener:
             door.bind((self._listen.host, self._listen.port))
         except OSError as error:
             door.close()
-            raise Conflict(
+            # Not a Conflict: an address that is not there yet, after a boot, may be there at the next try.
+            raise PinodeError(
                 f"cannot listen on {self._listen} for peers: {error.strerror}",
                 hint="Is another node running here? Else set [listen] peer to a free port.",
             ) from error
