@@ -36,6 +36,7 @@ from pinode.registration import Registration
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
 from pinode.wall_clock import WallClock
+from pinode.web.local_door import LocalDoor
 from pinode.wind_down import Ending, wind_down
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,11 @@ class Runs(Protocol):
 class Node:
     """One node. `run` it once."""
 
-    def __init__(self, settings: Settings, joining: Joining, wall_clock: WallClock) -> None:
+    def __init__(
+        self, settings: Settings, joining: Joining, wall_clock: WallClock, local_door: LocalDoor
+    ) -> None:
         self._wall_clock = wall_clock
+        self._local_door = local_door
         self._settings = settings
         self._joining = joining
         self._rejoin = read_rejoin(settings.node.data_dir)
@@ -193,7 +197,9 @@ class Node:
         )
         agreement = self._agreement = make_agreement(grounds)
         self._peers.open(agreement)
-        work = self._work = make_work(grounds, agreement, control=self, on_left=self._leave_behind)
+        work = self._work = make_work(
+            grounds, agreement, local_door=self._local_door, control=self, on_left=self._leave_behind
+        )
         is_founding = record.has(identity.node_id) and not (settings.node.data_dir / "log").exists()
         self._say_where(record, is_new=is_founding)
         keys = self._key_care(agreement, identity, links)

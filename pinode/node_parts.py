@@ -34,6 +34,7 @@ from pinode.settings import Settings
 from pinode.slugs.copy_care import CopyCare
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
+from pinode.web.local_door import LocalDoor
 from pinode.web.node_side import NodeControl
 from pinode.web.server import WebServer
 from replicated_queue.client_server import queue_protocol
@@ -62,7 +63,12 @@ class Work:
 
 
 def make_work(
-    grounds: Grounds, agreement: Agreement, *, control: NodeControl, on_left: Callable[[], None]
+    grounds: Grounds,
+    agreement: Agreement,
+    *,
+    local_door: LocalDoor,
+    control: NodeControl,
+    on_left: Callable[[], None],
 ) -> Work:
     """The parts that build, run, route and show apps."""
     data_dir, cluster = grounds.settings.node.data_dir, agreement.cluster
@@ -98,7 +104,7 @@ def make_work(
         copy_care=_make_copy_care(agreement, slugs, sources),
         slug_tidying=SlugTidying(cluster, slugs.store, sources.store, is_caught_up=agreement.caught_up),
         history=history,
-        web=_make_web(grounds, cluster, certificate, control, history, sources),
+        web=_make_web(grounds, cluster, certificate, local_door, control, history, sources),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
         beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
         departure=Departure(cluster, on_left=on_left),
@@ -139,6 +145,7 @@ def _make_web(
     grounds: Grounds,
     cluster: LiveCluster,
     certificate: OwnCertificate,
+    local_door: LocalDoor,
     control: NodeControl,
     history: NodeHistory,
     sources: _Shelf,
@@ -147,7 +154,7 @@ def _make_web(
         cluster,
         ssl_context=certificate.context(),
         ca_pem=grounds.record.web_authority_pem.encode(),
-        socket_path=grounds.settings.node.data_dir / "pinode.sock",
+        local_door=local_door,
         control=control,
         past=history,
         intake=_make_intake(grounds, cluster, sources),

@@ -19,6 +19,7 @@ from pinode.node import Node
 from pinode.peers.joining import Joining
 from pinode.settings import Settings, load_settings
 from pinode.wall_clock import WallClock, synchronised_time, trusted_time
+from pinode.web.local_door import LocalDoor, local_door
 from replicated_queue.errors import QueueError
 from replicated_queue.raft.log import LogSetBack
 from replicated_queue.storage.errors import CorruptLog
@@ -61,13 +62,14 @@ def run_node(
     os.umask(0o077)
     keep_small()
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
+    door = local_door(settings.node.data_dir, environ)
     lock = lock_data_dir(settings.node.data_dir)
     try:
         card = Card(settings.node.data_dir)
         card.check(is_moved_on_purpose=is_moved_on_purpose)
         while True:
             try:
-                if event_loop.run(_run(settings, joining, wall_clock)):
+                if event_loop.run(_run(settings, joining, wall_clock, door)):
                     card.leave_behind(settings.cluster.key_file)
                 return 0
             except OldState as old:
@@ -76,10 +78,10 @@ def run_node(
         os.close(lock)
 
 
-async def _run(settings: Settings, joining: Joining, wall_clock: WallClock | None) -> bool:
+async def _run(settings: Settings, joining: Joining, wall_clock: WallClock | None, door: LocalDoor) -> bool:
     """Whether this node has left its cluster."""
     own_clock = trusted_time if settings.node.trust_clock else synchronised_time
-    node = Node(settings, joining, wall_clock or own_clock)
+    node = Node(settings, joining, wall_clock or own_clock, door)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.request_end)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.logins import WEB_PORT, Logins
+from pinode.web.local_door import SOCKET, SYSTEM_FOLDER, SYSTEM_GROUP
 
-SOCKET = "pinode.sock"
-SYSTEM_FOLDERS = (Path("/run/pinode"), Path("/var/lib/pinode"))  # of the system unit, of a node run as root
+SYSTEM_FOLDERS = (SYSTEM_FOLDER, Path("/var/lib/pinode"))  # of the system unit, of a node run as root
 KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
@@ -46,7 +46,7 @@ class SocketDoor:
             raise Shut(
                 f"{self} (permission denied)",
                 f"may not use {self}: it belongs to the administrator of this node",
-                hint="try: sudo pinode …",
+                hint=f"try: sudo pinode …{self._how_without_sudo}",
                 code=ExitCode.NOT_ALLOWED,
             ) from error
         except OSError as error:
@@ -57,6 +57,11 @@ class SocketDoor:
                 hint="is `pinode start` running here? Elsewhere name a node: --server https://pi1.local:8000",
             ) from error
         return connection
+
+    @property
+    def _how_without_sudo(self) -> str:
+        is_of_unit = self.path.parent == SYSTEM_FOLDER
+        return f" (or join its group: sudo usermod -aG {SYSTEM_GROUP} $USER)" if is_of_unit else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +113,19 @@ def doors(invocation: Invocation) -> list[Door]:
     if invocation.servers:
         return _server_doors(invocation, invocation.servers)
     sockets = [SocketDoor(path) for path in socket_paths(invocation)]
-    if not (invocation.data_dir or invocation.config or any(door.path.exists() for door in sockets)):
+    if not (invocation.data_dir or invocation.config or any(_may_be_there(door.path) for door in sockets)):
         newest = next(iter(Logins(invocation.environment).all()), None)
         if newest is not None:  # there is no node here: the one that was logged in to
             return _server_doors(invocation, [newest.server])
     return [*sockets]
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether there is such a file, or something that only its owner may look into."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def _server_doors(invocation: Invocation, servers: Sequence[str]) -> list[Door]:

@@ -12,7 +12,7 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pinode.cluster import Cluster
@@ -20,6 +20,7 @@ from pinode.deploy.intake import Intake
 from pinode.errors import PinodeError
 from pinode.settings import Address
 from pinode.web.front_door import FrontDoor, readable
+from pinode.web.local_door import LocalDoor
 from pinode.web.node_side import NodeControl, Past
 
 logger = logging.getLogger(__name__)
@@ -46,11 +47,10 @@ class WebServer:
         *,
         ssl_context: ssl.SSLContext,
         ca_pem: bytes,
-        socket_path: Path,
+        local_door: LocalDoor,
         control: NodeControl | None = None,
         past: Past | None = None,
         intake: Intake | None = None,
-        socket_mode: int = 0o600,
         on_loaded: Callable[[], None] = _nothing,
     ) -> None:
         """`on_loaded` is called once, in another thread, when all that answers is in memory."""
@@ -58,8 +58,7 @@ class WebServer:
         self._address = cluster.settings.listen.web
         self._ssl_context = ssl_context
         self._ca_pem = ca_pem
-        self._socket_path = socket_path
-        self._socket_mode = socket_mode
+        self._local_door = local_door
         self._control = control
         self._past = past
         self._intake = intake
@@ -70,9 +69,9 @@ class WebServer:
         async with AsyncExitStack() as until_closed:
             with (
                 listening_at(self._address) as listener,
-                socket_file(self._socket_path, self._socket_mode) as door,
+                socket_file(self._local_door) as door,
             ):
-                logger.info("web listens address=%s socket=%s", self._address, self._socket_path)
+                logger.info("web listens address=%s socket=%s", self._address, self._local_door.path)
                 await readable(listener, door)
                 handling = await asyncio.to_thread(self._load)
                 serve = await until_closed.enter_async_context(handling)
@@ -123,22 +122,37 @@ def listening_at(address: Address) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def socket_file(path: Path, mode: int) -> Iterator[socket.socket]:
-    """A listening unix socket that only those may open whom `mode` lets; the file is removed at the end."""
+def socket_file(local: LocalDoor) -> Iterator[socket.socket]:
+    """A listening unix socket that only those may open whom it is for; its names are removed at the end."""
+    path = local.path
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
         raise PinodeError(
             f"the path of the node's socket is too long: {path}.",
             hint=f"It may have {SOCKET_PATH_BYTES} bytes: choose a shorter `[node] data_dir`.",
         )
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()  # left by a process that was killed; the data directory's lock says that it is gone
+    names = [name for name in (path, local.link) if name is not None]
+    for name in names:
+        _remove_left_over(name)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         door.setblocking(False)
         door.bind(str(path))
-        path.chmod(mode)  # before it listens: until then nobody can connect
+        if local.group is not None:
+            os.chown(path, -1, local.group)
+        path.chmod(local.mode)  # before it listens: until then nobody can connect
         door.listen(BACKLOG)
+        if local.link is not None:
+            local.link.symlink_to(path)
         yield door
     finally:
         door.close()
-        path.unlink(missing_ok=True)
+        for name in names:
+            name.unlink(missing_ok=True)
+
+
+def _remove_left_over(name: Path) -> None:
+    """What a process left that was killed; the data directory's lock says that it is gone."""
+    with suppress(FileNotFoundError):
+        kind = name.lstat().st_mode
+        if stat.S_ISSOCK(kind) or stat.S_ISLNK(kind):
+            name.unlink()

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from pinode.deploy.build_log import serve_build_logs
 from pinode.logs.app_log import AppLogs
 from pinode.settings import Address, Settings
+from pinode.web.local_door import LocalDoor
 from pinode.web.server import WebServer
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_certificate import free_port, make_certificate
@@ -71,7 +72,10 @@ async def browser_stage(browser: Browser, folder: Path) -> AsyncIterator[Stage]:
     serve_build_logs(cluster, folder / "builds")
     AppLogs(cluster, folder / "logs").serve()
     server = WebServer(
-        cluster, ssl_context=context, ca_pem=certificate.read_bytes(), socket_path=folder / "pinode.sock"
+        cluster,
+        ssl_context=context,
+        ca_pem=certificate.read_bytes(),
+        local_door=LocalDoor(path=folder / "pinode.sock"),
     )
     serving = asyncio.ensure_future(server.run())
     await eventually((folder / "pinode.sock").is_socket)

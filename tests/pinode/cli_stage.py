@@ -20,6 +20,7 @@ from pinode.deploy.build_log import serve_build_logs
 from pinode.people.commands import StartSession
 from pinode.settings import Address, Settings
 from pinode.web.caller import token_hash
+from pinode.web.local_door import LocalDoor
 from pinode.web.server import WebServer
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_certificate import free_port, make_certificate
@@ -110,7 +111,7 @@ class CliStage:
             self.cluster,  # type: ignore[arg-type]
             ssl_context=context,
             ca_pem=self.authority.read_bytes(),
-            socket_path=self.socket,
+            local_door=LocalDoor(path=self.socket),
             control=self.control,
         ).run()
 

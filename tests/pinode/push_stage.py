@@ -20,6 +20,7 @@ from pinode.settings import Address, Settings
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
 from pinode.web.caller import token_hash
+from pinode.web.local_door import LocalDoor
 from pinode.web.server import WebServer
 from tests.builders.repositories import IDENTITY, Repository
 from tests.pinode.fake_cluster import FakeCluster
@@ -88,7 +89,7 @@ class Node:
             cluster,
             ssl_context=context,
             ca_pem=b"",
-            socket_path=folder / "pinode.sock",
+            local_door=LocalDoor(path=folder / "pinode.sock"),
             intake=self.intake,
         )
 

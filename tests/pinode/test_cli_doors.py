@@ -146,6 +146,22 @@ def test_a_socket_of_somebody_else_is_4_and_says_sudo(node: CliStage) -> None:
     assert str(node.socket) in ran.err and "sudo pinode" in ran.err
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_node_whose_directory_only_root_may_enter_is_4_and_says_sudo(tmp_path: Path) -> None:
+    settings = {"PINODE_NODE_DATA_DIR": str(tmp_path / "closed/data"), "HOME": "/nonexistent"}
+    (tmp_path / "closed").mkdir(mode=0o700)
+    run_here("apps", **settings)  # so that all modules are there before this process may read less
+
+    os.seteuid(NOBODY)
+    try:
+        ran = run_here("apps", **settings)
+    finally:
+        os.seteuid(0)
+
+    assert ran.code == 4
+    assert "sudo pinode" in ran.err
+
+
 def test_who_names_a_data_directory_or_a_file_never_reaches_another_node(tmp_path: Path) -> None:
     settings = tmp_path / "cluster.toml"
     settings.write_text('[node]\ndata_dir = "data"\n')

@@ -1,6 +1,7 @@
 """The doors: HTTPS, plain HTTP on the same port, the administrator's socket; and what passwords and guesses cost."""
 
 import asyncio
+import os
 import socket
 import ssl
 import stat
@@ -16,6 +17,7 @@ from pinode.errors import PinodeError
 from pinode.rate_limit import RateLimit, TooMany
 from pinode.settings import Address, Settings
 from pinode.web.front_door import OPEN_AT_ONCE, FrontDoor, redirect
+from pinode.web.local_door import LocalDoor, local_door
 from pinode.web.passwords import Cost, Passwords
 from pinode.web.server import WebServer, listening_at, socket_file
 from tests.pinode.fake_cluster import FakeCluster
@@ -69,7 +71,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         cluster,
         ssl_context=context,
         ca_pem=certificate.read_bytes(),
-        socket_path=door,
+        local_door=LocalDoor(path=door),
         control=control,
         on_loaded=lambda: loaded_by.append(threading.current_thread()),
     )
@@ -194,13 +196,46 @@ async def test_the_server_stops_while_connections_are_open(served: Served) -> No
 
 def test_a_socket_left_by_a_killed_process_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "pinode.sock"
-    first = socket_file(path, 0o600)
+    first = socket_file(LocalDoor(path=path))
     first.__enter__()
 
-    with socket_file(path, 0o600):
+    with socket_file(LocalDoor(path=path)):
         assert path.is_socket()
 
     first.__exit__(None, None, None)
+
+
+def test_under_the_system_unit_the_socket_is_in_run_for_the_group_and_the_data_directory_leads_there(
+    tmp_path: Path,
+) -> None:
+    run, data = tmp_path / "run", tmp_path / "data"
+    run.mkdir(), data.mkdir()
+    group = 65534 if os.geteuid() == 0 else os.getgid()
+    local = local_door(data, {"RUNTIME_DIRECTORY": str(run)}, system_folder=run)
+
+    with socket_file(replace(local, group=group)):
+        status = (run / "pinode.sock").stat()
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(data / "pinode.sock"))
+
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o660, group)
+    assert [*run.iterdir(), *data.iterdir()] == []
+
+
+def test_the_folder_of_another_unit_is_no_place_for_the_socket(tmp_path: Path) -> None:
+    by_hand = local_door(tmp_path, {})
+    by_another = local_door(tmp_path, {"RUNTIME_DIRECTORY": "/run/runner"})
+
+    assert by_hand == by_another == LocalDoor(path=tmp_path / "pinode.sock")
+    assert by_hand.mode == 0o600
+
+
+def test_a_node_by_hand_after_one_of_the_unit_was_killed_opens_a_socket_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "pinode.sock"
+    path.symlink_to(tmp_path / "gone" / "pinode.sock")
+
+    with socket_file(LocalDoor(path=path)):
+        assert path.is_socket() and not path.is_symlink()
 
 
 def test_an_address_in_use_is_named_with_what_to_do() -> None:
@@ -215,7 +250,7 @@ def test_an_address_in_use_is_named_with_what_to_do() -> None:
 
 def test_a_socket_path_that_no_system_takes_is_named(tmp_path: Path) -> None:
     with pytest.raises(PinodeError, match="too long"):
-        socket_file(tmp_path / ("x" * 120), 0o600).__enter__()
+        socket_file(LocalDoor(path=tmp_path / ("x" * 120))).__enter__()
 
 
 async def test_a_password_matches_only_its_own_hash_whatever_it_cost() -> None:
