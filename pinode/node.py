@@ -14,6 +14,7 @@ from pinode.card.set_aside import SetAside
 from pinode.errors import Conflict, NoLeader
 from pinode.host import default_node_name
 from pinode.key_care import KeyCare, Surroundings
+from pinode.local_door import LocalDoor
 from pinode.machine_watch import MachineWatch
 from pinode.node_agreement import Agreement, Grounds, make_agreement
 from pinode.node_parts import Work, facts_of, make_work
@@ -36,7 +37,6 @@ from pinode.registration import Registration
 from pinode.sandbox.sandbox import Isolation, find_isolation
 from pinode.settings import Address, Settings
 from pinode.wall_clock import WallClock
-from pinode.web.local_door import LocalDoor
 from pinode.wind_down import Ending, wind_down
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from pinode.dynos.one_off import OneOffs
 from pinode.dynos.supervisor import Supervisor
 from pinode.host import architecture
 from pinode.live_cluster import LiveCluster
+from pinode.local_door import LocalDoor
 from pinode.logs.app_log import AppLogs
 from pinode.memory import settle
 from pinode.metrics.history import NodeHistory
@@ -34,7 +35,6 @@ from pinode.settings import Settings
 from pinode.slugs.copy_care import CopyCare
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
-from pinode.web.local_door import LocalDoor
 from pinode.web.node_side import NodeControl
 from pinode.web.server import WebServer
 from replicated_queue.client_server import queue_protocol

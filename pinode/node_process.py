@@ -14,12 +14,12 @@ from pinode.card.card import Card
 from pinode.card.lock import lock_data_dir
 from pinode.card.old_state import OldState, Reason
 from pinode.errors import PinodeError
+from pinode.local_door import LocalDoor, local_door
 from pinode.memory import keep_small, settle
 from pinode.node import Node
 from pinode.peers.joining import Joining
 from pinode.settings import Settings, load_settings
 from pinode.wall_clock import WallClock, synchronised_time, trusted_time
-from pinode.web.local_door import LocalDoor, local_door
 from replicated_queue.errors import QueueError
 from replicated_queue.raft.log import LogSetBack
 from replicated_queue.storage.errors import CorruptLog

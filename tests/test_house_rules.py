@@ -56,6 +56,7 @@ FLOORS: dict[str, float] = {
     "pinode.settings": 0,
     "pinode.errors": 0,
     "pinode.feature_level": 0,
+    "pinode.local_door": 0,
 }
 SAME_FLOOR = {0, 1, 2}  # on these floors a room may use its neighbours; cycles are looked for all the same
 CORES = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.logins import WEB_PORT, Logins
-from pinode.web.local_door import SOCKET, SYSTEM_FOLDER, SYSTEM_GROUP
+from pinode.local_door import SOCKET, SYSTEM_FOLDER, SYSTEM_GROUP
 
 SYSTEM_FOLDERS = (SYSTEM_FOLDER, Path("/var/lib/pinode"))  # of the system unit, of a node run as root
 KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))

@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("node_commands", "init", "write cluster.toml and cluster.key for a new cluster"),
     "start": ("start_command", "start", "run this node, in the foreground"),
     "stop": ("node_commands", "stop", "stop this node and its dynos"),
+    "install": ("service_commands", "install", "start this node at boot"),
+    "uninstall": ("service_commands", "uninstall", "start this node at boot no more"),
     "recover": ("recover_command", "recover", "go on with this node when a majority is lost for good"),
     "status": ("status_commands", "status", "the cluster as this node sees it"),
     "nodes": ("status_commands", "nodes", "the nodes and what they do"),

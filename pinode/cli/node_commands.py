@@ -77,6 +77,13 @@ def _write_both(settings_file: Path, text: str, key_file: Path) -> None:
 @click.pass_obj
 def stop(invocation: Invocation, everything: bool, wait_seconds: float) -> int:
     """Hand over leadership, end this node's dynos, then the node."""
+    stop_node(invocation, everything=everything, wait_seconds=wait_seconds)
+    say("stopped")
+    return ExitCode.OK
+
+
+def stop_node(invocation: Invocation, *, everything: bool, wait_seconds: float) -> None:
+    """Have the node end with its dynos; returns when it has. Raises `Failure`."""
     pid = ApiClient(invocation).request("POST", "/api/v1/local/stop", body={"all": everything})["pid"]
     deadline = time.monotonic() + wait_seconds
     while is_running(int(pid)):
@@ -87,8 +94,6 @@ def stop(invocation: Invocation, everything: bool, wait_seconds: float) -> int:
                 code=ExitCode.TIMED_OUT,
             )
         time.sleep(POLL_SECONDS)
-    say("stopped")
-    return ExitCode.OK
 
 
 def is_running(pid: int) -> bool:

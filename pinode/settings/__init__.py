@@ -17,7 +17,7 @@ from pinode.settings.keys import (
     Settings,
     TimingsSettings,
 )
-from pinode.settings.loading import find_settings_file, load_settings
+from pinode.settings.loading import find_settings_file, load_settings, load_system_settings
 from pinode.settings.values import (
     GIB,
     MIB,
@@ -45,6 +45,7 @@ __all__ = [
     "TimingsSettings",
     "find_settings_file",
     "load_settings",
+    "load_system_settings",
     "parse_address",
     "parse_port_range",
     "parse_size",

@@ -35,7 +35,22 @@ def load_settings(
     Relative paths in the file are relative to its folder, others to where the command runs.
     Raises `SettingsError` naming source, key and a valid example.
     """
-    file = find_settings_file(path)
+    return _load(find_settings_file(path), environ, overrides, is_root=os.geteuid() == 0)
+
+
+def load_system_settings(path: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
+    """As a node that the system starts as root reads them: not from this folder, not from the environment.
+
+    Without `path` from the system's file if there is one. Raises `SettingsError`.
+    """
+    if path is None:
+        return _load(SYSTEM_FILE if SYSTEM_FILE.is_file() else None, {}, overrides, is_root=True)
+    return _load(find_settings_file(path), {}, overrides, is_root=True)
+
+
+def _load(
+    file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object] | None, *, is_root: bool
+) -> Settings:
     settings = Settings()
     if file is not None:
         settings = _apply_file(settings, file)
@@ -46,7 +61,7 @@ def load_settings(
             settings, section, key, value, source=f"flag for {name}", folder=Path.cwd(), is_text=True
         )
     _check_together(settings, str(file or "settings"))
-    return _with_default_paths(settings, environ)
+    return _with_default_paths(settings, environ, is_root=is_root)
 
 
 def _apply_file(settings: Settings, file: Path) -> Settings:
@@ -164,7 +179,7 @@ def _check_together(settings: Settings, source: str) -> None:
         )
 
 
-def _with_default_paths(settings: Settings, environ: Mapping[str, str]) -> Settings:
+def _with_default_paths(settings: Settings, environ: Mapping[str, str], *, is_root: bool) -> Settings:
     home = Path(environ.get("HOME") or "/root")
 
     def resolve(path: Path, default: Path) -> Path:
@@ -172,7 +187,7 @@ def _with_default_paths(settings: Settings, environ: Mapping[str, str]) -> Setti
             return default
         return home / Path(*path.parts[1:]) if path.parts[0] == "~" else path
 
-    fallback = Path("/var/lib/pinode") if _is_root() else home / ".local/share/pinode"
+    fallback = Path("/var/lib/pinode") if is_root else home / ".local/share/pinode"
     data_dir = resolve(settings.node.data_dir, fallback)
     key_file = resolve(settings.cluster.key_file, data_dir / "cluster.key")
     return replace(
@@ -180,7 +195,3 @@ def _with_default_paths(settings: Settings, environ: Mapping[str, str]) -> Setti
         node=replace(settings.node, data_dir=data_dir),
         cluster=replace(settings.cluster, key_file=key_file),
     )
-
-
-def _is_root() -> bool:
-    return os.geteuid() == 0

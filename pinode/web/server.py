@@ -18,9 +18,9 @@ from pathlib import Path
 from pinode.cluster import Cluster
 from pinode.deploy.intake import Intake
 from pinode.errors import PinodeError
+from pinode.local_door import LocalDoor
 from pinode.settings import Address
 from pinode.web.front_door import FrontDoor, readable
-from pinode.web.local_door import LocalDoor
 from pinode.web.node_side import NodeControl, Past
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import Any
 from playwright.async_api import Browser, Page, async_playwright
 
 from pinode.deploy.build_log import serve_build_logs
+from pinode.local_door import LocalDoor
 from pinode.logs.app_log import AppLogs
 from pinode.settings import Address, Settings
-from pinode.web.local_door import LocalDoor
 from pinode.web.server import WebServer
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_certificate import free_port, make_certificate

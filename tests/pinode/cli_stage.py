@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 from pinode.cli.main import exit_code
 from pinode.deploy.build_log import serve_build_logs
+from pinode.local_door import LocalDoor
 from pinode.people.commands import StartSession
 from pinode.settings import Address, Settings
 from pinode.web.caller import token_hash
-from pinode.web.local_door import LocalDoor
 from pinode.web.server import WebServer
 from tests.pinode.fake_cluster import FakeCluster
 from tests.pinode.web_certificate import free_port, make_certificate

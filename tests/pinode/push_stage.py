@@ -14,13 +14,13 @@ from typing import IO, Any, cast
 from pinode.apps.commands import CreateApp, FailRelease, MakeReleaseLive
 from pinode.deploy.build_worker import BuildWorker
 from pinode.deploy.intake import Intake
+from pinode.local_door import LocalDoor
 from pinode.people.commands import StartSession
 from pinode.sandbox.sandbox import find_isolation
 from pinode.settings import Address, Settings
 from pinode.slugs.replication import SlugReplication
 from pinode.slugs.slug_store import SlugStore
 from pinode.web.caller import token_hash
-from pinode.web.local_door import LocalDoor
 from pinode.web.server import WebServer
 from tests.builders.repositories import IDENTITY, Repository
 from tests.pinode.fake_cluster import FakeCluster

@@ -14,10 +14,10 @@ import pytest
 from aiohttp import ClientConnectorError, ClientSession, TCPConnector, UnixConnector
 
 from pinode.errors import PinodeError
+from pinode.local_door import LocalDoor, local_door
 from pinode.rate_limit import RateLimit, TooMany
 from pinode.settings import Address, Settings
 from pinode.web.front_door import OPEN_AT_ONCE, FrontDoor, redirect
-from pinode.web.local_door import LocalDoor, local_door
 from pinode.web.passwords import Cost, Passwords
 from pinode.web.server import WebServer, listening_at, socket_file
 from tests.pinode.fake_cluster import FakeCluster
