@@ -11,6 +11,7 @@ from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import say, show_json
 from pinode.errors import SettingsError
+from pinode.settings.loading import SYSTEM_FILE
 
 POLL_SECONDS = 0.05
 CLUSTER_TOML = """\
@@ -51,9 +52,16 @@ def init(invocation: Invocation, expect: int, name: str, join: tuple[str, ...], 
     if expect > 1:
         others = "Pi" if expect == 2 else f"{expect - 1} Pis"
         say(f"Copy both files to the other {others} (the key is secret: scp, not mail).")
-        say("Then, on each of them and here, in any order, from the folder with the two files:")
-    say("  pinode start" + (f" --config {settings_file}" if directory != Path(".") else ""))
+        say("Then, on each of them and here, in any order, with the two files in the same folder:")
+    say(f"  {next_step(settings_file)}")
     return ExitCode.OK
+
+
+def next_step(settings_file: Path) -> str:
+    """The command that runs a node with these settings."""
+    if settings_file.absolute() == SYSTEM_FILE:
+        return "sudo pinode install"
+    return "pinode start" + (f" --config {settings_file}" if settings_file.parent != Path(".") else "")
 
 
 def _write_both(settings_file: Path, text: str, key_file: Path) -> None:

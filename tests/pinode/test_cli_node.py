@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pinode.cli.node_commands import next_step
 from pinode.peers.cluster_key import read_cluster_key
 from pinode.settings import Address, load_settings
 from tests.pinode.cli_stage import CliStage, cli_stage, finish, run_here, start_process
@@ -66,6 +67,11 @@ def test_init_for_one_pi_asks_for_no_copies(tmp_path: Path) -> None:
 
     assert "Copy" not in ran.err
     assert f"pinode start --config {tmp_path / 'cluster.toml'}" in ran.err
+
+
+def test_init_of_the_system_goes_on_with_the_command_that_starts_it_at_boot() -> None:
+    assert next_step(Path("/etc/pinode/cluster.toml")) == "sudo pinode install"
+    assert next_step(Path("cluster.toml")) == "pinode start"
 
 
 @pytest.mark.parametrize("name", ["cluster.toml", "cluster.key"])

@@ -30,6 +30,8 @@ CONTRACT = [
     "tokens:create",
     "tokens:revoke",
     "init",
+    "install",
+    "uninstall",
     "join-token",
     "leader:step-down",
     "key:rotate",
