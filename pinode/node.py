@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import sys
-from ipaddress import ip_address
 from random import Random, SystemRandom
 from typing import Any, Protocol
 
@@ -248,7 +247,7 @@ class Node:
     async def _close_loopback(self) -> None:
         """Keep builds and dynos from this machine's own services. Nodes of a demo are such services."""
         listen, firewall = self._settings.listen, self._isolation.firewall
-        if ip_address(self._own.host).is_loopback:
+        if self._own.is_meant_for_this_machine:
             return
         if not self._isolation.own_uids:
             firewall.is_impossible()

@@ -29,6 +29,11 @@ class OwnAddress:
         """Whether the last look found another address than `host`: look again soon."""
         return self._found != self.host
 
+    @property
+    def is_meant_for_this_machine(self) -> bool:
+        """Whether the settings name loopback, as a demo does; without a network it is loopback for now."""
+        return self._find is None and ip_address(self.host).is_loopback
+
     def look(self) -> bool:
         """Whether `host` is another one from now on; ask every few seconds.
 

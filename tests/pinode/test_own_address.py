@@ -106,3 +106,16 @@ async def test_open_doors_show_the_certificate_of_the_new_address(tmp_path: Path
     assert "192.168.1.20" in before
     assert "192.168.1.77" in after
     assert "192.168.1.20" not in after
+
+
+async def test_a_machine_without_a_network_yet_is_not_taken_for_a_demo_that_is_meant_to_be_on_loopback() -> (
+    None
+):
+    by_settings = load_settings(None, {"PINODE_LISTEN_PEER": "127.0.0.1:7300", "HOME": "/root"})
+
+    demo = await own_address(by_settings)
+    waiting = OwnAddress("127.0.0.1", find=lambda: "127.0.0.1")
+
+    assert demo.is_meant_for_this_machine
+    assert not waiting.is_meant_for_this_machine, "its apps are kept from loopback from the start"
+    assert not OwnAddress("192.168.1.20").is_meant_for_this_machine
