@@ -157,4 +157,4 @@ def _say_what_stays(invocation: Invocation) -> None:
     kept = [path for path in (settings.node.data_dir, *_files_of(settings, invocation)) if path.exists()]
     if kept:
         say("What stays: " + ", ".join(map(str, kept)))
-        say("`sudo pinode start` goes on with it; `sudo pinode uninstall --purge` deletes it.")
+        say("`sudo pinode install` goes on with it; `sudo pinode uninstall --purge` deletes it.")
