@@ -11,7 +11,6 @@ from pinode.cli.api_client import ApiClient
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.output import say, show_json
 from pinode.errors import SettingsError
-from pinode.settings.loading import SYSTEM_FILE
 
 POLL_SECONDS = 0.05
 CLUSTER_TOML = """\
@@ -59,6 +58,8 @@ def init(invocation: Invocation, expect: int, name: str, join: tuple[str, ...], 
 
 def next_step(settings_file: Path) -> str:
     """The command that runs a node with these settings."""
+    from pinode.settings.loading import SYSTEM_FILE
+
     if settings_file.absolute() == SYSTEM_FILE:
         return "sudo pinode install"
     return "pinode start" + (f" --config {settings_file}" if settings_file.parent != Path(".") else "")
