@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
-    """Requests received before the client left are done all the same; a reserve that waits is withdrawn."""
+    """A client that says it sends no more (`shutdown`) is answered to the end, but waits no longer for a job.
+
+    When it is gone, what it asked before is done all the same, up to its next reserve.
+    """
 
     def __init__(self, hall: Hall, session: Session, *, spawn: Spawn) -> None:
         self._hall = hall
@@ -34,13 +37,14 @@ class Connection(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._has_ended = False  # the client sends no more
+        self._is_gone = False  # nor does it read
         self._is_reserving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._serving = self._spawn(self._serve())
         if self._serving is None or not self._hall.enter(self._session):
-            self._has_ended = True
+            self._has_ended = self._is_gone = True
             self._transport.abort()
         if self._serving is not None:
             self._serving.add_done_callback(self._served)
@@ -53,24 +57,23 @@ class Connection(asyncio.Protocol):
         self._news.set()
 
     def eof_received(self) -> bool:
-        self._end()
+        self._has_ended = True
+        self._news.set()
+        self._session.wait_no_longer()
         return True  # what was asked before is answered still
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._has_ended = self._is_gone = True
         self._may_write.set()
-        self._end()
+        self._news.set()
+        if self._is_reserving and self._serving is not None:
+            self._serving.cancel()
 
     def pause_writing(self) -> None:
         self._may_write.clear()
 
     def resume_writing(self) -> None:
         self._may_write.set()
-
-    def _end(self) -> None:
-        self._has_ended = True
-        self._news.set()
-        if self._is_reserving and self._serving is not None:
-            self._serving.cancel()
 
     async def _serve(self) -> None:
         try:
@@ -85,7 +88,7 @@ class Connection(asyncio.Protocol):
             if request.verb == "quit":
                 break
             self._is_reserving = request.verb in RESERVES
-            if self._is_reserving and self._has_ended:
+            if self._is_reserving and self._is_gone:
                 break  # there is nobody to give a job to
             answer = await self._session.answer(request)
             self._is_reserving = False

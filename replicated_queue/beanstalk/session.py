@@ -1,5 +1,6 @@
 """One beanstalk client: the tube it uses, those it watches, the jobs it holds, and what it is answered."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Final
@@ -43,6 +44,9 @@ class Session:
         self._hall = hall
         self._worker = worker
         self._held: dict[int, tuple[Job, float]] = {}  # by id: without its data, and when its lease ends
+        self._has_time = True  # to wait for a job
+        self._waiting: asyncio.Timeout | None = None  # for one, that comes or that does not
+        self._may_hold_more = False  # a reserve was given up that may have taken one
         self._answers: dict[str, Callable[[Request], Awaitable[bytes]]] = {
             "put": self._put,
             "use": self._use,
@@ -90,10 +94,16 @@ class Session:
         except QueueError:
             return INTERNAL_ERROR
 
+    def wait_no_longer(self) -> None:
+        """The client sends no more: reserves give what there is, now and from now on, as in beanstalkd."""
+        self._has_time = False
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
     async def close(self, *, was_reserving: bool) -> None:
         """The client is gone: its jobs are ready for others at once."""
         jobs = [job for job, _ in self._held.values()]
-        if was_reserving:
+        if was_reserving or self._may_hold_more:
             jobs += await self._hall.reserved_by(self._worker)
         for job in jobs:
             self._drop(job.id)
@@ -131,6 +141,7 @@ class Session:
         until = clock() + seconds if seconds >= 0 else inf
         try:
             while True:
+                until = until if self._has_time else min(until, clock())
                 margin = self._soonest_deadline() - MARGIN_SECONDS
                 job = await self._reserve_within(min(until, margin) - clock())
                 if job is not None:
@@ -146,9 +157,15 @@ class Session:
         """Without a leader a reserve goes on waiting, as it would without a job."""
         wait = min(max(seconds, 0.0), self._hall.longest_wait_seconds)
         try:
-            return await self._hall.queue.reserve(self.watched, wait=wait, worker=self._worker)
-        except (NoQuorum, OutcomeUnknown, Busy):
+            async with asyncio.timeout(None) as self._waiting:
+                return await self._hall.queue.reserve(self.watched, wait=wait, worker=self._worker)
+        except (OutcomeUnknown, TimeoutError):
+            self._may_hold_more = True
             return None
+        except (NoQuorum, Busy):
+            return None
+        finally:
+            self._waiting = None
 
     async def _reserve_job(self, request: Request) -> bytes:
         job = await self._hall.queue.reserve_job(request.numbers[0], worker=self._worker)

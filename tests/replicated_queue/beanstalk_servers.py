@@ -88,6 +88,10 @@ class PlainClient:
     def stats(self, request: bytes = b"stats\r\n") -> dict[str, str]:
         return document(self.ask(request)[1])
 
+    def end(self) -> None:
+        """Say that no more is sent; answers are read still."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self._reader.close()
         self._socket.close()

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.replicated_queue.beanstalk_servers import BEANSTALKD, Pair, Server
+from tests.waiting import until
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", 20 * 60))
 ROUND_SECONDS = 30.0  # in which the bound of our queue is far off
@@ -93,3 +94,49 @@ def test_a_body_that_comes_in_pieces_and_requests_that_come_at_once_are_cut_alik
         client.close()
 
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("requests", "count"),
+    [
+        (b"reserve-with-timeout 30\r\nlist-tube-used\r\n", 2),
+        (b"reserve\r\nreserve\r\nlist-tubes\r\n", 3),
+        (b"put 1 0 9 1\r\na\r\nreserve\r\nreserve-with-timeout 30\r\ndelete 1\r\nlist-tubes\r\n", 5),
+        (b"put 1 0 9 1\r\na\r\nreserve-with-timeout 30\r\nput 1 0 9 5\r\nab", 2),
+    ],
+)
+def test_who_sends_no_more_is_answered_to_the_end_and_waits_for_no_job(
+    servers: tuple[Server, Server], requests: bytes, count: int
+) -> None:
+    """As with `printf … | nc -N`."""
+    answers = []
+
+    for server in servers:
+        client = server.client()
+        client.send(requests)
+        client.end()
+        answers.append([client.answer() for _ in range(count + 1)])
+        client.close()
+
+    assert answers[0] == answers[1]
+    assert answers[0][-1] == (b"", b"") and b"" not in answers[0][:-1]
+
+
+def test_who_waits_for_a_job_and_says_that_it_sends_no_more_waits_no_longer(
+    servers: tuple[Server, Server],
+) -> None:
+    answers = []
+
+    for server in servers:
+        client, other = server.client(), server.client()
+        client.send(b"reserve\r\nlist-tube-used\r\n")
+        until(lambda: other.stats()["current-waiting"] == "1", within_seconds=5, saying="it waits")  # noqa: B023
+        client.end()
+        answers.append([client.answer() for _ in range(3)])
+        client.close()
+        answers[-1].append(other.ask(b"put 1 0 9 1\r\na\r\n"))
+        answers[-1].append(other.ask(b"reserve-with-timeout 1\r\n"))
+        other.close()
+
+    assert answers[0] == answers[1]
+    assert [line for line, _ in answers[0][:2]] == [b"TIMED_OUT\r\n", b"USING default\r\n"]
