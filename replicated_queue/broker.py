@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
-from replicated_queue.courier import Courier, Done, Parcel
+from replicated_queue.courier import Courier
 from replicated_queue.errors import (
     Busy,
     InvalidRequest,
@@ -20,7 +20,9 @@ from replicated_queue.errors import (
 )
 from replicated_queue.interfaces import PeerId
 from replicated_queue.leader_desk import LeaderDesk, read_commands
+from replicated_queue.letter import Gathering, Letter, read
 from replicated_queue.operations import QueueOperations
+from replicated_queue.parcel import Done, Parcel
 from replicated_queue.queue.codec import command_values, result_of
 from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
 from replicated_queue.queue.job import Job
@@ -30,7 +32,6 @@ from replicated_queue.queue.views import all_stats, page_of_jobs, peek_job, peek
 from replicated_queue.queue_state import QUEUE_DOMAIN
 from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import (
-    Outcome,
     Outcomes,
     decode_requests,
     encode_answers,
@@ -138,11 +139,17 @@ class Broker(QueueOperations):
         self._courier.spawn(work)
 
     def send(
-        self, request: LeaderRequest, *, timeout_seconds: float | None = None
+        self,
+        request: LeaderRequest,
+        *,
+        timeout_seconds: float | None = None,
+        unread: Callable[[Answer], None] | None = None,
     ) -> "asyncio.Future[Answer]":
-        """Bring one request that is alone in its bundle to the leader. Cancel to withdraw it."""
+        """Bring one request that is alone in its bundle to the leader. Cancel to withdraw it; `unread` is
+        given the answer that has just come then.
+        """
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        letter = _Letter()
+        letter = Letter(unread)
         parcel = self.begin(request, timeout_seconds=seconds, done=letter.done)
         letter.parcel = letter.parcel or parcel
         letter.answer.add_done_callback(lambda _: letter.withdraw(self._courier))
@@ -152,9 +159,9 @@ class Broker(QueueOperations):
         """Bring the requests, whose commands are read, to the leader; `done` hears of it, perhaps at once."""
         return self._courier.send(request, timeout_seconds=timeout_seconds, done=done)
 
-    def withdraw(self, parcel: Parcel, place: int | None = None) -> None:
-        """Nobody waits for these outcomes any more, or for that of one of them."""
-        self._courier.withdraw(parcel, place)
+    def withdraw(self, parcel: Parcel, place: int | None = None, *, asks_again: bool = False) -> None:
+        """Nobody waits for these outcomes any more, or for that of one of them; see `Courier.withdraw`."""
+        self._courier.withdraw(parcel, place, asks_again=asks_again)
 
     async def answer(self, frame: bytes) -> bytes:
         """Answer a call of another node's broker. Cancel it when the caller is gone."""
@@ -162,7 +169,7 @@ class Broker(QueueOperations):
             requests = decode_requests(frame)
         except (MalformedMessage, UnknownVersion) as error:
             return encode_answers(self.applied_index, [error])
-        gathering = _Gathering(len(requests))
+        gathering = Gathering(len(requests))
         try:
             for place, request in enumerate(requests):
                 self._handle(request, partial(gathering.put, place))
@@ -258,6 +265,7 @@ class Broker(QueueOperations):
         *,
         waits: Sequence[int] = (),
         timeout_seconds: float | None = None,
+        unread: Callable[[Answer], None] | None = None,
     ) -> Answer:
         while True:
             lingers = any(waits)
@@ -265,7 +273,8 @@ class Broker(QueueOperations):
             try:
                 since = max(self._log.applied_index, self._courier.known_index)
                 bundle = _bundle(domain, command, self._client_id, slot=slot, sequence=sequence, since=since)
-                return await self.send(submit(bundle, waits=waits), timeout_seconds=timeout_seconds)
+                request = submit(bundle, waits=waits)
+                return await read(self.send(request, timeout_seconds=timeout_seconds, unread=unread), unread)
             except SessionExpired as expired:
                 # Our session was forgotten while we were silent, and we are behind: its answer told how far.
                 if not expired.surely_not_done:
@@ -315,7 +324,8 @@ class Broker(QueueOperations):
     async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
         check_command(command)
         waits = (round(max(0.0, wait) * 1000),)
-        return jobs_of(await self._send_numbered(QUEUE_DOMAIN, command, waits=waits))
+        unread = partial(self._courier.give_back, platform=command.platform)
+        return jobs_of(await self._send_numbered(QUEUE_DOMAIN, command, waits=waits, unread=unread))
 
     async def _extend(self, request: ExtendLease) -> None:
         result_of(await self.send(request))
@@ -354,44 +364,3 @@ def _bundle(domain: str, command: Any, client_id: bytes, **numbers: Any) -> Bund
 def _shot(domain: str, command: Any, once: SingleShot) -> Bundle:
     numbers = {"sequence": once.sequence, "since": once.fingerprint}
     return _bundle(domain, command, once.client_id, single_shot=True, **numbers)
-
-
-class _Letter:
-    """One request, and the future of its answer."""
-
-    def __init__(self) -> None:
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.parcel: Parcel | None = None
-
-    def done(self, _: int, outcomes: "Sequence[Outcome | Parcel]") -> None:
-        (outcome,) = outcomes
-        if isinstance(outcome, Parcel):
-            self.parcel = outcome  # it waits for a job now
-        elif self.answer.done():
-            pass
-        elif isinstance(outcome, QueueError):
-            self.answer.set_exception(outcome)
-            self.answer.exception()  # who asked may be gone: an error nobody reads is no news
-        else:
-            self.answer.set_result(outcome)
-
-    def withdraw(self, courier: Courier) -> None:
-        if self.parcel is not None:
-            courier.withdraw(self.parcel)
-
-
-class _Gathering:
-    """What came of the requests of one frame, as it comes in."""
-
-    def __init__(self, count: int) -> None:
-        self.outcomes: asyncio.Future[list[Outcomes]] = asyncio.get_running_loop().create_future()
-        self._found: list[Outcomes | None] = [None] * count
-        self._missing = count
-        if count == 0:
-            self.outcomes.set_result([])
-
-    def put(self, place: int, outcomes: Outcomes) -> None:
-        self._found[place] = outcomes
-        self._missing -= 1
-        if not self._missing and not self.outcomes.done():
-            self.outcomes.set_result([found for found in self._found if found is not None])

@@ -6,9 +6,10 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from replicated_queue.client_link import ClientLink, NodeAddress, client_context, connect
 from replicated_queue.client_requests import Pending, bundled, runs_of
@@ -25,13 +26,14 @@ from replicated_queue.errors import (
 )
 from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import command_values, error_of, is_refusal, result_of
-from replicated_queue.queue.commands import Command, Reserve, ReserveJob, Result
+from replicated_queue.queue.commands import Command, GiveBack, Reserve, ReserveJob, Result
 from replicated_queue.queue.job import Job
 from replicated_queue.queue.limits import check_command
 from replicated_queue.request_codec import STILL_WAITS, Outcome, encode_ask, encode_hello, jobs_of
 from replicated_queue.requests import ExtendLease, Hello, Question, Request, Withdraw
 from replicated_queue.sessions import CLIENT_ID_BYTES, Answer
 from replicated_queue.slots import Slots
+from replicated_queue.unread_jobs import leases_in, takes_jobs
 
 GRACE_SECONDS: Final = 1.0  # beyond the deadline, for the node's own answer that the deadline has come
 FIRST_ROUND_SECONDS: Final = 0.05  # between two rounds over the nodes, doubled each time
@@ -108,6 +110,9 @@ class QueueClient(QueueOperations):
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
         if self._link is not None:
+            for pending in self._pending.values():
+                if pending.is_sent and pending.takes_jobs:  # it is not asked again
+                    self._link.send(encode_ask(pending.number, 0, Withdraw()))
             self._link.close()
             await asyncio.wait([self._link.lost], timeout=GRACE_SECONDS)
         self._loop = None
@@ -138,8 +143,8 @@ class QueueClient(QueueOperations):
             lingers = wait_until > 0
             slot, sequence = self._slots.take_free(lingers=lingers) or await self._slot(wait_until)
             try:
-                pending = self._pend(wait_until)
-                pending.command, pending.slot, pending.sequence = values, slot, sequence
+                pending = self._pend(wait_until, values, slot, sequence)
+                pending.takes_jobs = takes_jobs(command)
                 self._ask(pending)
                 return await pending.future
             except _SessionRenewed:
@@ -169,11 +174,15 @@ class QueueClient(QueueOperations):
             self._withdraw(pending)
             raise
 
-    def _pend(self, wait_until: float) -> Pending:
+    def _pend(
+        self, wait_until: float, command: tuple[Any, ...] = (), slot: int = 0, sequence: int = 0
+    ) -> Pending:
         if self._loop is None:
             raise RuntimeError("use the client inside `async with QueueClient(...) as queue:`")
         deadline = (wait_until or self._clock()) + self._timeout + GRACE_SECONDS
-        return Pending(self._loop.create_future(), wait_until, deadline)
+        pending = Pending(self._loop.create_future(), wait_until, deadline)
+        pending.command, pending.slot, pending.sequence = command, slot, sequence
+        return pending
 
     def _ask(self, pending: Pending) -> None:
         """Send it at the end of this turn or on the next link, until it is answered or its deadline came."""
@@ -232,11 +241,12 @@ class QueueClient(QueueOperations):
         for outcome in outcomes:
             if outcome is not STILL_WAITS:
                 pending = self._pending.pop(number, None)
-                if pending is not None and not pending.future.done():
-                    if is_refusal(outcome):
-                        self._refused(pending, error_of(outcome))
-                    else:
-                        pending.future.set_result(outcome)
+                if pending is None or pending.future.done():
+                    self._give_back(outcome)
+                elif is_refusal(outcome):
+                    self._refused(pending, error_of(outcome))
+                else:
+                    pending.future.set_result(outcome)
             number += 1
 
     def _refused(self, pending: Pending, error: QueueError) -> None:
@@ -257,8 +267,25 @@ class QueueClient(QueueOperations):
 
     def _withdraw(self, pending: Pending) -> None:
         """Nobody waits for it any more; what was not sent yet is not sent at all."""
+        answer = pending.future
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            self._give_back(answer.result())
         if self._pending.pop(pending.number, None) is not None and pending.is_sent and self._link is not None:
             self._link.send(encode_ask(pending.number, 0, Withdraw()))
+
+    def _give_back(self, answer: Outcome) -> None:
+        """Jobs that a reserve took, and nobody is there for them any more."""
+        leases = leases_in(answer)
+        taken = self._slots.take_free() if leases and self._loop is not None else None
+        if taken is None:
+            return  # nearly always for lack of jobs; for lack of a slot, the leases end by themselves
+        pending = self._pend(0.0, command_values(GiveBack(leases, self.platform)), *taken)
+        pending.future.add_done_callback(partial(self._gave_back, taken[0]))
+        self._ask(pending)
+
+    def _gave_back(self, slot: int, done: "asyncio.Future[Answer]") -> None:
+        done.exception()
+        self._slots.give_back(slot)
 
     async def _keep_connected(self) -> None:
         """Hold a connection while there is something to ask."""

@@ -27,6 +27,7 @@ class Pending:
         "sequence",
         "since",
         "slot",
+        "takes_jobs",
         "wait_until",
     )
 
@@ -40,6 +41,7 @@ class Pending:
         self.slot = 0
         self.sequence = 0
         self.since = 0  # the newest index of the log that we knew before it was first sent
+        self.takes_jobs = False
         self.is_sent = False  # on the link that is up
         self.is_repeated = False  # was sent on a link that broke
 

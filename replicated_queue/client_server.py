@@ -9,7 +9,6 @@ from typing import Final, cast
 from replicated_queue.answer_size import divided, told_together
 from replicated_queue.broker import Broker
 from replicated_queue.client_reads import PATIENCE_SECONDS, ClientReads
-from replicated_queue.courier import Parcel
 from replicated_queue.errors import (
     Busy,
     InvalidRequest,
@@ -20,6 +19,7 @@ from replicated_queue.errors import (
     UnknownVersion,
 )
 from replicated_queue.frames import FrameReader, FrameWriter
+from replicated_queue.parcel import Parcel
 from replicated_queue.queue.codec import command_of
 from replicated_queue.queue.commands import Command, ExpireLease, PutMany
 from replicated_queue.queue_state import QUEUE_DOMAIN
@@ -127,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         under_way = list(self._under_way.values())
         self._under_way.clear()
         for parcel in under_way:
-            self._broker.withdraw(parcel)
+            self._broker.withdraw(parcel, asks_again=True)  # perhaps, on another connection
 
     def pause_writing(self) -> None:
         self._reads.pause()

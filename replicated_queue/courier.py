@@ -23,14 +23,16 @@ from replicated_queue.errors import (
 )
 from replicated_queue.interfaces import PeerId
 from replicated_queue.leader_desk import NOTHING_READY, LeaderDesk, found_nothing
+from replicated_queue.parcel import Done, Parcel
 from replicated_queue.replicated_log import ReplicatedLog
 from replicated_queue.request_codec import Outcome, Outcomes, decode_answers, encode_requests, submit
 from replicated_queue.requests import ForgetWaiter, LeaderRequest, Submit
 from replicated_queue.sessions import EXPIRED, NO_ANSWERS, REUSED, Answer, why_unanswered
+from replicated_queue.unread_jobs import giving_back, takes_jobs
 
 CALL_SECONDS: Final = 3.0  # for an answer of the leader, beyond what a reserve waits there
-FIRST_RETRY_SECONDS: Final = 0.02
 LONGEST_RETRY_SECONDS: Final = 0.1
+GIVE_BACK_SECONDS: Final = 10.0
 MAX_BATCH: Final = 128
 MAX_BATCH_BYTES: Final = 512 * 1024
 MAX_WAIT_SECONDS: Final = 600.0
@@ -40,60 +42,6 @@ NOT_SENT: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, er
 FOUND_NOTHING: Final = (NOTHING_READY, list(NOTHING_READY))  # said here, or by another node's leader
 
 Call = Callable[..., Awaitable[bytes]]  # Transport.call
-
-
-class Parcel:
-    """Requests under way together; `done` is called once with their outcomes, unless they are withdrawn.
-
-    It is told their place among the requests of the bundle they came in. In the place of an outcome may be
-    another parcel: that request waits for its answer by itself now.
-    """
-
-    __slots__ = (
-        "call",
-        "deadline",
-        "done",
-        "has_asked",
-        "is_done",
-        "last_busy",
-        "leader",
-        "maybe_done",
-        "place",
-        "request",
-        "retry_at",
-        "retry_seconds",
-        "sent_at",
-        "size",
-        "timeout_seconds",
-        "under_way",
-        "wait_until",
-        "withdrawn",
-    )
-
-    def __init__(
-        self, request: LeaderRequest, done: "Done", now: float, timeout_seconds: float, *, place: int = 0
-    ) -> None:
-        self.request = request
-        self.done = done
-        self.place = place
-        self.size = request.bundle.size if isinstance(request, Submit) else 1
-        self.is_done = False
-        self.sent_at = now
-        self.timeout_seconds = timeout_seconds
-        self.wait_until = 0.0  # of a reserve that waits by itself
-        self.deadline = now + timeout_seconds
-        self.maybe_done = False  # an earlier attempt may have reached the log
-        self.under_way = False
-        self.has_asked = False  # found nothing at once, now waits at the leader
-        self.retry_at: float | None = None
-        self.retry_seconds = FIRST_RETRY_SECONDS
-        self.last_busy: Busy | None = None
-        self.leader: PeerId | None = None  # whom `call` asks
-        self.call: asyncio.Task[None] | None = None
-        self.withdrawn: set[int] = set()  # places nobody waits for any more
-
-
-Done = Callable[[int, Sequence["Outcome | Parcel"]], None]
 
 
 class Courier:
@@ -146,10 +94,12 @@ class Courier:
         self._start(parcel)
         return parcel
 
-    def withdraw(self, parcel: Parcel, place: int | None = None) -> None:
+    def withdraw(self, parcel: Parcel, place: int | None = None, *, asks_again: bool = False) -> None:
         """Nobody waits for the answers any more, or for that of one place of several.
 
-        Of a reserve that waits, no job should go to nobody.
+        Of a reserve that waits, no job should go to nobody. One that was leased meanwhile is given back,
+        unless the same request may be asked again by another way, as a single shot always may: then whoever
+        asks gets that very job.
         """
         if parcel.is_done:
             return
@@ -158,17 +108,28 @@ class Courier:
             return
         parcel.is_done = True
         del self._parcels[parcel]
-        call, parcel.call = parcel.call, None
+        request = parcel.request
+        asks_again = asks_again or (isinstance(request, Submit) and request.bundle.single_shot)
+        if not asks_again:
+            parcel.withdrawn.update(range(parcel.size))
         if not parcel.has_asked or not isinstance(parcel.request, Submit):
             return
         bundle = parcel.request.bundle
         slot, sequence, _ = next(iter(bundle.each()))
         self._desk.forget((bundle.client_id, slot, sequence))
-        if call is not None:
-            call.cancel()
-            if parcel.leader is not None and bundle.client_id is not None:
-                request = ForgetWaiter(bundle.client_id, slot, sequence)
-                self.spawn(self._forget_at(parcel.leader, request))
+        if parcel.call is None:
+            return
+        if asks_again or bundle.client_id is None or self._tasks is None:
+            parcel.call.cancel()
+        if parcel.leader is not None and bundle.client_id is not None:
+            request = ForgetWaiter(bundle.client_id, slot, sequence)
+            self.spawn(self._forget_at(parcel.leader, request, parcel.call))
+
+    def give_back(self, answer: Outcome, *, platform: bool) -> None:
+        """A reserve was answered so, and nobody is there: its jobs are for others."""
+        command = giving_back(answer, platform=platform)
+        if command is not None:
+            self.send(command, timeout_seconds=GIVE_BACK_SECONDS, done=_unheard)
 
     def _start(self, parcel: Parcel) -> None:
         self._parcels[parcel] = None
@@ -259,6 +220,8 @@ class Courier:
     def _answered(self, parcel: Parcel, outcome: Outcomes) -> None:
         parcel.under_way = False
         parcel.call = None
+        if parcel.withdrawn and isinstance(parcel.request, Submit) and not isinstance(outcome, QueueError):
+            outcome = self._without_unread(parcel.withdrawn, parcel.request, outcome)
         if parcel.is_done:
             return
         if not isinstance(outcome, QueueError):
@@ -275,6 +238,18 @@ class Courier:
                 self._retry(parcel, after_seconds=outcome.retry_after_seconds)
             case _:
                 self._finish(parcel, outcome)
+
+    def _without_unread(
+        self, places: set[int], request: Submit, outcomes: Sequence[Outcome]
+    ) -> list[Outcome]:
+        """Give back what reserves at these places took."""
+        kept = list(outcomes)
+        for place in places:
+            command = request.bundle.commands[place]
+            if takes_jobs(command):
+                self.give_back(kept[place], platform=command.platform)
+                kept[place] = NOTHING_READY
+        return kept
 
     def _deliver(self, parcel: Parcel, answers: Sequence[Answer]) -> None:
         request = parcel.request
@@ -339,9 +314,13 @@ class Courier:
         parcel.call = None
         parcel.done(parcel.place, outcomes)
 
-    async def _forget_at(self, leader: PeerId, request: ForgetWaiter) -> None:
+    async def _forget_at(self, leader: PeerId, request: ForgetWaiter, call: "asyncio.Task[None]") -> None:
+        """Have the waiter leave the line, and hear of the job it was given just before."""
         with suppress(OSError, TimeoutError):  # then the reserve gives up at its own deadline
-            await self._call(leader, encode_requests([request]), timeout_seconds=CALL_SECONDS)
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._call(leader, encode_requests([request]), timeout_seconds=CALL_SECONDS)
+                await asyncio.wait([call])
+        call.cancel()
 
     def _arm(self, at: float) -> None:
         """One timer for all: see to it that it fires by `at`."""
@@ -385,6 +364,10 @@ class Courier:
             self._finish(parcel, parcel.last_busy)
         else:
             self._finish(parcel, NoQuorum(waited_seconds=now - parcel.sent_at))
+
+
+def _unheard(place: int, outcomes: "Sequence[Outcome | Parcel]") -> None:
+    """If it was not done, the leases end by themselves."""
 
 
 def _most_answer_bytes(request: LeaderRequest) -> int:

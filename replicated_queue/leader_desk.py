@@ -101,8 +101,10 @@ class LeaderDesk:
             reply(error)
 
     def forget(self, key: Key) -> None:
-        """Nobody waits any more for this reserve."""
-        self._waiting.remove(key)
+        """Nobody waits any more for this reserve. If somebody does after all, it is asked again."""
+        waiter = self._waiting.remove(key)
+        if waiter is not None:
+            waiter.ticket.reply(NotLeader(self._log.leader_id))
 
     def close(self) -> None:
         """The node stops: wake up no more."""

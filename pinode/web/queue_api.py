@@ -12,6 +12,7 @@ from pinode.web.answer_shapes import HELD_JOB, JOB
 from pinode.web.documents import bytes_document, job_document
 from pinode.web.messages import (
     answer,
+    is_gone,
     json_body,
     nothing,
     number_of,
@@ -89,7 +90,7 @@ async def put_job(request: web.Request) -> web.StreamResponse:
 )
 async def reserve_job(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/reserve {wait_seconds, worker, lease_seconds?, has?} → 200 {job, token, …} or 204"""
-    body = await json_body(request)
+    body, queue = await json_body(request), site_of(request).cluster.queue
     wait = seconds_of(body, "wait_seconds") or 0.0
     if wait > WAIT_SECONDS_AT_MOST:
         raise InvalidInput(
@@ -97,7 +98,7 @@ async def reserve_job(request: web.Request) -> web.StreamResponse:
         )
     job = await while_asked(
         request,
-        site_of(request).cluster.queue.reserve(
+        queue.reserve(
             request.match_info["topic"],
             wait=wait,
             worker=text_of(body, "worker", default=caller(request).name),
@@ -105,6 +106,9 @@ async def reserve_job(request: web.Request) -> web.StreamResponse:
             has=texts_of(body, "has"),
         ),
     )
+    if job is not None and is_gone(request) and SITE_UNDER_KEY not in request:  # else it is asked for again
+        await queue.give_back([job])
+        return nothing()
     if job is None:
         return nothing()
     document = {

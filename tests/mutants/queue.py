@@ -6,6 +6,7 @@ TESTS = "tests/replicated_queue/"
 LEASES = TESTS + "test_leases_and_tokens.py::"
 MEMORY = TESTS + "test_lease_memory.py::"
 WAITING = TESTS + "test_waiting_reserves.py::"
+UNREAD = TESTS + "test_unread_jobs.py::"
 BROKER = TESTS + "test_broker.py::"
 BOUNDS = TESTS + "test_bounds_of_the_queue.py::"
 WAITS = TESTS + "test_backoff_and_ageing.py::"
@@ -117,9 +118,57 @@ MUTANTS = (
         5,
         "a waiter that is gone stays in line",
         DESK,
-        '        """Nobody waits any more for this reserve."""\n        self._waiting.remove(key)',
-        '        """Nobody waits any more for this reserve."""',
+        "        waiter = self._waiting.remove(key)\n",
+        "        waiter = None\n",
         WAITING + "test_a_waiter_whose_caller_is_gone_takes_no_job",
+    ),
+    planted(
+        3,
+        "a job is given back although its reserve may be asked again",
+        "replicated_queue/client_server.py",
+        "self._broker.withdraw(parcel, asks_again=True)",
+        "self._broker.withdraw(parcel)",
+        UNREAD + "test_a_job_whose_client_lost_its_connection_waits_for_the_same_request_by_another",
+    ),
+    planted(
+        5,
+        "what is leased to who left stays leased to nobody",
+        "replicated_queue/courier.py",
+        "            parcel.withdrawn.update(range(parcel.size))\n",
+        "            pass\n",
+        UNREAD + "test_a_job_leased_to_a_caller_that_left_meanwhile_comes_back",
+    ),
+    planted(
+        5,
+        "an answer that comes in the moment of the cancellation is lost",
+        "replicated_queue/letter.py",
+        "            unread(answer.result())\n",
+        "            pass\n",
+        UNREAD + "test_a_job_whose_caller_is_cancelled_in_the_moment_of_its_answer_comes_back",
+    ),
+    planted(
+        5,
+        "an answer that comes before the withdrawal is lost",
+        "replicated_queue/letter.py",
+        "            self._unread(outcome)\n",
+        "            pass\n",
+        UNREAD + "test_a_job_leased_to_a_waiter_that_left_meanwhile_comes_back",
+    ),
+    planted(
+        5,
+        "a client forgets a job that crosses its withdrawal",
+        "replicated_queue/client.py",
+        "                    self._give_back(outcome)\n",
+        "                    pass\n",
+        UNREAD + "test_a_client_gives_back_a_job_that_crosses_its_withdrawal",
+    ),
+    planted(
+        5,
+        "a client ends and says nothing of the reserves it had asked for",
+        "replicated_queue/client.py",
+        "if pending.is_sent and pending.takes_jobs:",
+        "if False:",
+        UNREAD + "test_a_job_that_is_leased_while_its_client_ends_comes_back",
     ),
     planted(
         6,

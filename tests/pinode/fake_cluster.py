@@ -72,11 +72,13 @@ class FakePeers:
 
 
 class FakeQueue(QueueOperations):
-    """`Broker` for members, without a log in between. A reserve answers at once."""
+    """`Broker` for members, without a log in between. A reserve answers at once, if it may."""
 
     def __init__(self, cluster: "FakeCluster", *, platform: bool = False) -> None:
         self._cluster = cluster
         self.platform = platform
+        self.may_answer = asyncio.Event()  # reserves; until then their jobs are leased, and nobody knows
+        self.may_answer.set()
         if not platform:
             self.platform_queue = FakeQueue(cluster, platform=True)
 
@@ -91,10 +93,14 @@ class FakeQueue(QueueOperations):
         return decode_result(QUEUE, self._cluster.apply_encoded(QUEUE, command_values(command)))
 
     async def _reserve(self, command: Reserve, *, wait: float) -> list[Job]:
-        return self._reserved(await self._command(command))
+        reserved = await self._command(command)
+        await self.may_answer.wait()
+        return self._reserved(reserved)
 
     async def reserve_once(self, command: Reserve, once: SingleShot, **_: Any) -> list[Job]:
-        return self._reserved(result_of(await self.submit(QUEUE, command, once=once)))
+        reserved = result_of(await self.submit(QUEUE, command, once=once))
+        await self.may_answer.wait()
+        return self._reserved(reserved)
 
     def _reserved(self, reserved: Any) -> list[Job]:
         jobs = [self._cluster.state.queue.jobs[job_id] for job_id in reserved.job_ids]

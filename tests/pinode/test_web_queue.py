@@ -1,11 +1,13 @@
 """The queue over HTTP: jobs, and the topics they stand in."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.pinode.web_stage import Stage, stage
+from tests.waiting import eventually
 
 TOPICS, JOBS = "/api/v1/queue/topics", "/api/v1/queue/jobs"
 
@@ -36,6 +38,24 @@ async def test_a_job_goes_through_the_queue_over_http(web: Stage) -> None:
     assert done.status == 204
     assert (job["state"], job["result"]) == ("succeeded", "sent")
     assert empty.status == 204
+
+
+async def test_a_job_that_is_reserved_for_a_program_that_has_hung_up_is_ready_again(web: Stage) -> None:
+    web.cluster.put_job("mail", b"x")
+    queue, server = web.cluster.queue, web.client.server.runner.server
+    assert server is not None
+    server.handler_cancellation = False  # as on a node; only the server for tests has it
+    queue.may_answer.clear()
+    asking = asyncio.create_task(web.api("POST", f"{TOPICS}/mail/reserve", {"lease_seconds": 3_600}))
+    await eventually(lambda: list(web.cluster.state.queue.leases()))
+    asking.cancel()
+    await eventually(lambda: not any(connection.transport for connection in server.connections))
+
+    queue.may_answer.set()
+
+    await eventually(lambda: not list(web.cluster.state.queue.leases()))
+    taken = await web.api("POST", f"{TOPICS}/mail/reserve")
+    assert taken.json()["job"]["attempts"] == 2
 
 
 async def test_bytes_that_are_no_text_travel_as_base64(web: Stage) -> None:

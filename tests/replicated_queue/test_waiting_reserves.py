@@ -113,22 +113,6 @@ async def test_a_waiter_whose_caller_is_gone_takes_no_job() -> None:
         assert await group.brokers[3].reserve("mail") is not None
 
 
-async def test_a_job_leased_to_a_caller_that_left_meanwhile_comes_back() -> None:
-    """Checklist 3.5: gone between the entry and its answer."""
-    async with FakeGroup() as group:
-        await group.brokers[1].put("mail", b"work")
-        group.is_held = True
-        gone = asyncio.create_task(group.brokers[1].reserve("mail", lease=0.1))
-        await eventually(lambda: group.open)
-        gone.cancel()
-        group.release()
-
-        job = await group.brokers[2].reserve("mail", wait=10)
-
-        assert job is not None
-        assert job.attempts == 2
-
-
 async def test_a_lease_that_runs_out_is_ended_by_an_entry_of_the_leader_and_the_job_goes_on() -> None:
     async with FakeGroup() as group:
         await group.brokers[1].put("mail", b"work")
