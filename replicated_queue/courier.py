@@ -108,8 +108,8 @@ class Courier:
             return
         parcel.is_done = True
         del self._parcels[parcel]
-        request = parcel.request
-        asks_again = asks_again or (isinstance(request, Submit) and request.bundle.single_shot)
+        asked = parcel.request
+        asks_again = asks_again or (isinstance(asked, Submit) and asked.bundle.single_shot)
         if not asks_again:
             parcel.withdrawn.update(range(parcel.size))
         if not parcel.has_asked or not isinstance(parcel.request, Submit):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from replicated_queue.errors import LeaseLost
+from replicated_queue.kicking import kick_in_parts
 from replicated_queue.queue.commands import (
     DEFAULT_BACKOFF_MS,
     DEFAULT_LEASE_MS,
@@ -202,21 +203,14 @@ class QueueOperations(ABC):
             await self._command(GiveBack(leases, self.platform))
 
     async def kick(self, topic: str, bound: int = 1) -> int:
-        """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many.
+        """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many."""
 
-        Many are kicked in several commands, for one holds up every node until it is done.
-        """
-        if bound > MAX_JOBS_PER_COMMAND:
-            stats = await self.stats(topic)
-            bound = min(bound, stats.buried or stats.delayed)  # not first the buried and then delayed ones
-        kicked = 0
-        while True:
-            wanted = min(bound - kicked, MAX_JOBS_PER_COMMAND)
+        async def kick(wanted: int) -> int:
             result = await self._command(Kick(topic, wanted, self.platform))
             assert isinstance(result, Kicked)
-            kicked += result.count
-            if result.count < wanted or kicked >= bound:
-                return kicked
+            return result.count
+
+        return await kick_in_parts(bound, look=lambda: self.stats(topic), kick=kick)
 
     async def kick_job(self, job_id: int) -> bool:
         """Make one buried or delayed job ready; False if it is ready already."""

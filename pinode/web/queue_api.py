@@ -26,7 +26,7 @@ from pinode.web.messages import (
 )
 from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import COUNT, SECONDS, SWITCH, TEXT, Record, list_of, maybe, one_of, whole
-from pinode.web.site import caller, site_of
+from pinode.web.site import SITE_UNDER_KEY, caller, site_of
 from pinode.web.topic_api import jobs_to_see
 from replicated_queue.queue.codec import result_of
 from replicated_queue.queue.commands import Created, Put

@@ -23,6 +23,7 @@ from pinode.web.messages import (
 from pinode.web.operation import Repeated, operation
 from pinode.web.shapes import COUNT, FLAG, SECONDS, TEXT, Record, maybe, one_of, page_of, whole
 from pinode.web.site import caller, site_of
+from replicated_queue.kicking import kick_in_parts
 from replicated_queue.operations import QueueOperations
 from replicated_queue.queue.codec import result_of
 from replicated_queue.queue.commands import Command, Done, Kick, Kicked, Pause, Purge, Purged, SetTopic
@@ -113,9 +114,14 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
 )
 async def kick_topic(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/kick {bound?}: buried jobs (or, if none is, delayed ones) become ready"""
-    body = await json_body(request)
-    command = Kick(request.match_info["topic"], number_of(body, "bound", default=1))
-    return answer({"kicked": (await _do(request, command, Kicked)).count})
+    body, topic = await json_body(request), request.match_info["topic"]
+
+    async def kick(wanted: int) -> int:
+        return (await _do(request, Kick(topic, wanted), Kicked)).count
+
+    queue, bound = site_of(request).cluster.queue, number_of(body, "bound", default=1)
+    check_command(Kick(topic, bound))
+    return answer({"kicked": await kick_in_parts(bound, look=lambda: queue.stats(topic), kick=kick)})
 
 
 @operation(

@@ -171,6 +171,14 @@ MUTANTS = (
         UNREAD + "test_a_job_that_is_leased_while_its_client_ends_comes_back",
     ),
     planted(
+        15,
+        "a kick of many has no end that a repetition comes to",
+        "replicated_queue/kicking.py",
+        "            wanted = 0  #",
+        "            break  #",
+        "tests/pinode/test_web_queue.py::test_a_kick_of_many_that_is_repeated_under_one_key_is_done_once",
+    ),
+    planted(
         6,
         "a new leader knows of no lease that is held",
         DESK,

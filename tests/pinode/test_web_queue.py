@@ -205,6 +205,41 @@ async def test_a_kick_that_is_repeated_under_one_key_is_done_once(web: Stage) ->
     assert (await web.api("GET", f"{TOPICS}/mail")).json()["buried"] == 1
 
 
+async def bury_many(web: Stage, count: int) -> None:
+    for number in range(count):
+        web.cluster.put_job("mail", b"%d" % number)
+    queue = web.cluster.queue
+    for job in [job for _ in range(count // 1_000) for job in await queue.reserve_many("mail", 1_000)]:
+        await queue.bury(job)
+
+
+async def test_many_jobs_are_kicked_in_commands_of_a_thousand(web: Stage) -> None:
+    await bury_many(web, 3_000)
+    entries = web.cluster.commit_index
+
+    kicked = await web.api("POST", f"{TOPICS}/mail/kick", {"bound": 2_500})
+
+    assert kicked.json() == {"kicked": 2_500}
+    assert web.cluster.commit_index - entries == 3
+    assert (await web.cluster.queue.stats("mail")).buried == 500
+
+
+async def test_a_kick_of_many_that_is_repeated_under_one_key_is_done_once(web: Stage) -> None:
+    await bury_many(web, 2_000)
+    await web.cluster.queue.put_many("mail", [b""] * 1_500, delay=600)
+    ask = {
+        "method": "POST",
+        "path": f"{TOPICS}/mail/kick",
+        "body": {"bound": 10_000},
+        "Idempotency_Key": "k1",
+    }
+
+    answers = [(await web.api(**ask)).json() for _ in range(2)]
+
+    assert answers == [{"kicked": 2_000}] * 2
+    assert (await web.cluster.queue.stats("mail")).delayed == 1_500
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
