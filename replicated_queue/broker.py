@@ -89,6 +89,7 @@ class Broker(QueueOperations):
         self._domains = dict(domains or {})
         self._client_id = client_id or secrets.token_bytes(CLIENT_ID_BYTES)
         self._timeout_seconds = timeout_seconds
+        self._clock = clock
         self._slots = Slots()
         self._desk = LeaderDesk(log=log, queue=queue, clock=clock)
         self._courier = Courier(log=log, desk=self._desk, call=transport.call, clock=clock)
@@ -267,9 +268,12 @@ class Broker(QueueOperations):
         timeout_seconds: float | None = None,
         unread: Callable[[Answer], None] | None = None,
     ) -> Answer:
+        lingers = any(waits)
+        until = self._clock() + max(waits, default=0) / 1000
         while True:
-            lingers = any(waits)
-            slot, sequence = await self._slot(lingers, timeout_seconds)
+            slot, sequence = await self._slot(until if lingers else None, timeout_seconds)
+            if lingers:
+                waits = [max(1, min(wait_ms, round((until - self._clock()) * 1000))) for wait_ms in waits]
             try:
                 since = max(self._log.applied_index, self._courier.known_index)
                 bundle = _bundle(domain, command, self._client_id, slot=slot, sequence=sequence, since=since)
@@ -282,13 +286,18 @@ class Broker(QueueOperations):
             finally:
                 self._slots.give_back(slot, lingers=lingers)
 
-    async def _slot(self, lingers: bool, timeout_seconds: float | None) -> tuple[int, int]:
-        """Raises `Busy` when none becomes free in time: nothing was asked then. Who lingers waits on."""
-        if lingers:
-            return await self._slots.take(lingers=True)
+    async def _slot(self, until: float | None, timeout_seconds: float | None) -> tuple[int, int]:
+        """Raises `Busy` when none is free in time: nothing was asked then. Who lingers does so `until`."""
+        if until is not None:
+            seconds = until - self._clock()
+        else:
+            seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        taken = self._slots.take_free(lingers=until is not None)
+        if taken is not None:
+            return taken
         try:
-            async with asyncio.timeout(self._timeout_seconds if timeout_seconds is None else timeout_seconds):
-                return await self._slots.take()
+            async with asyncio.timeout(seconds):
+                return await self._slots.take(lingers=until is not None)
         except TimeoutError:
             raise Busy() from None
 

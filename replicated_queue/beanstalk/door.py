@@ -7,6 +7,7 @@ from itertools import count
 
 from replicated_queue.beanstalk.connection import Connection
 from replicated_queue.beanstalk.hall import Hall
+from replicated_queue.beanstalk.listening import BACKLOG
 from replicated_queue.beanstalk.session import Session
 
 
@@ -23,7 +24,9 @@ class BeanstalkDoor:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            servers = [await loop.create_server(self._connection, sock=sock) for sock in listeners]
+            servers = [
+                await loop.create_server(self._connection, sock=sock, backlog=BACKLOG) for sock in listeners
+            ]
             try:
                 await loop.create_future()
             finally:

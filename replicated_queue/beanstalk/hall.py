@@ -131,7 +131,10 @@ class Hall:
         return found[0] if found else None
 
     async def has_tube(self, tube: str) -> bool:
-        return tube in await self.tubes()
+        await self.queue.be_current()
+        if tube == DEFAULT_TUBE or (tube in self._state.topics and not tube.startswith(PLATFORM_PREFIX)):
+            return True
+        return any(tube == session.used or tube in session.watched for session in self._sessions)
 
     async def tubes(self) -> list[str]:
         """Tubes with jobs, tubes somebody here uses or watches, and `default`."""

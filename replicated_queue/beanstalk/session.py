@@ -184,8 +184,9 @@ class Session:
         return self._held[job_id][0]
 
     def _drop(self, job_id: int) -> None:
-        self._held.pop(job_id, None)
-        self._hall.deadlines.pop(job_id, None)
+        _, deadline = self._held.pop(job_id, (None, None))
+        if self._hall.deadlines.get(job_id) == deadline:  # else another client has it by now
+            self._hall.deadlines.pop(job_id, None)
 
     def _soonest_deadline(self) -> float:
         """Of the leases that have not ended yet."""

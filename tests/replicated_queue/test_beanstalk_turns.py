@@ -1,10 +1,14 @@
 """A beanstalk client that asks much at once leaves the others their turns."""
 
 import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any, cast
 
 from replicated_queue.beanstalk.connection import ANSWERS_A_TURN, MAX_AHEAD_BYTES, Connection
+from replicated_queue.beanstalk.listening import listen
+from replicated_queue.beanstalk.session import Session
+from replicated_queue.queue.job import Job
 from tests.waiting import eventually
 
 
@@ -72,3 +76,27 @@ async def test_a_client_that_is_ahead_is_not_read_until_all_of_it_was_answered()
 
     assert wire.written == MAX_AHEAD_BYTES // 7 + 1
     connection.connection_lost(None)
+
+
+async def test_a_client_that_leaves_forgets_nothing_of_who_has_its_job_now() -> None:
+    hall = SimpleNamespace(clock=lambda: 100.0, deadlines={})
+    first, second = (Session(cast(Any, hall), worker=worker) for worker in ("w1", "w2"))
+    first._hold(Job(1, "mail", b"", 0, 1, 5, 10.0))
+    second._hold(Job(1, "mail", b"", 0, 2, 6, 20.0))
+
+    first._drop(1)
+    assert hall.deadlines == {1: 120.0}
+    second._drop(1)
+    assert hall.deadlines == {}
+
+
+async def test_the_kernel_finds_out_that_a_client_is_silent_for_ever() -> None:
+    listener = listen("127.0.0.1", 0)
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+    for each in (client, accepted, listener):
+        each.close()

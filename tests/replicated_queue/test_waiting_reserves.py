@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicated_queue.errors import NoQuorum, OutcomeUnknown
+from replicated_queue.errors import Busy, NoQuorum, OutcomeUnknown
 from replicated_queue.queue.job import Job
 from tests.replicated_queue.fake_group import FakeGroup
 from tests.waiting import eventually
@@ -111,6 +111,20 @@ async def test_a_waiter_whose_caller_is_gone_takes_no_job() -> None:
         await group.brokers[1].put("mail", b"work")
 
         assert await group.brokers[3].reserve("mail") is not None
+
+
+async def test_a_reserve_that_finds_too_many_others_waiting_is_told_so_when_its_own_wait_ends() -> None:
+    async with FakeGroup() as group:
+        waiting = [asyncio.create_task(group.brokers[1].reserve("mail", wait=60)) for _ in range(800)]
+        await eventually(lambda: group.brokers[1]._slots.take_free(lingers=True) is None)
+
+        async with asyncio.timeout(5):
+            with pytest.raises(Busy):
+                await group.brokers[1].reserve("mail", wait=0.05)
+
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_lease_that_runs_out_is_ended_by_an_entry_of_the_leader_and_the_job_goes_on() -> None:
