@@ -327,16 +327,34 @@ MUTANTS = (
         13,
         "whoever looks at a waiting job makes it twice as large",
         "replicated_queue/queue/jobs.py",
-        "        return _record(job_id, job) if isinstance(job, tuple) else job\n",
+        "        return self._record(job_id, job) if isinstance(job, tuple) else job\n",
         "        return self.get(job_id)\n",
         "tests/replicated_queue/test_waiting_jobs.py::test_looking_at_jobs_leaves_them_as_small_as_they_were",
     ),
     planted(
         13,
+        "what a topic's jobs wish alike is kept when they are gone",
+        "replicated_queue/queue/jobs.py",
+        "        self._usual.pop(topic, None)\n",
+        "        pass\n",
+        "tests/replicated_queue/test_waiting_jobs.py::"
+        "test_of_topics_that_came_and_went_nothing_is_kept_with_the_jobs",
+    ),
+    planted(
+        13,
+        "a job has the wishes of the first of its topic",
+        "replicated_queue/queue/jobs.py",
+        "        if wishes == usual:\n",
+        "        if usual:\n",
+        "tests/replicated_queue/test_waiting_jobs.py::"
+        "test_each_job_has_what_its_own_put_wished_for_whatever_others_of_its_topic_did",
+    ),
+    planted(
+        13,
         "jobs that come from a snapshot are twice as large",
         "replicated_queue/queue/jobs.py",
-        "self._kept[job.id] = _as_waiting(job) or job",
-        "self._kept[job.id] = job",
+        "            self.keep_waiting(job.id, job.topic, job.data, job.priority, job.created_ms, wishes)\n",
+        "            self._kept[job.id] = job\n",
         "tests/replicated_queue/test_waiting_jobs.py::"
         "test_a_long_queue_is_nothing_to_the_garbage_collector_also_when_it_comes_from_a_snapshot",
     ),
