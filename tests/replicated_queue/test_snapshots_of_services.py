@@ -121,8 +121,9 @@ async def test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_for_who_ne
     tmp_path: Path, is_of_now: bool
 ) -> None:
     """Checklist 1.28: nobody would install it, and the next one may not be due for days."""
-    async with ServiceGroup(tmp_path, **FAST) as group:
+    async with ServiceGroup(tmp_path, **{**FAST, "election_timeout_seconds": 3.0}) as group:  # it leads on
         leader, away, data = await behind(group)
+        await eventually(lambda: not leader._snapshots._is_busy, within_seconds=20)
         if is_of_now:
             await have_snapshot_of_now(leader)
         newest = max((tmp_path / str(group.id_of(leader))).glob("*.snapshot"))
@@ -138,7 +139,6 @@ async def test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_for_who_ne
 
 async def have_snapshot_of_now(leader: ReplicaService) -> None:
     """Then the next one will have its name."""
-    await eventually(lambda: not leader._snapshots._is_busy, within_seconds=20)
     leader._snapshots._take_soon()
     index = leader.applied_index
     await eventually(
