@@ -300,6 +300,7 @@ class LiveCluster:
             roles=facts.roles,
             started_at_unix=facts.started_at_unix,
             warnings=facts.warnings,
+            taken_names=facts.taken,
             stats=row.stats,
             dynos=dynos,
             builds=builds,

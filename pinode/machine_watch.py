@@ -50,7 +50,7 @@ class MachineWatch:
         self._moved = asyncio.Event()
 
     async def announce(self, identity: Identity) -> None:
-        """By multicast DNS, where this node is now and of which cluster, until cancelled."""
+        """By multicast DNS: where this node is now, of which cluster, and names of apps, until cancelled."""
         cluster = self._agreement.cluster
         # The settings of a machine that joined may name another cluster.
         named = replace(self._settings.cluster, name=cluster.cluster_name)
@@ -65,7 +65,10 @@ class MachineWatch:
                 peer_port=settings.listen.peer.port,
             )
             async with asyncio.TaskGroup() as tasks:
-                announcing = tasks.create_task(announce(settings, identity=identity, member=here))
+                names = self._work.lan_names.run_on
+                announcing = tasks.create_task(
+                    announce(settings, identity=identity, member=here, beside=names)
+                )
                 await self._moved.wait()
                 announcing.cancel()
 
@@ -74,7 +77,7 @@ class MachineWatch:
         agreement = self._agreement
         sensors = HostSensors(self._settings.node.data_dir)
         told, told_at, lag_seconds = NodeRow(stats=NodeStats()), float("-inf"), 0.0
-        warned = self._facts.warnings
+        told_facts = self._facts
         given_back_at = time.monotonic()
         clean_up = (
             settle  # at first: what the founding took is garbage by now, what was restored is here to stay
@@ -90,8 +93,9 @@ class MachineWatch:
             if since >= LATEST_NEWS_SECONDS or is_news(told, row):
                 agreement.gossip.publish(encode_row(row))
                 told, told_at = row, began
-            if warned != (warned := self._warnings()):
-                agreement.gossip.set_meta(encode_facts(replace(self._facts, warnings=warned)))
+            facts = replace(self._facts, warnings=self._warnings(), taken=self._work.lan_names.taken)
+            if told_facts != (told_facts := facts):
+                agreement.gossip.set_meta(encode_facts(facts))
             if began - given_back_at >= GIVE_BACK_SECONDS:
                 given_back_at = began
                 clean_up()

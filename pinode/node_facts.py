@@ -21,6 +21,7 @@ NEWS = {
 }
 MAX_WARNINGS = 3
 WARNING_BYTES = 80
+MAX_TAKEN = 3
 MAX_INTERPRETERS = 7  # with the CPU as many as a job of the queue may need
 INTERPRETERS_BYTES = 140  # of their paths; warnings have what is left of gossip's bound for a member's meta
 
@@ -38,6 +39,7 @@ class NodeFacts:
     roles: tuple[str, ...] = ()
     started_at_unix: float = 0.0
     warnings: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()  # apps whose names on the network another machine has; told by the leader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,21 +71,22 @@ def interpreters_told(found: Sequence[str]) -> tuple[str, ...]:
 
 
 def encode_facts(facts: NodeFacts) -> bytes:
-    """Bytes for gossip's `meta`; warnings beyond what fits are cut."""
+    """Bytes for gossip's `meta`; names of apps and warnings beyond what fits are cut."""
     told = [warning.encode(errors="replace")[:WARNING_BYTES] for warning in facts.warnings[:MAX_WARNINGS]]
     short = [warning.decode(errors="ignore") for warning in told]
+    taken = list(facts.taken[:MAX_TAKEN])
     while True:
-        encoded = bytes(msgpack.packb([VERSION, {**asdict(facts), "warnings": short}]))
-        if len(encoded) <= MAX_META_BYTES or not short:
+        encoded = bytes(msgpack.packb([VERSION, {**asdict(facts), "warnings": short, "taken": taken}]))
+        if len(encoded) <= MAX_META_BYTES or not (short or taken):
             return encoded
-        short.pop()
+        (taken or short).pop()
 
 
 def decode_facts(data: bytes) -> NodeFacts:
     """Read another node's facts; unknown fields are skipped, an unreadable one gives the defaults."""
     values = _fields_of(data)
     known = {name: values[name] for name in (field.name for field in fields(NodeFacts)) if name in values}
-    for name in ("roles", "warnings", "interpreters"):
+    for name in ("roles", "warnings", "interpreters", "taken"):
         known[name] = tuple(str(item) for item in known.get(name, ()))
     return NodeFacts(**known)
 

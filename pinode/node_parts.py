@@ -13,6 +13,7 @@ from pinode.deploy.intake import Intake
 from pinode.dynos.one_off import OneOffs
 from pinode.dynos.supervisor import Supervisor
 from pinode.host import architecture
+from pinode.lan_names.announcer import LanNames
 from pinode.live_cluster import LiveCluster
 from pinode.local_door import LocalDoor
 from pinode.logs.app_log import AppLogs
@@ -60,6 +61,7 @@ class Work:
     queue_socket: QueueSocket
     beanstalk_port: BeanstalkPort
     departure: Departure
+    lan_names: LanNames
 
 
 def make_work(
@@ -108,6 +110,7 @@ def make_work(
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
         beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
         departure=Departure(cluster, on_left=on_left),
+        lan_names=LanNames(cluster),
     )
 
 

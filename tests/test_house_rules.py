@@ -27,6 +27,7 @@ FLOORS: dict[str, float] = {
     "pinode.scheduler": 3,
     "pinode.dynos": 3,
     "pinode.router": 3,
+    "pinode.lan_names": 3,
     "pinode.live_cluster": 4,
     "pinode.node_facts": 2,
     "pinode.raft_links": 2,
@@ -105,6 +106,8 @@ CORES = [
     "pinode/metrics/rings.py",
     "pinode/router/route_table.py",
     "pinode/slugs/fetch_plan.py",
+    "pinode/lan_names/wanted.py",
+    "pinode/lan_names/name_book.py",
     "pinode/router/settling.py",
 ]
 CORE_MAY_NOT = {

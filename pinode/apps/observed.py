@@ -80,6 +80,7 @@ class NodeView:
     dynos: int = 0
     builds: int = 0
     warnings: tuple[str, ...] = ()  # what the node says of itself, e.g. "dynos run without a sandbox"
+    taken_names: tuple[str, ...] = ()  # apps whose names another machine has, as this node found when it led
 
     @property
     def is_in_reach(self) -> bool:

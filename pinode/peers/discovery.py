@@ -8,7 +8,7 @@ What is announced is open to everybody on the network, so it opens nothing: it n
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -110,11 +110,20 @@ class Discovery:
             self._names.add(name)
 
 
-async def announce(settings: Settings, *, identity: Identity, member: FoundingMember) -> None:
-    """Announce a node of a founded cluster until cancelled; returns at once where discovery is off."""
+async def announce(
+    settings: Settings,
+    *,
+    identity: Identity,
+    member: FoundingMember,
+    beside: "Callable[[AsyncZeroconf], Awaitable[None]] | None" = None,
+) -> None:
+    """Announce a node of a founded cluster until cancelled, and do `beside` with the same zeroconf meanwhile.
+
+    Returns at once where discovery is off.
+    """
     async with _announced(settings, identity, member, is_founded=True) as announced:
         if announced is not None:
-            await asyncio.Event().wait()
+            await (beside(announced) if beside is not None else asyncio.Event().wait())
 
 
 @contextlib.asynccontextmanager

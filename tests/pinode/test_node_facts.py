@@ -7,6 +7,7 @@ import pytest
 from gossip.member import MAX_META_BYTES
 from pinode.node_facts import (
     MAX_INTERPRETERS,
+    MAX_TAKEN,
     NodeFacts,
     decode_facts,
     encode_facts,
@@ -38,6 +39,18 @@ def test_the_facts_of_a_node_fit_into_gossip_whatever_its_warnings_say(letter: s
     assert len(with_interpreters) <= MAX_META_BYTES
     assert len(decode_facts(with_interpreters).interpreters) == 2
     assert decode_facts(with_interpreters).warnings  # what is left is theirs
+
+
+def test_names_that_the_leader_found_taken_are_told_while_there_is_room() -> None:
+    taken = tuple(f"{number}".ljust(30, "x") for number in range(9))
+    warned = NodeFacts(warnings=("w" * 80,) * 3, interpreters=("/" + "x" * 130,), roles=("build", "deploy"))
+
+    alone = decode_facts(encode_facts(NodeFacts(taken=taken)))
+    beside_warnings = decode_facts(encode_facts(replace(warned, taken=taken)))
+
+    assert alone.taken == taken[:MAX_TAKEN]
+    assert beside_warnings.taken == ()  # they have what is left
+    assert beside_warnings.warnings == decode_facts(encode_facts(warned)).warnings
 
 
 def test_a_node_tells_of_as_many_interpreters_as_there_is_room_for_the_first_first() -> None:
