@@ -68,7 +68,10 @@ def deploy(
         show_json(outcome)
         return ExitCode.OK
     say(f"-----> {name} v{outcome['version']} answers after {time.monotonic() - started:.1f} s")
-    click.echo(client.get(app_path(name))["url"])
+    document = client.get(app_path(name))
+    if by_name := document.get("name_url"):
+        say(f"       also at {by_name}")
+    click.echo(document["url"])
     return ExitCode.OK
 
 

@@ -2,8 +2,7 @@
 
 from pinode.cluster import Cluster
 from pinode.errors import Conflict
-
-LAN_DOMAIN = "local"
+from pinode.lan_names.wanted import LAN_DOMAIN, has_web, is_announcing, names_of_nodes
 
 
 class NameOnLan(Conflict):
@@ -26,3 +25,14 @@ def check_name_is_free(cluster: Cluster, name: str) -> None:
         raise NameOnLan(name, owner="the cluster")
     if any(node.name.lower() == name for node in cluster.nodes() if node.state != "left"):
         raise NameOnLan(name, owner="a node of this cluster")
+
+
+def has_name(cluster: Cluster, app: str) -> bool:
+    """Whether `<app>.<domain>` leads here: under `local` while it is announced, else by one's own DNS."""
+    if cluster.settings.apps.domain.lower() != LAN_DOMAIN:
+        return True
+    if not is_announcing(cluster.settings) or not has_web(cluster.state.registry, app):
+        return False
+    nodes = cluster.nodes()
+    taken = {name for node in nodes if node.is_in_reach for name in node.taken_names}
+    return app not in taken | names_of_nodes(nodes)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from pinode.apps.observed import NodeView
+from pinode.lan_names.wanted import LAN_DOMAIN
 from pinode.nodes.key_rotation import KeyRotation
 from pinode.operations.key_rotation import rotation_warning
 
@@ -68,6 +69,11 @@ def _of_a_node(node: NodeView, *, has_quorum: bool) -> Iterator[str]:
         yield f"{node.name} is leaving the cluster; `pinode leave` on it shows how far that is."
     for said in node.warnings:
         yield f"{node.name}: {said}"
+    for app in node.taken_names:
+        yield (
+            f"a machine on the network is {app}.{LAN_DOMAIN}, so the app {app} answers at its port only. "
+            f"`pinode apps:rename {app} NAME` gives it a name of its own."
+        )
     if node.stats_age_seconds is not None:
         yield from _of_its_numbers(node)
 

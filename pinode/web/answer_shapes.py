@@ -40,6 +40,7 @@ APP = Record(
         "state": one_of(*get_args(AppState)),
         "url": TEXT,
         "urls": list_of(TEXT),
+        "name_url": maybe(TEXT),
         "live_version": maybe(COUNT),
         "last_version": COUNT,
         "building": maybe(COUNT),

@@ -8,6 +8,7 @@ from pinode.apps.checks import RELEASE_TYPE
 from pinode.apps.release import Release
 from pinode.apps.slug_kinds import kind_of
 from pinode.cluster import Cluster
+from pinode.operations.app_names import has_name
 from pinode.operations.app_view import DynoView, app_state, building
 from pinode.operations.missing_slugs import missing_slugs
 from replicated_queue.queue.job import JobView, TopicStats
@@ -24,6 +25,7 @@ def app_document(cluster: Cluster, app: App) -> dict[str, Any]:
         "state": app_state(cluster, app),
         "url": urls[0],
         "urls": urls,
+        "name_url": name_url(cluster, app),
         "live_version": app.live_version,
         "last_version": app.last_version,
         "building": current.id if current is not None else None,
@@ -37,13 +39,21 @@ def app_document(cluster: Cluster, app: App) -> dict[str, Any]:
 
 
 def app_urls(cluster: Cluster, app: App) -> list[str]:
-    """Where the app answers: its port on this node, on the others that are alive, then its name."""
+    """Where the app answers: its port on this node, on the others that live, then its name if it has one."""
     listen = cluster.settings.listen
     port = listen.app_ports.first + app.port_index
     nodes = sorted(cluster.nodes(), key=lambda node: (node.node_id != cluster.node_id, node.state != "alive"))
     hosts = [node.host for node in nodes if node.state == "alive" or node.node_id == cluster.node_id]
     by_port = [f"http://{f'[{host}]' if ':' in host else host}:{port}/" for host in hosts]
-    return [*by_port, f"http://{app.name}.{cluster.settings.apps.domain}:{listen.apps.port}/"]
+    by_name = name_url(cluster, app)
+    return by_port if by_name is None else [*by_port, by_name]
+
+
+def name_url(cluster: Cluster, app: App) -> str | None:
+    """Where the app answers by host name, if that leads to the nodes."""
+    if not has_name(cluster, app.name):
+        return None
+    return f"http://{app.name}.{cluster.settings.apps.domain}:{cluster.settings.listen.apps.port}/"
 
 
 def build_document(cluster: Cluster, build: Build) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pinode.deploy.git_push import Pushed, check_push, deploy_push, take_in
 from pinode.deploy.intake import Intake, Reception
 from pinode.errors import InvalidInput, NotAllowed, NotFound, PinodeError
 from pinode.web.bodies import body_pieces
-from pinode.web.documents import app_urls
+from pinode.web.documents import app_urls, name_url
 from pinode.web.messages import shown
 from pinode.web.operation import Content, operation
 from pinode.web.problems import REFUSALS, problem_of
@@ -114,7 +114,9 @@ async def _receive(request: web.Request, reception: Reception) -> tuple[PushComm
 async def _deploy(request: web.Request, pushed: Pushed, say: Say) -> None:
     app, cluster = managed_app(request), site_of(request).cluster
     release = await deploy_push(cluster, pushed, app=app, actor=caller(request).name, say=say)
-    say(f"-----> {app.name} v{release.version} answers at {app_urls(cluster, app)[0]}")
+    by_name = name_url(cluster, app)
+    also = f" and {by_name}" if by_name else ""
+    say(f"-----> {app.name} v{release.version} answers at {app_urls(cluster, app)[0]}{also}")
 
 
 async def _answer(

@@ -63,7 +63,9 @@ def test_a_deploy_shows_the_build_and_gives_the_url(node: CliStage) -> None:
 
     assert (code, out) == (0, URL)
     assert "-----> Cloning\n       Flask found\n" in err
-    assert re.search(r"-----> blog v1 answers after \d+\.\d s", err)
+    assert re.search(
+        r"-----> blog v1 answers after \d+\.\d s\n       also at http://blog\.local:8080/\n", err
+    )
 
 
 def test_a_deploy_passes_on_what_is_to_be_built(node: CliStage) -> None:
