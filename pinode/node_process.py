@@ -27,6 +27,7 @@ from replicated_queue.storage.errors import CorruptLog
 logger = logging.getLogger(__name__)
 
 CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+REASONS = (PinodeError, QueueError, LogSetBack)  # for which a node ends, and its words are the whole story
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
@@ -88,14 +89,19 @@ async def _run(settings: Settings, joining: Joining, wall_clock: WallClock | Non
     settle()
     try:
         await node.run()
-    except* (PinodeError, QueueError, LogSetBack) as group:
-        raise _first(group) from group
+    except (*REASONS, BaseExceptionGroup) as error:
+        # Not `except*`: before Python 3.11.4 what is raised in one arrives as a group.
+        reason = _reason(error)
+        if reason is None or reason is error:
+            raise
+        raise reason from error
     return node.has_left
 
 
-def _first(group: BaseExceptionGroup[PinodeError | QueueError | LogSetBack]) -> Exception:
-    """The error to show: parts fail together, the first reason is the one that counts."""
-    error: BaseException = group
+def _reason(error: BaseException) -> Exception | None:
+    """What to show: parts fail together, the first reason is the one that counts. None: it is a bug."""
+    if isinstance(error, BaseExceptionGroup) and error.split(REASONS)[1] is not None:
+        return None
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, PinodeError):
