@@ -188,7 +188,10 @@ def jobs_of(values: Any) -> list[Job]:
         raise error_of(values)
     if type(values) not in (list, tuple) or len(values) < 2 or values[0] != JOBS:
         raise MalformedMessage("no jobs")
-    return [Job(*row[:_JOB_SIZE]) for row in values[2:]]
+    try:
+        return [Job(*row[:_JOB_SIZE]) for row in values[2:]]
+    except TypeError as error:
+        raise MalformedMessage(f"a job that is none: {error}") from error
 
 
 def encode_views(views: Sequence[JobView]) -> bytes:
@@ -197,10 +200,13 @@ def encode_views(views: Sequence[JobView]) -> bytes:
 
 def decode_views(data: bytes) -> list[JobView]:
     rows = unpack(data)[1:]
-    for row in rows:
-        for place in _LISTS:
-            row[place : place + 1] = [tuple(found) for found in row[place : place + 1]]
-    return [JobView(*row[: len(_VIEW)]) for row in rows]
+    try:
+        for row in rows:
+            for place in _LISTS:
+                row[place : place + 1] = [tuple(found) for found in row[place : place + 1]]
+        return [JobView(*row[: len(_VIEW)]) for row in rows]
+    except TypeError as error:
+        raise MalformedMessage(f"no views of jobs: {error}") from error
 
 
 def encode_stats(stats: Mapping[str, TopicStats]) -> bytes:
@@ -208,7 +214,10 @@ def encode_stats(stats: Mapping[str, TopicStats]) -> bytes:
 
 
 def decode_stats(data: bytes) -> dict[str, TopicStats]:
-    return {row[0]: TopicStats(*row[1 : _STATS_SIZE + 1]) for row in unpack(data)[1:]}
+    try:
+        return {row[0]: TopicStats(*row[1 : _STATS_SIZE + 1]) for row in unpack(data)[1:]}
+    except (TypeError, LookupError) as error:
+        raise MalformedMessage(f"no counts of topics: {error}") from error
 
 
 def _versioned(data: bytes) -> list[Any]:

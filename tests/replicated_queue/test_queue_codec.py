@@ -56,6 +56,8 @@ from replicated_queue.request_codec import (
     decode_hello,
     decode_requests,
     decode_response,
+    decode_stats,
+    decode_views,
     decode_welcome,
     encode_answers,
     encode_ask,
@@ -282,6 +284,8 @@ DECODERS = [
     decode_welcome,
     decode_ask,
     decode_response,
+    decode_views,
+    decode_stats,
 ]
 GOOD = [
     *(pack(command_values(command)) for command in COMMANDS),
@@ -317,6 +321,15 @@ def test_damaged_messages_decode_or_raise_the_typed_error(message: bytes, data: 
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
 
     decode_with_all(bytes(damaged[: data.draw(st.integers(1, len(damaged)))]))
+
+
+@pytest.mark.parametrize("row", [None, 7, [], [1], {}, "text"])
+def test_a_row_that_is_none_is_malformed(row: object) -> None:
+    for decode in (lambda: jobs_of([71, True, row]), lambda: decode_views(pack([0, row]))):
+        with pytest.raises(MalformedMessage):
+            decode()
+    with pytest.raises(MalformedMessage):
+        decode_stats(pack([0, row]))
 
 
 PLAIN = st.recursive(
