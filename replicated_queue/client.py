@@ -279,7 +279,7 @@ class QueueClient(QueueOperations):
         taken = self._slots.take_free() if leases and self._loop is not None else None
         if taken is None:
             return  # nearly always for lack of jobs; for lack of a slot, the leases end by themselves
-        pending = self._pend(0.0, command_values(GiveBack(leases, self.platform)), *taken)
+        pending = self._pend(0.0, command_values(GiveBack(leases, self.platform, unseen=True)), *taken)
         pending.future.add_done_callback(partial(self._gave_back, taken[0]))
         self._ask(pending)
 

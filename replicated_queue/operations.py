@@ -196,21 +196,24 @@ class QueueOperations(ABC):
         """Set the job aside until somebody kicks or cancels it."""
         await self._command(Bury(job.id, job.token, _cut(reason), self.platform, priority))
 
-    async def give_back(self, jobs: Sequence[Job]) -> None:
-        """The worker of these jobs ends: an attempt has failed, of all but those whose lease has ended."""
+    async def give_back(self, jobs: Sequence[Job], *, unseen: bool = False) -> None:
+        """The worker of these jobs ends: an attempt has failed, of all but those whose lease has ended.
+
+        `unseen`: it never got to know of them, so there was no attempt.
+        """
         for start in range(0, len(jobs), MAX_JOBS_PER_COMMAND):
             leases = tuple((job.id, job.token) for job in jobs[start : start + MAX_JOBS_PER_COMMAND])
-            await self._command(GiveBack(leases, self.platform))
+            await self._command(GiveBack(leases, self.platform, unseen))
 
     async def kick(self, topic: str, bound: int = 1) -> int:
         """Make up to `bound` buried jobs ready, or delayed ones if none is buried; return how many."""
 
-        async def kick(wanted: int) -> int:
-            result = await self._command(Kick(topic, wanted, self.platform))
+        async def kick(wanted: int, only_buried: bool) -> Kicked:
+            result = await self._command(Kick(topic, wanted, self.platform, only_buried))
             assert isinstance(result, Kicked)
-            return result.count
+            return result
 
-        return await kick_in_parts(bound, look=lambda: self.stats(topic), kick=kick)
+        return await kick_in_parts(bound, kick)
 
     async def kick_job(self, job_id: int) -> bool:
         """Make one buried or delayed job ready; False if it is ready already."""

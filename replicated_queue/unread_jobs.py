@@ -1,6 +1,6 @@
 """Jobs that a reserve took for somebody who is not there any more. Pure.
 
-They are given back, as those of a worker that ends. This is only for answers that nobody will ever ask for
+They are given back, as if they had never been taken. This is only for answers that nobody will ever ask for
 again: a request that may be repeated under its number must find its job leased to it.
 """
 
@@ -31,5 +31,5 @@ def giving_back(answer: Outcome, *, platform: bool) -> Submit | None:
     leases = leases_in(answer)
     if not leases:
         return None
-    command = GiveBack(leases, platform)
+    command = GiveBack(leases, platform, unseen=True)
     return submit(single(QUEUE_DOMAIN, command_values(command))._replace(commands=(command,)))

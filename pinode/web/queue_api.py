@@ -107,7 +107,7 @@ async def reserve_job(request: web.Request) -> web.StreamResponse:
         ),
     )
     if job is not None and is_gone(request) and SITE_UNDER_KEY not in request:  # else it is asked for again
-        await queue.give_back([job])
+        await queue.give_back([job], unseen=True)
         return nothing()
     if job is None:
         return nothing()

@@ -116,12 +116,12 @@ async def kick_topic(request: web.Request) -> web.StreamResponse:
     """POST …/{t}/kick {bound?}: buried jobs (or, if none is, delayed ones) become ready"""
     body, topic = await json_body(request), request.match_info["topic"]
 
-    async def kick(wanted: int) -> int:
-        return (await _do(request, Kick(topic, wanted), Kicked)).count
+    async def kick(wanted: int, only_buried: bool) -> Kicked:
+        return await _do(request, Kick(topic, wanted, only_buried=only_buried), Kicked)
 
-    queue, bound = site_of(request).cluster.queue, number_of(body, "bound", default=1)
+    bound = number_of(body, "bound", default=1)
     check_command(Kick(topic, bound))
-    return answer({"kicked": await kick_in_parts(bound, look=lambda: queue.stats(topic), kick=kick)})
+    return answer({"kicked": await kick_in_parts(bound, kick)})
 
 
 @operation(

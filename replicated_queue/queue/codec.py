@@ -85,12 +85,12 @@ _SHAPES: Final[dict[int, MessageShape]] = {
     5: MessageShape(AckMany, (_LIST, _FLAG), lists=pairs_of),
     6: MessageShape(Nack, (_NUMBER, _NUMBER, _SOME_NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
     7: MessageShape(Bury, (_NUMBER, _NUMBER, _TEXT, _FLAG, _SOME_NUMBER)),
-    8: MessageShape(Kick, (_TEXT, _NUMBER, _FLAG)),
+    8: MessageShape(Kick, (_TEXT, _NUMBER, _FLAG, _FLAG)),
     9: MessageShape(KickJob, (_NUMBER, _FLAG)),
     10: MessageShape(Cancel, (_NUMBER, _SOME_NUMBER, _FLAG, _FLAG)),
     11: MessageShape(ExpireLease, (_NUMBER, _NUMBER)),
     12: MessageShape(ReserveJob, (_NUMBER, _TEXT, _SOME_NUMBER, _FLAG)),
-    13: MessageShape(GiveBack, (_LIST, _FLAG), lists=pairs_of),
+    13: MessageShape(GiveBack, (_LIST, _FLAG, _FLAG), lists=pairs_of),
     14: MessageShape(Pause, (_TEXT, _NUMBER, _FLAG)),
     15: MessageShape(Purge, (_TEXT, _NUMBER, _FLAG)),
     16: MessageShape(SetTopic, (_TEXT, _SOME_NUMBER, _SOME_NUMBER, _SOME_NUMBER, (bool, type(None)), _FLAG)),
@@ -98,7 +98,7 @@ _SHAPES: Final[dict[int, MessageShape]] = {
     66: MessageShape(Reserved, (_NUMBER, _LIST), lists=_NUMBERS),
     67: MessageShape(Done, ()),
     68: MessageShape(Acked, (_LIST,), lists=_NUMBERS),
-    69: MessageShape(Kicked, (_NUMBER,)),
+    69: MessageShape(Kicked, (_NUMBER, _FLAG)),
     70: MessageShape(Purged, (_NUMBER,)),
 }
 _FIRST_RESULT: Final = 64

@@ -96,10 +96,14 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """Their worker is gone: an attempt has failed. Leases that ended are skipped."""
+    """Their worker is gone: an attempt has failed. Leases that ended are skipped.
+
+    `unseen`: nobody ever got to know of these leases, so they were no attempts.
+    """
 
     leases: tuple[tuple[int, int], ...]
     platform: bool = False
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +119,12 @@ class Bury:
 
 @dataclass(frozen=True, slots=True)
 class Kick:
-    """Make up to `bound` buried jobs of a topic ready; if none is buried, delayed ones."""
+    """Make up to `bound` buried jobs of a topic ready; if none is, delayed ones, unless `only_buried`."""
 
     topic: str
     bound: int
     platform: bool = False
+    only_buried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +230,10 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Kicked:
-    """How many jobs were made ready."""
+    """How many jobs were made ready, and whether they were buried."""
 
     count: int
+    were_buried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,7 +273,11 @@ class PriorityQueue:
             except Refusal:
                 lost.append(job_id)
                 continue
-            self._attempt_failed(job, "nack", "its worker is gone")
+            if command.unseen:
+                job.attempts -= 1
+                self._book.make_available(job, "nack", delay_ms=0)
+            else:
+                self._attempt_failed(job, "nack", "its worker is gone")
         return Acked(tuple(lost))
 
     def _expire(self, command: ExpireLease) -> Done:
@@ -311,22 +315,20 @@ class PriorityQueue:
         topic = self.topics.get(command.topic)
         if topic is None:
             return Kicked(0)
+        are_buried = bool(topic.buried)
         ids = list(topic.buried)[: command.bound]
-        if not topic.buried:
+        if not (are_buried or command.only_buried):
             self._book.wake_due([topic])  # these are ready already and not kicked
-            while len(ids) < command.bound and (first := topic.first_delayed()) is not None:
-                topic.take_delayed()
-                ids.append(first[1])
+            ids = topic.take_later(self._book.now, command.bound)
         for job_id in ids:
             self._kick_one(self.jobs[job_id])
-        return Kicked(len(ids))
+        return Kicked(len(ids), are_buried)
 
     def _kick_job(self, command: KickJob) -> Kicked:
         job = self._find(command.job_id, platform=command.platform)
         if job.state == LEASED:
             raise WrongState(job_id=job.id, state=job.state, wanted="buried or delayed")
-        self._book.wake_due([self.topics[job.topic]])
-        if job.state == READY:
+        if job.state_at(self._book.now) == READY:
             return Kicked(0)  # is already what the kick wanted
         self._kick_one(job)
         return Kicked(1)

@@ -1,6 +1,6 @@
 """The jobs of one topic: who is next, who comes later, who is set aside."""
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from typing import Final
 
 from replicated_queue.queue.job import BURIED, DELAYED, LEASED, READY, URGENT_BELOW, JobRecord, TopicStats
@@ -85,6 +85,18 @@ class Topic:
         first = heappop(self._delayed)
         while self._delayed and self._delayed[0] == first:
             heappop(self._delayed)
+
+    def take_later(self, now: int, most: int) -> list[int]:
+        """Ids of delayed jobs that are not due, the earliest first; they are not delayed any more."""
+        first = self.first_delayed()
+        if first is not None and first[0] <= now:  # more are due than one command wakes: look behind them
+            later = {entry for entry in self._delayed if entry[0] > now and self._is_delayed(entry)}
+            return [job_id for _, job_id in nsmallest(most, later)]
+        taken: list[int] = []
+        while len(taken) < most and (first := self.first_delayed()) is not None:
+            self.take_delayed()
+            taken.append(first[1])
+        return taken
 
     def due(self, now: int) -> list[JobRecord]:
         """Delayed jobs that are due, though no command has made them ready yet.

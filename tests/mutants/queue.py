@@ -172,11 +172,28 @@ MUTANTS = (
     ),
     planted(
         15,
-        "a kick of many has no end that a repetition comes to",
+        "a kick of many goes on with delayed jobs behind the last buried one",
         "replicated_queue/kicking.py",
-        "            wanted = 0  #",
-        "            break  #",
-        "tests/pinode/test_web_queue.py::test_a_kick_of_many_that_is_repeated_under_one_key_is_done_once",
+        "await kick(wanted, were_buried)",
+        "await kick(wanted, False)",
+        TESTS + "test_kicks.py::"
+        "test_a_kick_that_broke_off_behind_the_last_buried_job_wakes_no_delayed_one_when_asked_again",
+    ),
+    planted(
+        5,
+        "a lease that nobody got to know of counts as an attempt",
+        QUEUE,
+        "            if command.unseen:\n",
+        "            if False:\n",
+        TESTS + "test_kicks.py::test_a_lease_that_nobody_got_to_know_of_was_no_attempt",
+    ),
+    planted(
+        18,
+        "a kick goes to jobs that are due already",
+        CORE + "topic.py",
+        "        if first is not None and first[0] <= now:",
+        "        if False:",
+        TESTS + "test_delayed_jobs.py::test_a_kick_goes_to_jobs_that_are_not_due_however_many_are",
     ),
     planted(
         6,

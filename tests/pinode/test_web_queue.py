@@ -55,7 +55,7 @@ async def test_a_job_that_is_reserved_for_a_program_that_has_hung_up_is_ready_ag
 
     await eventually(lambda: not list(web.cluster.state.queue.leases()))
     taken = await web.api("POST", f"{TOPICS}/mail/reserve")
-    assert taken.json()["job"]["attempts"] == 2
+    assert taken.json()["job"]["attempts"] == 1
 
 
 async def test_bytes_that_are_no_text_travel_as_base64(web: Stage) -> None:

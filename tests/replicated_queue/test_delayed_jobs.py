@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from replicated_queue.queue.commands import Cancel, Kick, KickJob, Nack
+from replicated_queue.queue.commands import Cancel, Kick, Kicked, KickJob, Nack
 from replicated_queue.queue.job import DELAYED, READY, JobRecord
 from replicated_queue.queue.job_book import WOKEN_AT_ONCE
 from replicated_queue.queue.jobs import Jobs
@@ -104,3 +104,26 @@ def test_many_jobs_that_become_due_in_several_topics_are_not_more_for_one_comman
 
     ready = [log.queue.topics[name].counts[READY] for name in ("mail", "other")]
     assert sum(ready) == WOKEN_AT_ONCE - 1
+
+
+def test_a_kick_goes_to_jobs_that_are_not_due_however_many_are() -> None:
+    log = QueueLog()
+    for _ in range(WOKEN_AT_ONCE + 500):
+        log.put(delay_ms=1)
+    later = [log.put(delay_ms=1_000 - number) for number in range(10)]
+
+    kicked = log.apply(Kick("mail", 4), at=10)
+
+    assert kicked == Kicked(4)
+    assert [log.state_of(job_id) for job_id in later] == [DELAYED] * 6 + [READY] * 4
+    assert topic_stats(log.queue, "mail", now=log.now, platform=False).delayed == 6
+    assert log.apply(Kick("mail", 100)) == Kicked(6)
+
+
+def test_a_job_that_is_due_needs_no_kick_however_many_are_before_it() -> None:
+    log = QueueLog()
+    ids = [log.put(delay_ms=1) for _ in range(WOKEN_AT_ONCE + 5)]
+
+    assert log.apply(KickJob(ids[-1]), at=10) == Kicked(0)
+    assert log.queue.jobs[ids[-1]].kicks == 0
+    assert {log.take()[0] for _ in ids} == set(ids)

@@ -201,7 +201,7 @@ def test_a_kick_takes_buried_jobs_first_in_the_order_they_were_buried_up_to_its_
 
     kicked = log.apply(Kick("mail", 2))
 
-    assert kicked == Kicked(2)
+    assert kicked == Kicked(2, were_buried=True)
     assert [log.state_of(job_id) for job_id in ids] == ["buried", "ready", "ready"]
     assert log.state_of(delayed) == "delayed"
 

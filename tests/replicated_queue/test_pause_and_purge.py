@@ -63,7 +63,7 @@ def test_pausing_kicking_and_purging_twice_is_the_same_as_once() -> None:
     paused_until = log.queue.topics["mail"].paused_until
     purges = [log.apply(Purge("mail")) for _ in range(2)]
 
-    assert kicks == [Kicked(1), Kicked(0)]
+    assert kicks == [Kicked(1, were_buried=True), Kicked(0)]
     assert paused_until == 1_500
     assert purges == [Purged(3), Purged(0)]
 
