@@ -21,6 +21,8 @@ from replicated_queue.frames import FrameReader
 from replicated_queue.interfaces import CUT
 from replicated_queue.queue import codec as queue_codec
 from replicated_queue.queue.commands import Ack, AckMany, Nack, Pause, Put, PutMany, Reserve, SetTopic
+from replicated_queue.queue.job import Job
+from replicated_queue.queue.views import all_stats, page_of_jobs
 from replicated_queue.queue_state import QUEUE_DOMAIN, QueueStateMachine
 from replicated_queue.raft.messages import (
     Append,
@@ -84,6 +86,13 @@ def seeds() -> list[tuple[bytes, Callable[[bytes], object]]]:
         for request in (*requests, ReadJobs("mail", "ready", 5, 10))
     ]
     found.append((request_codec.encode_response(3, 9, [b"answer", (67,)]), request_codec.decode_response))
+    jobs = request_codec.jobs_values([Job(1, "mail", b"data", 5, 1, 9, 60.0)])
+    found.append((queue_codec.pack(jobs), lambda data: request_codec.jobs_of(queue_codec.unpack(data))))
+    queue = filled_queue().queue
+    views = page_of_jobs(queue, "mail", state=None, after=0, limit=10, now=1_000, platform=True)
+    found.append((request_codec.encode_views(views), request_codec.decode_views))
+    stats = all_stats(queue, now=1_000, platform=True)
+    found.append((request_codec.encode_stats(stats), request_codec.decode_stats))
     found.append((stream_of(entries), lambda data: list(FrameReader(4096).feed(data))))
     chunks = [chunk for chunk in filled_queue().snapshot() if chunk != CUT]
     found += [(chunk, restoring_with(chunks, place)) for place, chunk in enumerate(chunks)]
