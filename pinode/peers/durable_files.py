@@ -10,13 +10,13 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600, replace: boo
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
-        os.fchmod(handle, mode)
-        with open(handle, "wb", closefd=False) as file:
-            file.write(content)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
+        try:
+            os.fchmod(handle, mode)
+            with open(handle, "wb", closefd=False) as file:
+                file.write(content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         if replace:
             draft.replace(path)
         else:

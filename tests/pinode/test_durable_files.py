@@ -1,6 +1,8 @@
 """Files that are whole after a power cut."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -44,3 +46,24 @@ def test_a_durable_write_leaves_no_draft_and_keeps_to_its_mode(tmp_path: Path) -
     assert file.stat().st_mode & 0o777 == 0o640
     with pytest.raises(FileExistsError):
         write_durably(file, b"third", replace=False)
+
+
+def test_a_write_for_which_there_is_no_room_leaves_the_old_content_and_no_draft(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    write_durably(file, b"first")
+    program = (
+        "import pathlib, sys\nfrom pinode.peers.durable_files import write_durably\n"
+        "write_durably(pathlib.Path(sys.argv[1]), b'second')"
+    )
+
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$0" -B -c "$1" "$2"', sys.executable, program, str(file)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert "OSError: [Errno 27] File too large" in ended.stderr
+    assert file.read_bytes() == b"first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
