@@ -19,6 +19,11 @@ class LocalDoor:
     group: int | None = None
     link: Path | None = None  # leads to `path`, for who knows the data directory alone
 
+    @property
+    def is_of_unit(self) -> bool:
+        """Whether its node was started by the system unit, which starts it at the next boot too."""
+        return self.link is not None
+
 
 def local_door(
     data_dir: Path, environ: Mapping[str, str], *, system_folder: Path = SYSTEM_FOLDER

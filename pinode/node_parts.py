@@ -109,7 +109,7 @@ def make_work(
         web=_make_web(grounds, cluster, certificate, local_door, control, history, sources),
         queue_socket=QueueSocket(agreement.broker, data_dir / "queue.sock"),
         beanstalk_port=BeanstalkPort(cluster, agreement.broker, grounds.settings.listen.beanstalk),
-        departure=Departure(cluster, on_left=on_left),
+        departure=Departure(cluster, on_left=on_left, starts_at_boot=local_door.is_of_unit),
         lan_names=LanNames(cluster),
     )
 

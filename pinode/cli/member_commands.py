@@ -66,6 +66,8 @@ def leave(invocation: Invocation) -> int:
                 continue  # it is ending
             break
     say("this node has left; the next `pinode start` begins anew")
+    if progress.get("starts_at_boot"):  # an older node does not say
+        say("its system unit starts it at boot; so that it does not begin anew then: sudo pinode uninstall")
     return ExitCode.OK
 
 

@@ -60,12 +60,14 @@ class Departure:
         cluster: Cluster,
         *,
         on_left: Callable[[], None],
+        starts_at_boot: bool = False,
         drain_seconds: float = DRAIN_SECONDS,
         farewell_seconds: float = FAREWELL_SECONDS,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._on_left = on_left
+        self._starts_at_boot = starts_at_boot
         self._drain_seconds = drain_seconds
         self._farewell_seconds = farewell_seconds
         self._look_seconds = look_seconds
@@ -87,10 +89,15 @@ class Departure:
         self._asked.set()
 
     def progress(self) -> dict[str, Any]:
-        """How far it is: `failure` when it stays, and why."""
+        """How far it is: `failure` when it stays, and why. Who has left is told if it starts at boot."""
         failure = self._failure
         told = None if failure is None else {"message": failure.message, "hint": failure.hint}
-        return {"pid": os.getpid(), "waiting_for": self._waiting_for, "failure": told}
+        return {
+            "pid": os.getpid(),
+            "waiting_for": self._waiting_for,
+            "failure": told,
+            "starts_at_boot": self._starts_at_boot,
+        }
 
     async def run(self) -> None:
         """Leave when asked to; until cancelled."""

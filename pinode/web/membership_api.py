@@ -19,7 +19,7 @@ from pinode.web.idempotency import begin_once
 from pinode.web.messages import answer, json_body, node_in_path, nothing, number_of
 from pinode.web.node_side import NodeControl
 from pinode.web.operation import Repeated, operation
-from pinode.web.shapes import COUNT, SECONDS, TEXT, Record, list_of, maybe, one_of, whole
+from pinode.web.shapes import COUNT, FLAG, SECONDS, TEXT, Record, list_of, maybe, one_of, whole
 from pinode.web.site import caller, site_of
 
 HOUR_SECONDS = 3600
@@ -36,7 +36,12 @@ KEY_ROTATION = Record(
     name="KeyRotation",
 )
 LEAVING = Record(
-    {"pid": COUNT, "waiting_for": TEXT, "failure": maybe(Record({"message": TEXT, "hint": TEXT}))},
+    {
+        "pid": COUNT,
+        "waiting_for": TEXT,
+        "failure": maybe(Record({"message": TEXT, "hint": TEXT})),
+        "starts_at_boot": FLAG,
+    },
     name="Leaving",
 )
 
@@ -154,7 +159,7 @@ async def leave(request: web.Request) -> web.StreamResponse:
 
 @operation("On the node's own socket: how far its leaving is", answers={200: LEAVING})
 async def show_leaving(request: web.Request) -> web.StreamResponse:
-    """GET /local/leave: how far it is: {pid, waiting_for, failure}"""
+    """GET /local/leave: how far it is: {pid, waiting_for, failure, starts_at_boot}"""
     return answer(_control(request).leaving())
 
 

@@ -54,6 +54,7 @@ class Control:
     left_by: str | None = None
     steps: list[str] = field(default_factory=list)
     failure: dict[str, str] | None = None
+    starts_at_boot: bool = False
 
     def setup_code(self) -> str | None:
         return self.code
@@ -73,7 +74,12 @@ class Control:
         waiting_for, *self.steps = self.steps or [""]
         if not waiting_for:
             self.process.terminate()
-        return {"pid": self.process.pid, "waiting_for": waiting_for, "failure": self.failure}
+        return {
+            "pid": self.process.pid,
+            "waiting_for": waiting_for,
+            "failure": self.failure,
+            "starts_at_boot": self.starts_at_boot,
+        }
 
 
 class CliStage:

@@ -136,6 +136,14 @@ def test_leaving_says_what_it_waits_for_and_ends_with_the_node(node: CliStage) -
     ]
 
 
+def test_who_has_left_and_starts_at_boot_is_told_how_not_to_begin_anew(node: CliStage) -> None:
+    with subprocess.Popen(["sleep", "60"]) as node.control.process:
+        node.control.starts_at_boot = True
+        ran = node.run("leave")
+
+    assert ran.code == 0 and ran.err.splitlines()[-1].endswith("begin anew then: sudo pinode uninstall")
+
+
 def test_a_node_that_cannot_leave_says_why(node: CliStage) -> None:
     with subprocess.Popen(["sleep", "60"]) as node.control.process:
         node.control.steps = ["x"]

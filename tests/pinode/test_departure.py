@@ -69,6 +69,15 @@ async def until(condition: Callable[[], object]) -> None:
     await eventually(condition, within_seconds=5)
 
 
+def test_who_asks_how_far_it_is_hears_whether_the_node_starts_at_boot() -> None:
+    cluster = linked_clusters("pi1", "pi2")[0]
+
+    by_unit = Departure(cluster, on_left=lambda: None, starts_at_boot=True)
+    by_hand = Departure(cluster, on_left=lambda: None)
+
+    assert (by_unit.progress()["starts_at_boot"], by_hand.progress()["starts_at_boot"]) == (True, False)
+
+
 async def test_a_node_with_nothing_on_it_leaves_when_the_group_goes_on_without_it() -> None:
     async with town() as here:
         here.departure.begin(by="ada")

@@ -218,6 +218,7 @@ def test_under_the_system_unit_the_socket_is_in_run_for_the_group_and_the_data_d
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(str(data / "pinode.sock"))
 
+    assert local.is_of_unit
     assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o660, group)
     assert [*run.iterdir(), *data.iterdir()] == []
 
@@ -227,7 +228,7 @@ def test_the_folder_of_another_unit_is_no_place_for_the_socket(tmp_path: Path) -
     by_another = local_door(tmp_path, {"RUNTIME_DIRECTORY": "/run/runner"})
 
     assert by_hand == by_another == LocalDoor(path=tmp_path / "pinode.sock")
-    assert by_hand.mode == 0o600
+    assert by_hand.mode == 0o600 and not by_hand.is_of_unit
 
 
 def test_a_node_by_hand_after_one_of_the_unit_was_killed_opens_a_socket_of_its_own(tmp_path: Path) -> None:
