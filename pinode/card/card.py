@@ -11,6 +11,7 @@ from pinode.card.hardware import Hardware, Sameness
 from pinode.card.log_folder import LOG, finish_recovery, read_log
 from pinode.card.old_state import OldState, Reason, may_begin_anew, question
 from pinode.card.set_aside import FOLDER, SetAside
+from pinode.peers.cluster_key import left_key
 from pinode.peers.founding_record import FoundingRecord
 from pinode.peers.founding_store import FoundingStore
 from pinode.peers.identity import node_id_in
@@ -87,7 +88,7 @@ class Card:
         what = f"left the cluster {record.name!r}" if record is not None else "left its cluster"
         self._set_aside(OldState(Reason.LEFT, what), cluster_id=b"", addresses=())
         (self._data_dir / "known_members").unlink(missing_ok=True)
-        kept_key = key_file.with_name(f"{key_file.name}.left")
+        kept_key = left_key(key_file)
         key_file.replace(kept_key)
         with contextlib.suppress(FileNotFoundError):  # there is none before the first rotation
             (self._data_dir / KEYS).replace(self._data_dir / f"{KEYS}.left")

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from pinode.errors import Conflict
 
+LOCK = "lock"  # its file; a folder that has one is a node's
+
 
 def lock_data_dir(data_dir: Path) -> int:
     """Hold the data directory for this process: two nodes on one would vote twice with one voice.
 
     Returns the open file that holds it. Raises `Conflict`.
     """
-    handle = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -10,13 +10,14 @@ from pinode.cli.confirmation import confirm_name
 from pinode.cli.invocation import ExitCode, Failure, Invocation
 from pinode.cli.node_commands import stop_node
 from pinode.cli.output import say
-from pinode.errors import SettingsError
-from pinode.host import default_node_name
+from pinode.errors import Conflict, SettingsError
 from pinode.local_door import SYSTEM_GROUP
-from pinode.operations.install import Systemd, UnitState, check_startable, purge
+from pinode.operations.disk_trouble import disk_trouble
+from pinode.operations.holdings import Holdings, Purged, holdings_of, holdings_of_unit, purge
+from pinode.operations.install import Systemd, UnitState, check_startable
 from pinode.operations.install import install as install_unit
 from pinode.operations.install import uninstall as uninstall_unit
-from pinode.operations.system_unit import SystemUnit
+from pinode.operations.system_unit import StartFlags, SystemUnit, read_unit
 from pinode.settings import Settings, load_system_settings
 from pinode.settings.loading import SYSTEM_FILE
 
@@ -33,7 +34,8 @@ def install(invocation: Invocation, no_start: bool, only_prints: bool) -> int:
         unit = _unit(invocation, _config_file(invocation) or SYSTEM_FILE, _settings(invocation))
         click.echo(unit.text, nl=False)
     else:
-        install_node(invocation, Systemd(), starts=not no_start)
+        with disk_trouble("it is not installed"):
+            install_node(invocation, Systemd(), starts=not no_start)
     return ExitCode.OK
 
 
@@ -60,18 +62,15 @@ def _settings(invocation: Invocation) -> Settings:
 
 
 def _unit(invocation: Invocation, config: Path | None, settings: Settings) -> SystemUnit:
-    command = [*_own_program(), "start"]
-    if config:
-        command += ["--config", str(config)]
-    if invocation.data_dir:
-        command += ["--data-dir", str(settings.node.data_dir)]
-    return SystemUnit(command=command, data_dir=settings.node.data_dir)
+    data_dir = settings.node.data_dir
+    flags = StartFlags(config=config, data_dir=data_dir if invocation.data_dir else None)
+    return SystemUnit(program=_own_program(), flags=flags, data_dir=data_dir)
 
 
-def _own_program() -> list[str]:
+def _own_program() -> tuple[str, ...]:
     """What runs this installation of pinode, from any folder."""
     script = Path(sys.executable).with_name("pinode")
-    return [str(script)] if script.is_file() else [sys.executable, "-m", "pinode"]
+    return (str(script),) if script.is_file() else (sys.executable, "-m", "pinode")
 
 
 def _say_installed(systemd: Systemd, state: UnitState, *, was_active: bool, starts: bool) -> None:
@@ -98,18 +97,47 @@ def uninstall(invocation: Invocation, keep_running: bool, purges: bool, confirm:
         raise Failure("nothing was changed: what runs cannot be purged", code=ExitCode.USAGE)
     systemd = Systemd()
     systemd.check("uninstall")
-    if purges:
-        _confirm_purge(invocation, confirm)
-    uninstall_node(invocation, systemd, keep_running=keep_running)
-    if purges:
-        _purge(invocation)
-    else:
-        _say_what_stays(invocation)
+    with disk_trouble("it is not all done"):
+        if purges:
+            purge_node(invocation, systemd, confirm)
+        else:
+            uninstall_node(invocation, systemd, keep_running=keep_running)
     return ExitCode.OK
 
 
 def uninstall_node(invocation: Invocation, systemd: Systemd, *, keep_running: bool) -> None:
-    """End the node and have nothing start it any more. Raises `PinodeError`."""
+    """End the node, have nothing start it any more, and say what stays. Raises `PinodeError`."""
+    try:
+        held = _holdings(invocation, systemd)
+    except (SettingsError, Conflict, OSError):
+        held = None  # a broken file must not keep anybody from uninstalling
+    _uninstall(invocation, systemd, keep_running=keep_running)
+    if held is not None:
+        _say_what_stays(held)
+
+
+def purge_node(invocation: Invocation, systemd: Systemd, confirm: str | None) -> None:
+    """Uninstall the node and delete all that it holds, once its name is confirmed. Raises `PinodeError`."""
+    held = _holdings(invocation, systemd)
+    held.check()
+    there = ", ".join(map(str, held.there())) or "nothing that is there"
+    undone = f"nothing was changed; to purge {held.name} deletes {there}"
+    confirm_name(invocation, held.name, confirm, what=f"deletes {there}", undone=undone)
+    _uninstall(invocation, systemd, keep_running=False)
+    _say_purged(held, purge(held))
+
+
+def _holdings(invocation: Invocation, systemd: Systemd) -> Holdings:
+    """Of the node that the unit starts; without one, of the node that the command line names."""
+    asked = StartFlags(
+        config=invocation.config and invocation.config.absolute(),
+        data_dir=invocation.data_dir and invocation.data_dir.absolute(),
+    )
+    text = systemd.unit_text()
+    return holdings_of(asked) if text is None else holdings_of_unit(read_unit(text), asked)
+
+
+def _uninstall(invocation: Invocation, systemd: Systemd, *, keep_running: bool) -> None:
     if systemd.unit_text() is None:
         say(f"there is no {systemd.unit_file}: nothing starts the node at boot")
     else:
@@ -117,12 +145,6 @@ def uninstall_node(invocation: Invocation, systemd: Systemd, *, keep_running: bo
             _hand_over(invocation, systemd)
         uninstall_unit(systemd)
         say(f"{systemd.unit_file} is gone: nothing starts the node at boot any more")
-
-
-def _confirm_purge(invocation: Invocation, given: str | None) -> None:
-    name = _settings(invocation).node.name or default_node_name()
-    what, undone = "deletes all that this node holds", "nothing was changed"
-    confirm_name(invocation, name, given, what=what, undone=undone)
 
 
 def _hand_over(invocation: Invocation, systemd: Systemd) -> None:
@@ -136,25 +158,17 @@ def _hand_over(invocation: Invocation, systemd: Systemd) -> None:
         say(f"the node could not be asked to hand over ({failure}); its dynos may run until this Pi is off")
 
 
-def _files_of(settings: Settings, invocation: Invocation) -> list[Path]:
-    config = _config_file(invocation)
-    return [settings.cluster.key_file, *([config] if config else [])]
+def _say_purged(held: Holdings, done: Purged) -> None:
+    """Raises `PinodeError` for what is left."""
+    say("deleted " + ", ".join(done.deleted) if done.deleted else "there was nothing to delete")
+    for folder in done.emptied:
+        say(f"{folder} stays, empty: a disk is mounted there")
+    say(f"Unless it left before, tell the others: pinode node:remove {held.name} --confirm {held.name}")
+    done.check()
 
 
-def _purge(invocation: Invocation) -> None:
-    settings = _settings(invocation)
-    name = settings.node.name or default_node_name()
-    purge(settings.node.data_dir, _files_of(settings, invocation))
-    say(f"deleted {settings.node.data_dir} and the configuration")
-    say(f"Unless it left before, tell the others: pinode node:remove {name} --confirm {name}")
-
-
-def _say_what_stays(invocation: Invocation) -> None:
-    try:
-        settings = _settings(invocation)
-    except SettingsError:
-        return  # a broken file must not keep anybody from uninstalling
-    kept = [path for path in (settings.node.data_dir, *_files_of(settings, invocation)) if path.exists()]
-    if kept:
-        say("What stays: " + ", ".join(map(str, kept)))
-        say("`sudo pinode install` goes on with it; `sudo pinode uninstall --purge` deletes it.")
+def _say_what_stays(held: Holdings) -> None:
+    there = held.there()
+    if there:
+        say("What stays: " + ", ".join(map(str, there)))
+        say(f"`{held.command} install` goes on with it; `{held.command} uninstall --purge` deletes it.")

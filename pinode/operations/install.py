@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -178,19 +177,3 @@ def uninstall(systemd: Systemd) -> None:
     systemd.unit_file.unlink()
     sync_folder(systemd.unit_file.parent)
     systemd.do("systemctl", "daemon-reload")
-
-
-def purge(data_dir: Path, files: Sequence[Path]) -> None:
-    """Delete all that a stopped node holds, and these files. Raises `Conflict` for one that runs."""
-    if data_dir.exists():
-        if not (data_dir / "lock").is_file():
-            raise Conflict(
-                f"{data_dir} holds no node; nothing was deleted", hint="Look at it, then delete it by hand."
-            )
-        lock = lock_data_dir(data_dir)
-        try:
-            shutil.rmtree(data_dir)
-        finally:
-            os.close(lock)
-    for file in files:
-        file.unlink(missing_ok=True)

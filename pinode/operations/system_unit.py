@@ -1,17 +1,17 @@
 """The text of the systemd unit that runs this machine's node. Pure."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinode.errors import InvalidInput
+from pinode.errors import Conflict, InvalidInput
 
 UNIT = "pinode.service"
 MARK = "# Written by `pinode install`"  # the first line of a unit of ours begins so
 STOP_SECONDS = 60  # longer than a node needs at SIGTERM
 UNSPEAKABLE = frozenset("\"'\\$")  # systemd runs no program whose path has one of these
 PLAIN_WORD = re.compile(r"[A-Za-z0-9_@+,./=:-]+")
+WRITTEN_WORD = re.compile(r'"([^"]*)"|([^ "]+)')
 
 TEXT = """\
 {mark}, removed by `pinode uninstall`. Do not change it: the next install writes it again, and
@@ -50,12 +50,42 @@ WantedBy=multi-user.target
 """
 
 
+class StrangeUnit(Conflict):
+    """A unit of ours that somebody has changed: which node it starts cannot be told."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(
+            f"{UNIT} was changed by hand: {line!r} is not what `pinode install` writes there",
+            hint="`sudo pinode install` writes it anew, with the same --config and --data-dir as before.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartFlags:
+    """Which node `pinode start` is to run: absolute paths, None for what is not named."""
+
+    config: Path | None = None
+    data_dir: Path | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As `pinode` takes them."""
+        named = (("--config", self.config), ("--data-dir", self.data_dir))
+        return tuple(word for flag, path in named if path is not None for word in (flag, str(path)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemUnit:
     """What differs from machine to machine."""
 
-    command: Sequence[str]  # that runs the node in the foreground, its program by an absolute path
-    data_dir: Path
+    program: tuple[str, ...]  # that is pinode, by an absolute path
+    flags: StartFlags
+    data_dir: Path  # that these flags lead to
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What runs the node in the foreground."""
+        return (*self.program, "start", *self.flags.words)
 
     @property
     def text(self) -> str:
@@ -66,6 +96,39 @@ class SystemUnit:
             data_dir=quoted(str(self.data_dir)),
             stop_seconds=STOP_SECONDS,
         )
+
+
+def read_unit(text: str) -> SystemUnit:
+    """The unit whose `text` this is. Raises `StrangeUnit`."""
+    command, data_dir = _words(text, "ExecStart="), _words(text, "RequiresMountsFor=")
+    start = command.index("start", 1) if "start" in command[1:] else len(command)
+    flags = command[start + 1 :]
+    named = {flag: Path(path) for flag, path in zip(flags[::2], flags[1::2], strict=False)}
+    unit = SystemUnit(
+        program=command[:start],
+        flags=StartFlags(config=named.get("--config"), data_dir=named.get("--data-dir")),
+        data_dir=Path(*data_dir),
+    )
+    if not command[0].startswith("/") or unit.command != command or len(data_dir) != 1:
+        raise StrangeUnit(" ".join(command or data_dir))
+    return unit
+
+
+def _words(text: str, key: str) -> tuple[str, ...]:
+    """Of the one line that begins so. Raises `StrangeUnit`."""
+    lines = [line for line in text.split("\n") if line.startswith(key)]
+    if len(lines) != 1:
+        raise StrangeUnit(lines[-1] if lines else key)
+    written = lines[0].removeprefix(key)
+    words = [found[1] if found[2] is None else found[2] for found in WRITTEN_WORD.finditer(written)]
+    read = tuple(word.replace("%%", "%") for word in words)
+    try:
+        again = " ".join(map(quoted, read))
+    except InvalidInput as error:
+        raise StrangeUnit(lines[0]) from error
+    if again != written:
+        raise StrangeUnit(lines[0])
+    return read
 
 
 def is_ours(text: str) -> bool:

@@ -30,6 +30,11 @@ def write_cluster_key(path: Path, key: ClusterKey, *, replace: bool = False) -> 
     write_durably(path, base64.b64encode(key.secret) + b"\n", mode=0o600, replace=replace)
 
 
+def left_key(key_file: Path) -> Path:
+    """Where the key of a cluster is kept that this node has left."""
+    return key_file.with_name(f"{key_file.name}.left")
+
+
 def load_or_make_cluster_key(settings: Settings) -> ClusterKey:
     """Read the key; a node that begins a cluster of its own makes one. Raises `SettingsError`."""
     path = settings.cluster.key_file

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from pinode.card.lock import lock_data_dir
-from pinode.cli.invocation import Invocation
-from pinode.cli.service_commands import install_node, uninstall_node
+from pinode.cli.invocation import Failure, Invocation
+from pinode.cli.service_commands import install_node, purge_node, uninstall_node
 from pinode.errors import Conflict, PinodeError, SettingsError
-from pinode.operations.install import ForeignUnit, NoSystemd, Systemd, purge
+from pinode.host import default_node_name
+from pinode.operations.install import ForeignUnit, NoSystemd, Systemd
 from pinode.sandbox.sandbox import SandboxError
 from tests.pinode.cli_stage import Ran, cli_stage, run_here
 
@@ -51,11 +52,16 @@ class Machine:
             (self.programs / name).chmod(0o755)
         for name in ("prlimit", "nice", "setpriv", "unshare"):  # but no bwrap
             (self.programs / name).symlink_to(f"/usr/bin/{name}")
-        self.config = self.folder / "cluster.toml"
+        self.config, self.data = self.folder / "cluster.toml", self.folder / "data"
         self.write_config("")
 
     def write_config(self, more: str) -> None:
         self.config.write_text(f'[node]\ndata_dir = "data"\n[sandbox]\nrequired = false\n{more}')
+
+    def fill(self) -> None:
+        """As a node leaves it that ran."""
+        self.data.mkdir()
+        os.close(lock_data_dir(self.data))
 
     @property
     def systemd(self) -> Systemd:
@@ -312,24 +318,90 @@ def test_a_node_that_cannot_be_asked_is_ended_all_the_same(
     assert not machine.unit_file.exists()
 
 
-def test_purge_deletes_what_a_stopped_node_holds_and_nothing_else(tmp_path: Path) -> None:
-    data, key, other = tmp_path / "data", tmp_path / "cluster.key", tmp_path / "home"
-    data.mkdir(), other.mkdir()
-    key.write_text("secret")
-    lock = lock_data_dir(data)
-
-    with pytest.raises(Conflict):
-        purge(data, [key])
-    assert data.exists() and key.exists()
-    os.close(lock)
-    with pytest.raises(Conflict, match="holds no node"):
-        purge(other, [key])
-    purge(data, [key])
-
-    assert list(tmp_path.iterdir()) == [other]
-
-
 def test_purge_wants_the_name_and_a_node_that_ends() -> None:
     both = run_here("uninstall", "--purge", "--keep-running")
 
     assert both.code == 2 and "nothing was changed" in both.err
+
+
+@as_root
+def test_purge_deletes_what_the_units_node_holds_whoever_the_command_line_means(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.write_config('[cluster]\nkey_file = "cluster.key"\n')
+    machine.config.write_text(machine.config.read_text().replace("[node]", '[node]\nname = "pi7"'))
+    machine.fill()
+    machine.install()
+    nameless = Invocation(environment={}, no_input=True)
+
+    with pytest.raises(Failure, match=f"nothing was changed; to purge pi7 deletes {machine.data}") as unnamed:
+        purge_node(nameless, machine.systemd, "pi1")
+    assert unnamed.value.hint == "to do it: --confirm pi7" and machine.unit_file.exists()
+    capsys.readouterr()
+    purge_node(nameless, machine.systemd, "pi7")
+
+    said = capsys.readouterr().err
+    assert not (machine.data.exists() or machine.config.exists() or machine.unit_file.exists())
+    assert f"deleted {machine.data}, {machine.config}\n" in said
+    assert "pinode node:remove pi7 --confirm pi7" in said
+
+
+@as_root
+def test_a_purge_that_would_be_refused_uninstalls_nothing(machine: Machine) -> None:
+    machine.fill()
+    machine.install()
+    (machine.data / "lock").unlink()
+
+    with pytest.raises(Conflict, match="holds no node"):
+        purge_node(machine.invocation(), machine.systemd, default_node_name())
+
+    assert machine.unit_file.exists()
+
+
+@as_root
+def test_what_a_purge_could_not_delete_is_said_after_what_it_did(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.fill()
+    machine.write_config('[cluster]\nkey_file = "cluster.key"\n')
+    machine.install()
+    (machine.folder / "cluster.key.left").mkdir()
+
+    with pytest.raises(PinodeError, match=r"could not be deleted: \S+cluster.key.left"):
+        purge_node(machine.invocation(), machine.systemd, default_node_name())
+
+    assert f"deleted {machine.data}, {machine.config}\n" in capsys.readouterr().err
+
+
+@as_root
+def test_what_stays_is_said_with_the_flags_that_mean_it(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.fill()
+    machine.install()
+
+    uninstall_node(Invocation(environment={}), machine.systemd, keep_running=True)
+
+    said = capsys.readouterr().err
+    assert f"What stays: {machine.data}, {machine.config}\n" in said
+    assert f"`sudo pinode --config {machine.config} uninstall --purge` deletes it" in said
+
+
+@as_root
+@pytest.mark.parametrize("broken", ["settings", "unit"])
+def test_what_is_broken_keeps_nobody_from_uninstalling_but_from_purging(
+    machine: Machine, broken: str
+) -> None:
+    machine.fill()
+    machine.install()
+    if broken == "settings":
+        machine.config.write_text("[node]\ncolour = 1\n")
+    else:
+        machine.unit_file.write_text(machine.unit_file.read_text().replace(" --config", " --conf"))
+
+    with pytest.raises(SettingsError if broken == "settings" else Conflict) as refused:
+        purge_node(Invocation(environment={}), machine.systemd, default_node_name())
+    assert refused.value.hint and machine.unit_file.exists()
+    uninstall_node(Invocation(environment={}), machine.systemd, keep_running=True)
+
+    assert not machine.unit_file.exists() and machine.data.exists()

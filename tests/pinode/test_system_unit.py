@@ -6,17 +6,36 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pinode import wind_down
 from pinode.cli.invocation import ExitCode
 from pinode.errors import InvalidInput
-from pinode.operations.system_unit import SystemUnit, is_ours, quoted
+from pinode.operations.system_unit import (
+    UNSPEAKABLE,
+    StartFlags,
+    StrangeUnit,
+    SystemUnit,
+    is_ours,
+    quoted,
+    read_unit,
+)
 
 PROGRAM = "/home/ada/pinode/.venv/bin/pinode"
+WORDS = st.text(min_size=1, max_size=12).filter(
+    lambda word: word.isprintable() and not UNSPEAKABLE & set(word)
+)
+PATHS = st.lists(
+    WORDS | st.sampled_from(["start", "--config", "--data-dir", "%%"]), min_size=1, max_size=3
+).map(lambda words: Path("/", *words))
 
 
-def unit(*command: str, data_dir: str = "/var/lib/pinode") -> SystemUnit:
-    return SystemUnit(command=command or (PROGRAM, "start"), data_dir=Path(data_dir))
+def unit(
+    program: str = PROGRAM, *, config: str | None = None, data_dir: str = "/var/lib/pinode"
+) -> SystemUnit:
+    flags = StartFlags(config=Path(config) if config else None)
+    return SystemUnit(program=(program,), flags=flags, data_dir=Path(data_dir))
 
 
 def read(text: str) -> configparser.ConfigParser:
@@ -27,7 +46,7 @@ def read(text: str) -> configparser.ConfigParser:
 
 
 def test_the_unit_starts_this_program_at_boot_when_its_disk_is_there() -> None:
-    found = read(unit(PROGRAM, "start", "--config", "/etc/pinode/cluster.toml", data_dir="/srv/pinode").text)
+    found = read(unit(config="/etc/pinode/cluster.toml", data_dir="/srv/pinode").text)
 
     assert found["Service"]["ExecStart"] == f"{PROGRAM} start --config /etc/pinode/cluster.toml"
     assert found["Install"]["WantedBy"] == "multi-user.target"
@@ -70,6 +89,44 @@ def test_only_a_unit_of_ours_is_known_as_ours() -> None:
     assert not is_ours("")
 
 
+@given(PATHS, st.booleans(), st.none() | PATHS, st.none() | PATHS, PATHS)
+def test_what_was_written_is_read_back(
+    program: Path, by_module: bool, config: Path | None, data_dir: Path | None, folder: Path
+) -> None:
+    written = SystemUnit(
+        program=(str(program), "-m", "pinode") if by_module else (str(program),),
+        flags=StartFlags(config=config, data_dir=data_dir),
+        data_dir=folder,
+    )
+
+    assert read_unit(written.text) == written
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("pinode start", "pinode start --join abc"),
+        ("pinode start", "pinode start --config"),
+        ("pinode start", "pinode run"),
+        ("pinode start", "pinode start --data-dir $HOME"),
+        ("pinode start", "pinode start --data-dir '/srv/a'"),
+        ("pinode start", "pinode start --config /a --config /b"),
+        ("ExecStart=", "ExecStart=-"),
+        ("ExecStart=", "ExecStart=/bin/true\nExecStart="),
+        ("RequiresMountsFor=", "# RequiresMountsFor="),
+        ("RequiresMountsFor=", "RequiresMountsFor=/srv "),
+    ],
+)
+def test_a_unit_that_was_changed_by_hand_is_not_guessed_at(old: str, new: str) -> None:
+    changed = unit().text.replace(old, new, 1)
+    assert changed != unit().text
+
+    with pytest.raises(StrangeUnit, match="changed by hand") as refused:
+        read_unit(changed)
+
+    assert "sudo pinode install" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     "word, written",
     [
@@ -98,7 +155,7 @@ def test_systemd_finds_nothing_wrong_with_it_even_where_the_path_is_strange(tmp_
     shutil.copy("/bin/true", program)
     program.chmod(0o755)
     file = tmp_path / "pinode.service"
-    file.write_text(unit(str(program), "start", data_dir="/srv/my data").text)
+    file.write_text(unit(str(program), data_dir="/srv/my data").text)
 
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(file)], capture_output=True, text=True, timeout=60
