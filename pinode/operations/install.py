@@ -10,6 +10,7 @@ from pathlib import Path
 from pinode.card.lock import lock_data_dir
 from pinode.errors import Conflict, NotAllowed, PinodeError, SettingsError
 from pinode.local_door import SYSTEM_FOLDER, SYSTEM_GROUP
+from pinode.operations.disk_trouble import DiskTrouble, disk_trouble
 from pinode.operations.system_unit import UNIT, SystemUnit, is_ours
 from pinode.peers.cluster_key import read_cluster_key
 from pinode.peers.durable_files import sync_folder, write_durably
@@ -75,13 +76,15 @@ class Systemd:
             raise NoSystemd()
 
     def unit_text(self) -> str | None:
-        """The unit of ours that is there. Raises `ForeignUnit`."""
+        """The unit of ours that is there. Raises `ForeignUnit` and `DiskTrouble`."""
         try:
             text = self.unit_file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             if self.unit_file.is_symlink():  # to where nothing is
                 raise ForeignUnit(self.unit_file) from None
             return None
+        except OSError as error:
+            raise DiskTrouble(f"{self.unit_file} cannot be read", error) from error
         if not is_ours(text):
             raise ForeignUnit(self.unit_file)
         return text
@@ -97,8 +100,8 @@ class Systemd:
         ended = self._run(*words)
         if ended.returncode != 0:
             said = (ended.stderr or ended.stdout).strip() or f"exit code {ended.returncode}"
-            hint = f"Look at `systemctl status {UNIT}`, then try again."
-            raise PinodeError(f"`{' '.join(words)}` failed: {said}", hint=hint)
+            look = f"`systemctl status {UNIT}`" if words[0] == "systemctl" else "what it said"
+            raise PinodeError(f"`{' '.join(words)}` failed: {said}", hint=f"Look at {look}, then try again.")
 
     def _run(self, program: str, *words: str) -> "subprocess.CompletedProcess[str]":
         found = shutil.which(program, path=self.path) or program
@@ -114,14 +117,16 @@ class Systemd:
                 env={"PATH": self.path, "LC_ALL": "C.UTF-8"},
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise PinodeError(f"`{program} {' '.join(words)}` failed: {error}") from error
+            command = " ".join((program, *words))
+            hint = f"See what it says by hand: sudo {command}"
+            raise PinodeError(f"`{command}` failed: {error}", hint=hint) from error
 
 
 def check_startable(systemd: Systemd, settings: Settings, *, config: Path | None) -> None:
     """Refuse now what would keep the node from starting later.
 
-    `config`: the settings' file, None where there is none. Raises `SettingsError`, `SandboxError` and
-    `Conflict`.
+    `config`: the settings' file, None where there is none. Raises `SettingsError`, `SandboxError`,
+    `Conflict` and `DiskTrouble`.
     """
     key_file, data_dir = settings.cluster.key_file, settings.node.data_dir
     has_key = key_file.exists()
@@ -132,7 +137,8 @@ def check_startable(systemd: Systemd, settings: Settings, *, config: Path | None
             "files from there into /etc/pinode. Or join a cluster: `sudo pinode start --join TOKEN`.",
         )
     if has_key:
-        read_cluster_key(key_file)
+        with disk_trouble(f"the cluster key {key_file} cannot be read"):
+            read_cluster_key(key_file)
     elif settings.cluster.expect > 1 or settings.cluster.join:
         raise SettingsError(
             f"there is no cluster key {key_file}, and a cluster of several nodes needs the same one on each",
@@ -145,7 +151,8 @@ def check_startable(systemd: Systemd, settings: Settings, *, config: Path | None
 
 def _refuse_second_node(data_dir: Path) -> None:
     try:
-        os.close(lock_data_dir(data_dir))
+        with disk_trouble(f"a node could not work in {data_dir}"):
+            os.close(lock_data_dir(data_dir))
     except Conflict as error:
         raise Conflict(
             f"a node that was started by hand runs with {data_dir}",
@@ -161,7 +168,8 @@ def install(systemd: Systemd, unit: SystemUnit, *, starts: bool) -> UnitState:
     before, text = systemd.unit_text(), unit.text
     systemd.do("groupadd", "--system", "--force", SYSTEM_GROUP)
     if before != text:
-        write_durably(systemd.unit_file, text.encode(), mode=0o644)
+        with disk_trouble(f"{systemd.unit_file} could not be written"):
+            write_durably(systemd.unit_file, text.encode(), mode=0o644)
         systemd.do("systemctl", "daemon-reload")
     systemd.do("systemctl", "enable", UNIT)
     if starts:
@@ -174,6 +182,7 @@ def install(systemd: Systemd, unit: SystemUnit, *, starts: bool) -> UnitState:
 def uninstall(systemd: Systemd) -> None:
     """End the node's process if it runs, and have nothing start it any more. Raises `PinodeError`."""
     systemd.do("systemctl", "disable", "--now", UNIT)
-    systemd.unit_file.unlink()
-    sync_folder(systemd.unit_file.parent)
+    with disk_trouble(f"nothing starts the node any more, but {systemd.unit_file} could not be deleted"):
+        systemd.unit_file.unlink(missing_ok=True)
+        sync_folder(systemd.unit_file.parent)
     systemd.do("systemctl", "daemon-reload")

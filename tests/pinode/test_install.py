@@ -1,5 +1,6 @@
 """`pinode install` and `pinode uninstall`, beside a systemctl that notes what it was asked."""
 
+import errno
 import os
 import signal
 import stat
@@ -15,6 +16,7 @@ from pinode.cli.invocation import Failure, Invocation
 from pinode.cli.service_commands import install_node, purge_node, uninstall_node
 from pinode.errors import Conflict, PinodeError, SettingsError
 from pinode.host import default_node_name
+from pinode.operations.disk_trouble import DiskTrouble, disk_trouble
 from pinode.operations.install import ForeignUnit, NoSystemd, Systemd
 from pinode.sandbox.sandbox import SandboxError
 from tests.pinode.cli_stage import Ran, cli_stage, run_here
@@ -62,6 +64,10 @@ class Machine:
         """As a node leaves it that ran."""
         self.data.mkdir()
         os.close(lock_data_dir(self.data))
+
+    def run_at(self, verb: str, command: str) -> None:
+        """Have systemctl do something else."""
+        (self.programs / "systemctl").write_text(f'#!/bin/sh\n[ "$1" != {verb} ] || {command}\n')
 
     @property
     def systemd(self) -> Systemd:
@@ -405,3 +411,51 @@ def test_what_is_broken_keeps_nobody_from_uninstalling_but_from_purging(
     uninstall_node(Invocation(environment={}), machine.systemd, keep_running=True)
 
     assert not machine.unit_file.exists() and machine.data.exists()
+
+
+@as_root
+def test_what_the_system_refuses_is_said_with_what_to_do(machine: Machine) -> None:
+    machine.unit_file.parent.parent.mkdir(parents=True)
+    machine.unit_file.parent.write_text("no folder")
+    with pytest.raises(DiskTrouble, match=r"pinode.service cannot be read: Not a directory") as unread:
+        machine.install()
+    machine.unit_file.parent.unlink()
+    machine.unit_file.parent.symlink_to("/proc/self")
+    with pytest.raises(DiskTrouble, match=r"pinode.service could not be written: ") as unwritten:
+        machine.install()
+
+    assert unread.value.hint and unwritten.value.hint
+
+
+@as_root
+def test_a_unit_that_cannot_be_deleted_is_disabled_and_that_is_said(machine: Machine) -> None:
+    machine.install()
+    machine.run_at("disable", f"/bin/rm {machine.unit_file} && /bin/mkdir {machine.unit_file}")
+
+    with pytest.raises(DiskTrouble, match=r"nothing starts the node any more, but .* could not be deleted"):
+        uninstall_node(machine.invocation(), machine.systemd, keep_running=True)
+
+
+@as_root
+def test_a_data_directory_and_a_key_that_cannot_be_used_are_said_before_anything_is_done(
+    machine: Machine,
+) -> None:
+    (machine.data / "lock").mkdir(parents=True)
+    with pytest.raises(DiskTrouble, match=f"a node could not work in {machine.data}: Is a directory"):
+        machine.install()
+    (machine.data / "lock").rmdir()
+    machine.write_config('[cluster]\nkey_file = "keys"\n')
+    (machine.folder / "keys").mkdir(mode=0o700)
+    with pytest.raises(DiskTrouble, match=r"the cluster key .*keys cannot be read: Is a directory"):
+        machine.install()
+
+    assert machine.calls() == []
+
+
+def test_a_disk_that_is_full_or_read_only_is_told_from_others() -> None:
+    for number, hint in ((errno.EROFS, "remount,rw"), (errno.ENOSPC, "df -h"), (errno.EIO, "dmesg")):
+        assert hint in DiskTrouble("it", OSError(number, os.strerror(number))).hint
+    with pytest.raises(DiskTrouble, match=r"it: Permission denied \(/etc/x\)"), disk_trouble("it"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/etc/x")
+    with pytest.raises(BrokenPipeError), disk_trouble("it"):
+        raise BrokenPipeError
