@@ -115,6 +115,7 @@ def test_what_was_written_is_read_back(
         ("ExecStart=", "ExecStart=/bin/true\nExecStart="),
         ("RequiresMountsFor=", "# RequiresMountsFor="),
         ("RequiresMountsFor=", "RequiresMountsFor=/srv "),
+        ("RequiresMountsFor=/var/lib/pinode", "RequiresMountsFor=/var/lib/%p"),
     ],
 )
 def test_a_unit_that_was_changed_by_hand_is_not_guessed_at(old: str, new: str) -> None:
