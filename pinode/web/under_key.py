@@ -76,9 +76,16 @@ class QueueUnderKey(QueueOperations):
 
     async def _reserve(self, command: Reserve | ReserveJob, *, wait: float) -> list[Job]:
         once = self._key.next()
+        is_known = await self._is_known(once)
+        jobs = await self._queue.reserve_once(command, once, wait=wait, repeated=is_known)
+        # It may have become known meanwhile: agreed by an election, or done for who asks under the key too.
+        if not jobs and not is_known and await self._is_known(once):
+            jobs = await self._queue.reserve_once(command, once, wait=0, repeated=True)
+        return jobs
+
+    async def _is_known(self, once: SingleShot) -> bool:
         await self._queue.be_current()
-        known = self._cluster.state.sessions.first_answer(once, now=self._cluster.now_ms)
-        return await self._queue.reserve_once(command, once, wait=wait, repeated=known is not EXPIRED)
+        return self._cluster.state.sessions.first_answer(once, now=self._cluster.now_ms) is not EXPIRED
 
     async def _extend(self, request: ExtendLease) -> None:
         await self._queue._extend(request)

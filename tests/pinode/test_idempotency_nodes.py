@@ -1,5 +1,6 @@
 """Requests under an `Idempotency-Key` on three real logs: the node that was asked may go away, and lead no more."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pinode.cluster_state import ANSWERS, QUEUE, SAID_BYTES
 from pinode.web.under_key import ClusterUnderKey, WriteKey
 from replicated_queue.errors import KeyReused, MalformedMessage
 from replicated_queue.queue.codec import result_of
-from replicated_queue.queue.commands import Put
+from replicated_queue.queue.commands import Put, Reserve
 from replicated_queue.sessions import SingleShot
 from tests.pinode.upgraded_nodes import AgingNode, AgingNodes
 from tests.waiting import eventually
@@ -60,6 +61,32 @@ async def test_a_reserve_that_is_repeated_on_another_node_gets_the_job_it_took(t
         assert [job.data for job in taken if job] == [b"first"] * 3
         assert other is not None and other.data == b"second"
         assert last == taken[0]
+
+
+async def test_a_reserve_that_is_repeated_during_an_election_gets_the_job_that_it_took_before(
+    tmp_path: Path,
+) -> None:
+    """The node that leads then finds in its log what the one before could not say."""
+    async with AgingNodes(tmp_path) as nodes:
+        leader = await nodes.leader()
+        await leader.broker.put("mail", b"the only one")
+        number = next(number for number, node in nodes.nodes.items() if node is leader)
+        others = [node for node in nodes.nodes.values() if node is not leader]
+        index = leader.replica.last_index
+        await eventually(lambda: all(node.replica.applied_index == index for node in others))
+        nodes.deaf.add(number)
+        once = SingleShot(b"a key", 1, 1)
+        lost = asyncio.create_task(
+            leader.broker.reserve_once(Reserve(("mail",)), once, wait=0, repeated=False)
+        )
+        await eventually(lambda: all(node.replica.last_index > index for node in others))
+        await nodes.stop(number)
+        await eventually(lambda: others[0].replica.leader_id is None)
+
+        again = await under_key(others[0]).queue.reserve("mail")
+
+        assert again is not None and again.data == b"the only one"
+        lost.cancel()
 
 
 async def test_a_job_that_is_put_again_under_its_key_is_one(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class AgingNode:
             parts.create_task(self.broker.run())
 
     def send(self, peer: int, frame: bytes, *, lane: Lane) -> None:
-        if (other := self._nodes.nodes.get(peer)) is not None:
+        if (other := self._nodes.nodes.get(peer)) is not None and peer not in self._nodes.deaf:
             asyncio.get_running_loop().call_soon(other.replica.receive, self._number, frame)
 
     async def call(self, peer: int, frame: bytes, *, timeout_seconds: float) -> bytes:
@@ -96,6 +96,7 @@ class AgingNodes:
     def __init__(self, directory: Path, *, level: int = 1) -> None:
         self.voters = (1, 2, 3)
         self.nodes: dict[int, AgingNode] = {}
+        self.deaf: set[int] = set()  # nodes that no frame of the log comes to
         self._directory = directory
         self._first_level = level
 
