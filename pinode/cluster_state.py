@@ -302,3 +302,16 @@ def decode_result(domain: str, result: Answer) -> Any:
             return queue_codec.result_of(result)
         case _:
             raise MalformedCommand(reason=f"no domain {domain!r}")
+
+
+def refusal_of(result: Answer) -> Exception | None:
+    """The refusal that stands in the place of a result, whatever the domain; None if none does."""
+    if type(result) is not bytes:
+        return queue_codec.error_of(result) if queue_codec.is_refusal(result) else None
+    try:
+        apps_codec.unpack_outcome(result, people_codec.REFUSALS | nodes_codec.REFUSALS)
+    except Refused as refused:
+        return refused
+    except MalformedCommand:
+        pass  # something said in the domain of answers
+    return None

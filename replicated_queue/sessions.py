@@ -158,12 +158,15 @@ class Sessions:
         self._account(session, more_bytes)
         return answers
 
-    def first_answer(self, shot: SingleShot, *, now: int) -> Answer:
-        """What was answered to it, if it is remembered: else `EXPIRED`, or `REUSED`."""
+    def first_answer(self, shot: SingleShot, *, now: int, to_any: bool = False) -> Answer:
+        """What was answered to it, if it is remembered: else `EXPIRED`, or `REUSED`.
+
+        `to_any`: to whatever was asked under its key and sequence, so that it is never `REUSED`.
+        """
         known = self._single_shots.get((shot.client_id, shot.sequence))
         if known is None or now - known[0] >= SINGLE_SHOT_MS:
             return EXPIRED
-        return known[1] if known[2] == shot.fingerprint else REUSED
+        return known[1] if to_any or known[2] == shot.fingerprint else REUSED
 
     def digest(self) -> bytes:
         """Hash of the whole state; equal on all replicas at one applied index."""

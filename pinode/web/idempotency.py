@@ -19,7 +19,7 @@ import msgpack
 from aiohttp import web
 
 from pinode.cluster import Cluster
-from pinode.cluster_state import ANSWERS, SAID_BYTES
+from pinode.cluster_state import ANSWERS, SAID_BYTES, refusal_of
 from pinode.errors import Conflict, InvalidInput
 from pinode.web.caller import SAFE_METHODS, address_of
 from pinode.web.messages import shown
@@ -78,7 +78,7 @@ async def answered_once(
     try:
         answered = await answer()
     except REFUSALS as refusal:
-        raise _instead_of(refusal, site, key, declared) from refusal
+        raise await _instead_of(refusal, site, key, declared) from refusal
     return await _keep(site, key, answered) if declared.repeated is Repeated.KEPT else answered
 
 
@@ -141,12 +141,16 @@ async def _keep(site: Site, key: WriteKey, answered: web.StreamResponse) -> web.
     return answered if first == said else _response(first)
 
 
-def _instead_of(refusal: Exception, site: Site, key: WriteKey, declared: Operation) -> Exception:
-    """A repeated request may be refused because it was done: then that is said."""
-    if isinstance(refusal, KeyReused) and declared.repeated is Repeated.SECRET:
-        return AnswerNotKept()
-    known = site.cluster.state.sessions.first_answer(key.first, now=site.cluster.now_ms)
-    return AnswerNotKept() if key.asked == 0 and known not in NO_ANSWERS else refusal
+async def _instead_of(refusal: Exception, site: Site, key: WriteKey, declared: Operation) -> Exception:
+    """A repeated request may be refused because it was done: that is said then, or why it was not."""
+    is_repeated = isinstance(refusal, KeyReused) and declared.repeated is Repeated.SECRET
+    if key.asked and not is_repeated:
+        return refusal
+    await site.cluster.queue.be_current()
+    known = site.cluster.state.sessions.first_answer(key.first, now=site.cluster.now_ms, to_any=is_repeated)
+    if known in NO_ANSWERS:
+        return AnswerNotKept() if is_repeated else refusal
+    return refusal_of(known) or AnswerNotKept()
 
 
 def _said(answered: web.StreamResponse) -> bytes | None:

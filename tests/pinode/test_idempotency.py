@@ -14,6 +14,7 @@ from pinode.apps.cron import CronEntry
 from pinode.cluster_state import ANSWERS, SAID_BYTES
 from pinode.nodes.commands import CreateJoinToken
 from pinode.people.commands import StartSession
+from pinode.people.people import TOKENS_OF_A_USER
 from pinode.web.caller import token_hash
 from pinode.web.operation import Repeated, operation_of
 from pinode.web.passwords import Passwords
@@ -308,6 +309,30 @@ async def test_what_was_refused_stays_refused_under_its_key() -> None:
         answers = [await nodes.ask(name), await nodes.ask(name, nodes.other)]
 
         assert [(answer.status, answer.code) for answer in answers] == [(409, "app_exists")] * 2
+
+
+async def test_a_secret_that_was_refused_stays_refused_under_its_key() -> None:
+    name = "POST /api/v1/tokens"
+    async with nodes_before(name) as nodes:
+        for number in range(TOKENS_OF_A_USER):
+            await nodes.ask(name, key=f"{number}")
+
+        answers = [await nodes.ask(name), await nodes.ask(name, nodes.other)]
+
+        assert [(answer.status, answer.code) for answer in answers] == [(409, "too_many_tokens")] * 2
+        assert (await nodes.ask(name, key="0")).code == "answer_not_kept"
+
+
+async def test_what_was_refused_and_would_not_be_asked_any_more_stays_refused_under_its_key() -> None:
+    name = f"PATCH {APP}"
+    async with nodes_before(name) as nodes:
+        nodes.one.add_app("journal", "eve")
+        first = await nodes.ask(name)
+        await nodes.ask(f"DELETE {APP}", key="another")
+
+        again = await nodes.ask(name, nodes.other)
+
+        assert (first.code, again.code, again.text) == ("app_exists", "app_exists", first.text)
 
 
 async def test_two_users_may_have_the_same_key() -> None:
