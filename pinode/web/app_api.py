@@ -35,7 +35,7 @@ from pinode.web.messages import (
     text_of,
 )
 from pinode.web.operation import PLAIN, operation
-from pinode.web.shapes import COUNT, FLAG, SWITCH, TEXT, Record, by_name, maybe, page_of, whole
+from pinode.web.shapes import COUNT, FLAG, SECRET, SWITCH, TEXT, Record, by_name, maybe, page_of, whole
 from pinode.web.site import MANAGED_APP, caller, managed_app, site_of
 
 LINES_AT_MOST = 10_000
@@ -52,7 +52,7 @@ async def list_apps(request: web.Request) -> web.StreamResponse:
 
 @operation(
     "Create an app",
-    body=Record({"name": APP_NAME_TEXT}, {"git_url": maybe(TEXT)}),
+    body=Record({"name": APP_NAME_TEXT}, {"git_url": maybe(SECRET)}),
     answers={201: APP},
 )
 async def create_app(request: web.Request) -> web.StreamResponse:
@@ -110,7 +110,7 @@ async def show_config(request: web.Request) -> web.StreamResponse:
 
 @operation(
     "Set some, unset those that are null, and release that",
-    body=by_name(maybe(TEXT)),
+    body=by_name(maybe(SECRET)),
     answers={200: by_name(maybe(TEXT))},
 )
 async def change_config(request: web.Request) -> web.StreamResponse:

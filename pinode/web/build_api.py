@@ -31,7 +31,7 @@ from pinode.web.messages import (
     text_of,
 )
 from pinode.web.operation import PLAIN, Content, operation
-from pinode.web.shapes import SWITCH, TEXT, Record, maybe, page_of
+from pinode.web.shapes import SECRET, SWITCH, TEXT, Record, maybe, page_of
 from pinode.web.site import caller, check_still_allowed, managed_app, site_of
 
 CANCEL_SECONDS = 15.0  # for the node that builds to end all processes of the build
@@ -41,7 +41,7 @@ ARCHIVE_TYPES = ("application/gzip", "application/x-gzip", "application/x-tar+gz
 @operation(
     "Build from git, or an archive of the app's files",
     query={"dir": TEXT},
-    body=Record({}, {"git_url": maybe(TEXT), "ref": maybe(TEXT), "dir": maybe(TEXT)}),
+    body=Record({}, {"git_url": maybe(SECRET), "ref": maybe(TEXT), "dir": maybe(TEXT)}),
     other_bodies=tuple(Content(one, is_binary=True) for one in ARCHIVE_TYPES),
     needs_body=False,
     answers={202: BUILD},

@@ -15,7 +15,7 @@ from pinode.apps.commands import SetDeployKey
 from pinode.errors import InvalidInput
 from pinode.web.messages import answer, json_body, nothing, text_of
 from pinode.web.operation import operation
-from pinode.web.shapes import TEXT, Record, maybe
+from pinode.web.shapes import SECRET, TEXT, Record, maybe
 from pinode.web.site import caller, managed_app, site_of
 
 KEY_CHARACTERS = 8 * 1024
@@ -29,7 +29,7 @@ async def show_deploy_key(request: web.Request) -> web.StreamResponse:
 
 @operation(
     "Set its deploy key; without one a key is made",
-    body=Record({}, {"private_key": maybe(TEXT)}),
+    body=Record({}, {"private_key": maybe(SECRET)}),
     needs_body=False,
     answers={201: Record({"public_key": TEXT})},
 )

@@ -8,6 +8,7 @@ of each operation what of this it needs.
 
 import hashlib
 import hmac
+import json
 import logging
 import re
 import secrets
@@ -23,8 +24,9 @@ from pinode.cluster_state import ANSWERS, SAID_BYTES, refusal_of
 from pinode.errors import Conflict, InvalidInput
 from pinode.web.caller import SAFE_METHODS, address_of
 from pinode.web.messages import shown
-from pinode.web.operation import Operation, Repeated
+from pinode.web.operation import Content, Operation, Repeated
 from pinode.web.problems import REFUSALS
+from pinode.web.shapes import has_secrets, without_secrets
 from pinode.web.site import SITE, SITE_UNDER_KEY, Site, visitor
 from pinode.web.under_key import ClusterUnderKey, WriteKey
 from replicated_queue.errors import KeyReused, QueueError
@@ -68,7 +70,7 @@ async def answered_once(
     if declared.repeated is Repeated.AGAIN:
         return await answer()
     if declared.repeated is Repeated.KEPT and has_body:
-        if visitor(request) is None:  # who knows the key could try passwords
+        if visitor(request) is None:  # who knows the key could try names
             site.tries_by_address.take(address_of(request), now=site.clock())
         kept = await _kept(site, key)
         if kept is not None:
@@ -108,11 +110,23 @@ def _key_of(request: web.Request, declared: Operation, body: bytes) -> WriteKey:
     name = hashlib.sha256(f"{who.name if who else ''}\n{given}".encode()).digest()
     if declared.repeated is Repeated.SECRET:
         return WriteKey(name, secrets.randbits(63))  # like no other: so a repeated one is refused
-    return WriteKey(name, _fingerprint(request, request.method.encode(), request.path_qs.encode(), body))
+    return WriteKey(
+        name, _fingerprint(request, request.method.encode(), request.path_qs.encode(), _told(declared, body))
+    )
+
+
+def _told(declared: Operation, body: bytes) -> bytes:
+    """The body without its secrets: of a hash of them, who has a backup could find them by trying."""
+    if declared.body is None or isinstance(declared.body, Content) or not has_secrets(declared.body):
+        return body
+    try:
+        return json.dumps(without_secrets(declared.body, json.loads(body)), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return b""  # it is refused where it is read
 
 
 def _fingerprint(request: web.Request, *parts: bytes) -> int:
-    """63 bits of a hash that tells nothing of a password among the parts to who does not have the key."""
+    """63 bits of a hash of what is asked for."""
     digest = hmac.new(request.headers[HEADER].encode(), digestmod=hashlib.sha256)
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)

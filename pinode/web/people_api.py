@@ -7,7 +7,7 @@ from pinode.web.answer_shapes import ROLE, USER, USER_NAME_TEXT
 from pinode.web.caller import address_of
 from pinode.web.messages import answer, json_body, nothing, text_of
 from pinode.web.operation import Repeated, operation
-from pinode.web.shapes import TEXT, Record, maybe, one_of
+from pinode.web.shapes import SECRET, TEXT, Record, maybe, one_of
 from pinode.web.site import caller, site_of, visitor
 
 LABEL_CHARACTERS = 100
@@ -16,7 +16,7 @@ LABEL_CHARACTERS = 100
 @operation(
     "Register; the first user needs the setup code, later ones an administrator",
     body=Record(
-        {"username": USER_NAME_TEXT, "password": TEXT}, {"email": maybe(TEXT), "setup_code": maybe(TEXT)}
+        {"username": USER_NAME_TEXT, "password": SECRET}, {"email": maybe(TEXT), "setup_code": maybe(SECRET)}
     ),
     answers={201: USER},
     refusals=(401, 429),
@@ -41,7 +41,7 @@ async def register(request: web.Request) -> web.StreamResponse:
 
 @operation(
     "Log in",
-    body=Record({"username": TEXT, "password": TEXT}, {"label": maybe(TEXT)}),
+    body=Record({"username": TEXT, "password": SECRET}, {"label": maybe(TEXT)}),
     repeated=Repeated.SECRET,
     answers={201: Record({"token": TEXT, "username": TEXT})},
     refusals=(401, 429),

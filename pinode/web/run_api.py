@@ -12,13 +12,13 @@ from pinode.errors import InvalidInput
 from pinode.web.idempotency import begin_once
 from pinode.web.messages import json_body, shown, stream_text, text_of
 from pinode.web.operation import Content, Repeated, operation
-from pinode.web.shapes import FLAG, TEXT, Record
+from pinode.web.shapes import FLAG, SECRET, Record
 from pinode.web.site import managed_app, site_of
 
 
 @operation(
     "Run a command in a dyno of its own: lines of JSON, {name}, {output} …, {exit_code}",
-    body=Record({"command": TEXT}, {"detach": FLAG}),
+    body=Record({"command": SECRET}, {"detach": FLAG}),  # of others: a password may be in it
     repeated=Repeated.BEGUN,
     answers={200: Content("application/x-ndjson")},
     refusals=(429, 502),

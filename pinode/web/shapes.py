@@ -24,6 +24,7 @@ class Record:
 Shape = Schema | Record
 
 TEXT: Schema = {"type": "string"}
+SECRET: Schema = {**TEXT, "writeOnly": True}  # taken, and kept nowhere as it is
 NUMBER: Schema = {"type": "number"}
 WHOLE: Schema = {"type": "integer"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -68,6 +69,25 @@ def by_name(shape: Shape) -> Schema:
 def page_of(shape: Shape) -> Record:
     """One page of a list, and the cursor of the next."""
     return Record({"items": list_of(shape), "next": maybe(TEXT)})
+
+
+def has_secrets(shape: Shape) -> bool:
+    """Whether a secret may be in it."""
+    if isinstance(shape, Record):
+        return any(has_secrets(one) for one in (*shape.fields.values(), *shape.optional.values()))
+    parts = (shape.get("items"), shape.get("additionalProperties"), *shape.get("anyOf", ()))
+    return "writeOnly" in shape or any(has_secrets(one) for one in parts if one)
+
+
+def without_secrets(shape: Shape, value: Any) -> Any:
+    """What is asked for; of a secret only whether it is given. Fields that the shape has not are left out."""
+    if isinstance(value, dict):
+        if isinstance(shape, Record):
+            known = {**shape.fields, **shape.optional}
+            return {name: without_secrets(known[name], one) for name, one in value.items() if name in known}
+        if "additionalProperties" in shape:
+            return {name: without_secrets(shape["additionalProperties"], one) for name, one in value.items()}
+    return value is not None if has_secrets(shape) else value
 
 
 def schema_of(shape: Shape, named: dict[str, Schema]) -> Schema:

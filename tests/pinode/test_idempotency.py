@@ -16,9 +16,10 @@ from pinode.nodes.commands import CreateJoinToken
 from pinode.people.commands import StartSession
 from pinode.people.people import TOKENS_OF_A_USER
 from pinode.web.caller import token_hash
-from pinode.web.operation import Repeated, operation_of
+from pinode.web.operation import Content, Repeated, operation_of
 from pinode.web.passwords import Passwords
 from pinode.web.routes import ROUTES, Route
+from pinode.web.shapes import Record, has_secrets
 from replicated_queue.errors import NoQuorum
 from replicated_queue.parts import whole
 from replicated_queue.queue.commands import Bury, Reserve
@@ -41,11 +42,15 @@ KEY = "b7f4c0de-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True)
 class Write:
-    """What is asked for; `gone`: what the path names is not there any more when it is done, or what is made is."""
+    """What is asked for; `gone`: what the path names is not there any more when it is done, or what is made is.
+
+    `other`: what else could be asked for.
+    """
 
     body: Any = None
     by: str = "bob"
     gone: bool = False
+    other: Any = None
 
 
 WRITES = {
@@ -64,7 +69,7 @@ WRITES = {
     "POST /api/v1/apps": Write({"name": "shop"}),
     f"PATCH {APP}": Write({"name": "journal"}, gone=True),
     f"DELETE {APP}": Write(gone=True),
-    f"PATCH {APP}/config": Write({"COLOUR": "blue"}),
+    f"PATCH {APP}/config": Write({"COLOUR": "blue"}, other={"SHAPE": "blue"}),
     f"PATCH {APP}/formation": Write({"web": 2}),
     f"POST {APP}/run": Write({"command": "ls"}),
     f"PUT {APP}/maintenance": Write({"on": True}),
@@ -266,7 +271,7 @@ async def test_the_same_key_for_another_body_is_refused_and_nothing_is_done(name
     async with nodes_before(name) as nodes:
         await nodes.ask(name)
         done = nodes.done()
-        other = dict.fromkeys(WRITES[name].body, "other")
+        other = WRITES[name].other or dict.fromkeys(WRITES[name].body, "other")
 
         again = await nodes.ask(name, nodes.other, body=other)
 
@@ -371,11 +376,40 @@ async def test_the_first_user_who_had_no_answer_asks_again_and_guessers_are_slow
             )
 
         first, again = await register(), await register()
-        guesses = [await register(password=f"guess {number}") for number in range(30)]
+        guesses = [await register(username=f"guess-{number}") for number in range(30)]
 
         assert (first.status, again.status, again.text) == (201, 201, first.text)
         assert {guess.code for guess in guesses} == {"key_reused", "too_many_requests"}
         assert PASSWORD.encode() not in b"".join(web.cluster.state.snapshot())
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "another one"])
+async def test_nothing_is_remembered_of_a_password_that_could_be_tried_out(password: str) -> None:
+    name = "POST /api/v1/users"
+    async with nodes_before(name) as nodes:
+        await nodes.ask(name, body={"username": "carl", "password": password})
+        done = nodes.done()
+
+        again = await nodes.ask(name, nodes.other)
+
+        assert (again.status, nodes.done()) == (201, done)
+
+
+def test_every_text_that_may_be_a_secret_is_declared_as_one() -> None:
+    taken: dict[str, set[str]] = {}
+    for name, route in ROUTE_OF.items():
+        declared = operation_of(route.handler)
+        assert declared is not None
+        if isinstance(declared.body, Record):
+            for field, shape in {**declared.body.fields, **declared.body.optional}.items():
+                taken.setdefault(field, set()).add("secret" if has_secrets(shape) else "told")
+        elif declared.body is not None and not isinstance(declared.body, Content):
+            taken[name] = {"secret" if has_secrets(declared.body) else "told"}
+
+    secret = {name for name, found in taken.items() if found != {"told"}}
+    suspicious = re.compile("pass|secret|code|command|(?<!dedupe_)key|git_url|credential|config")
+    assert secret == {name for name in taken if suspicious.search(name)}
+    assert all(taken[name] == {"secret"} for name in secret)
 
 
 async def test_an_answer_that_is_too_long_to_be_kept_is_made_again() -> None:
