@@ -12,8 +12,9 @@ once on every replica.
 Sessions are bounded; the one that was silent for longest is forgotten first. `since` decides what follows: a
 request carries a log index from before it was first sent, and an unknown session is taken for a new one only
 if nothing that was forgotten is younger than that. Everything else might have been done before:
-`SessionExpired`. A single shot needs no `since`: once its key is forgotten, after a day or 10,000 younger
-ones, it is a new request.
+`SessionExpired`. A single shot needs no `since`: once its key is forgotten, it is a new request. That is
+after a day, or earlier where there are too many: then the oldest of the owner who has most goes, so that
+whoever has less than a fair share loses none because of others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ SINGLE_SHOT_MS: Final = 24 * 3600 * 1000
 SLOT_BYTES: Final = 128  # what a slot costs beside what is long in its answer
 NUMBER_BYTES: Final = 9  # of a list of numbers in an answer, each
 CLIENT_ID_BYTES: Final = 16
+OWNER_BYTES: Final = 4  # of the client id of a single shot
 EXPIRED: Final = None  # stands where an answer would
 REUSED: Final = True  # and this too: its key was used for something else
 NO_ANSWERS: Final = (EXPIRED, REUSED)
@@ -91,11 +93,13 @@ class SingleShot(NamedTuple):
     key: bytes  # any bytes
     sequence: int = 1
     fingerprint: int = 0  # 64 bits of what is asked, 0: of whatever is
+    owner: bytes = b""  # with whom others share the room for single shots; b"": the program itself
 
     @property
     def client_id(self) -> bytes:
-        """What a bundle carries of the key."""
-        return blake2b(self.key, digest_size=CLIENT_ID_BYTES).digest()
+        """What a bundle carries of the key and its owner."""
+        owner = blake2b(self.owner, digest_size=OWNER_BYTES).digest()
+        return owner + blake2b(self.key, digest_size=CLIENT_ID_BYTES - OWNER_BYTES).digest()
 
 
 class _Session:
@@ -107,18 +111,30 @@ class _Session:
         self.remembered_bytes = 0
 
 
+class _Share:
+    __slots__ = ("counts", "shots")
+
+    def __init__(self) -> None:
+        self.shots: dict[tuple[bytes, int], int] = {}  # of one owner, the oldest first: what each counts
+        self.counts = 0
+
+
 class Sessions:
     """The part of a state machine that makes requests exactly-once. Deterministic: it counts in log order."""
 
     def __init__(self, *, max_sessions: int = MAX_SESSIONS, max_single_shots: int = MAX_SINGLE_SHOTS) -> None:
         self._max_sessions = max_sessions
         self._max_single_shots = max_single_shots
+        self._max_shot_bytes = (
+            MAX_REMEMBERED_BYTES // max_single_shots
+        )  # of the room for all, if none is long
         self._sessions: dict[bytes, _Session] = {}  # the one silent for longest first
         self._session_bytes = 0
         self._forgotten_upto = 0  # log index of the youngest use of any session that was forgotten
         # Oldest first: (time, answer, fingerprint).
         self._single_shots: dict[tuple[bytes, int], tuple[int, Answer, int]] = {}
         self._single_shot_bytes = 0
+        self._shares: dict[bytes, _Share] = {}  # by owner
 
     def apply(self, bundle: Bundle, *, index: int, now: int, run: Run, first: int = 0) -> list[Answer]:
         """Run each command unless it was run before; return each one's first answer, or why none.
@@ -238,22 +254,37 @@ class Sessions:
         if known is not None and now - known[0] < SINGLE_SHOT_MS:
             return known[1] if known[2] == fingerprint else REUSED
         answer = run(command, place)
-        self._forget_single_shots(now)
-        self._single_shots[key] = (now, answer, fingerprint)
+        self._forget_single_shots(now, newcomer=key[0][:OWNER_BYTES])
+        self._remember(key, (now, answer, fingerprint))
         self._single_shot_bytes += _long_bytes(answer)
         return answer
 
-    def _forget_single_shots(self, now: int) -> None:
-        while self._single_shots:
-            key, (done_ms, answer, _) = next(iter(self._single_shots.items()))
-            if (
-                now - done_ms < SINGLE_SHOT_MS
-                and len(self._single_shots) < self._max_single_shots
-                and self._single_shot_bytes <= MAX_REMEMBERED_BYTES
-            ):
-                break
-            del self._single_shots[key]
-            self._single_shot_bytes -= _long_bytes(answer)
+    def _remember(self, key: tuple[bytes, int], shot: tuple[int, Answer, int]) -> None:
+        self._single_shots[key] = shot
+        share = self._shares.setdefault(key[0][:OWNER_BYTES], _Share())
+        share.shots[key] = counts = self._max_shot_bytes + _long_bytes(shot[1])
+        share.counts += counts
+
+    def _forget_single_shots(self, now: int, *, newcomer: bytes) -> None:
+        shots, shares = self._single_shots, self._shares
+        while shots:
+            oldest = next(iter(shots))
+            if now - shots[oldest][0] < SINGLE_SHOT_MS:
+                if len(shots) < self._max_single_shots and self._single_shot_bytes <= MAX_REMEMBERED_BYTES:
+                    break
+                # Of those who have the same, the newcomer; else whoever is the same on all replicas.
+                most = max(shares, key=lambda owner: (shares[owner].counts, owner == newcomer, owner))
+                oldest = next(iter(shares[most].shots))
+            self._forget_single_shot(oldest)
+
+    def _forget_single_shot(self, key: tuple[bytes, int]) -> None:
+        _, answer, _ = self._single_shots.pop(key)
+        self._single_shot_bytes -= _long_bytes(answer)
+        owner = key[0][:OWNER_BYTES]
+        share = self._shares[owner]
+        share.counts -= share.shots.pop(key)
+        if not share.shots:
+            del self._shares[owner]
 
 
 class SessionsRebuild:
@@ -261,7 +292,8 @@ class SessionsRebuild:
 
     def __init__(self, sessions: Sessions) -> None:
         self._living = sessions
-        self._new = Sessions()
+        bounds = {"max_sessions": sessions._max_sessions, "max_single_shots": sessions._max_single_shots}
+        self._new = Sessions(**bounds)
 
     def take(self, row: Row) -> None:
         match row:
@@ -276,7 +308,7 @@ class SessionsRebuild:
                 self._new._sessions[client_id] = session
             case ["shot", client_id, sequence, done_ms, answer, *more]:
                 fingerprint = more[0] if more else 0
-                self._new._single_shots[client_id, sequence] = (done_ms, _tuples(answer), fingerprint)
+                self._new._remember((client_id, sequence), (done_ms, _tuples(answer), fingerprint))
             case _:
                 raise UnknownVersion(row[:1])
 

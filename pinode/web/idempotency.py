@@ -107,12 +107,14 @@ def _key_of(request: web.Request, declared: Operation, body: bytes) -> WriteKey:
             hint="For example a random UUID.",
             code="invalid_key",
         )
-    name = hashlib.sha256(f"{who.name if who else ''}\n{given}".encode()).digest()
+    owner = f"user {who.name if who else ''}".encode()
+    name = hashlib.sha256(owner + b"\n" + given.encode()).digest()
     if declared.repeated is Repeated.SECRET:
-        return WriteKey(name, secrets.randbits(63))  # like no other: so a repeated one is refused
-    return WriteKey(
-        name, _fingerprint(request, request.method.encode(), request.path_qs.encode(), _told(declared, body))
-    )
+        return WriteKey(
+            name, secrets.randbits(63), owner=owner
+        )  # like no other: so a repeated one is refused
+    asked = request.method.encode(), request.path_qs.encode(), _told(declared, body)
+    return WriteKey(name, _fingerprint(request, *asked), owner=owner)
 
 
 def _told(declared: Operation, body: bytes) -> bytes:

@@ -17,9 +17,10 @@ from replicated_queue.sessions import EXPIRED, SingleShot
 class WriteKey:
     """The key of one request. What it asks of the cluster is counted from 1, its own answer is number 0."""
 
-    def __init__(self, name: bytes, fingerprint: int) -> None:
-        """`name`: the client's key, bound to who asks. `fingerprint`: 64 bits of what is asked for."""
+    def __init__(self, name: bytes, fingerprint: int, *, owner: bytes = b"") -> None:
+        """`name`: the client's key, bound to its `owner`. `fingerprint`: 64 bits of what is asked for."""
         self._name = name
+        self._owner = owner
         self.fingerprint = fingerprint
         self.asked = 0
 
@@ -29,17 +30,20 @@ class WriteKey:
     def next(self) -> SingleShot:
         """What the request asks of the cluster next."""
         self.asked += 1
-        return SingleShot(self._name, self.asked, self.fingerprint)
+        return self._shot(self.asked)
 
     @property
     def answer(self) -> SingleShot:
         """The answer to it."""
-        return SingleShot(self._name, 0, self.fingerprint)
+        return self._shot(0)
 
     @property
     def first(self) -> SingleShot:
         """What it asks of the cluster first."""
-        return SingleShot(self._name, 1, self.fingerprint)
+        return self._shot(1)
+
+    def _shot(self, sequence: int) -> SingleShot:
+        return SingleShot(self._name, sequence, self.fingerprint, self._owner)
 
 
 class ClusterUnderKey:

@@ -350,6 +350,16 @@ async def test_two_users_may_have_the_same_key() -> None:
         assert (first.json()["name"], second.json()["name"]) == ("one", "two")
 
 
+async def test_each_user_has_an_own_share_of_the_room_for_keys() -> None:
+    async with nodes_before("") as nodes:
+        for user, key in (("bob", "1"), ("bob", "2"), ("eve", "1")):
+            body = {"name": f"{user}-{key}"}
+            await nodes.one.api("POST", "/api/v1/apps", body, by=user, Idempotency_Key=key)
+
+        shares = nodes.cluster.state.sessions._shares.values()
+        assert [len(share.shots) for share in shares] == [4, 2]
+
+
 async def test_a_key_is_forgotten_after_a_day() -> None:
     name = f"POST {APP}/dynos/restart"
     async with nodes_before(name) as nodes:

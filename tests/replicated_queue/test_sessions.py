@@ -1,5 +1,7 @@
 """Each request once: repeated ones get their first answer, forgotten ones are never done again."""
 
+from random import Random
+
 import pytest
 
 from replicated_queue.errors import KeyReused, SessionExpired
@@ -187,6 +189,74 @@ def test_idempotency_keys_are_bounded_and_the_oldest_goes_first() -> None:
     assert counter.apply(shot(b"deploy", keys[1])) == b"deploy no. 2"
     assert counter.apply(shot(b"deploy", keys[3])) == b"deploy no. 4"
     assert len(counter.sessions._single_shots) == 3
+
+
+def owned(owner: bytes, number: int, command: bytes = b"x") -> Bundle:
+    client_id = SingleShot(b"key %d" % number, owner=owner).client_id
+    return single("queue", command, client_id, sequence=1, single_shot=True)
+
+
+def test_whoever_puts_many_requests_under_keys_has_only_the_keys_of_nobody_else_forgotten() -> None:
+    counter = Counter(max_single_shots=10)
+    for number in range(3):
+        counter.apply(owned(b"", number))
+        counter.apply(owned(b"user ben", number))
+    for number in range(100):
+        counter.apply(owned(b"user ada", number))
+    runs = len(counter.runs)
+
+    for number in range(3):
+        counter.apply(owned(b"", number))
+        counter.apply(owned(b"user ben", number))
+    for number in range(96, 100):
+        counter.apply(owned(b"user ada", number))
+
+    assert len(counter.runs) == runs
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_owner_with_less_than_a_fair_share_loses_a_key_before_a_day_because_of_others(seed: int) -> None:
+    random, now, bound = Random(seed), 0, 40
+    counter = Counter(max_single_shots=bound)
+    asked: dict[bytes, dict[int, tuple[int, int]]] = {}  # of each owner: when, and how long its answer was
+    for number in range(600):
+        owner = b"user %d" % int(random.paretovariate(1))
+        command = bytes(random.randrange(1 if owner[-1] % 2 else 4 * MAX_REMEMBERED_BYTES // bound))
+        now += random.choice((0, 1, SINGLE_SHOT_MS // 100))
+        counter.apply(owned(owner, number, command), now=now)
+        asked.setdefault(owner, {})[number] = now, len(command)
+        for known in asked.values():
+            for old in [old for old, (then, _) in known.items() if now - then >= SINGLE_SHOT_MS]:
+                del known[old]
+        owners = sum(map(bool, asked.values()))
+        for owner, known in asked.items():
+            shots = [SingleShot(b"key %d" % one, owner=owner) for one in known]
+            lost = [shot for shot in shots if counter.sessions.first_answer(shot, now=now) is EXPIRED]
+            share = len(known) / bound + sum(size for _, size in known.values()) / MAX_REMEMBERED_BYTES
+            assert not lost or share * owners >= 1
+            for gone in lost:
+                del known[int(gone.key[4:])]
+
+
+def test_owners_keep_their_shares_through_a_snapshot_and_replicas_forget_the_same() -> None:
+    random, counter = Random(1), Counter(max_single_shots=20)
+    asked = [
+        owned(b"user %d" % random.randrange(5), number, bytes(random.randrange(9))) for number in range(99)
+    ]
+    for one in asked[:60]:
+        counter.apply(one)
+    again = Counter(max_single_shots=20)
+    rebuild = again.sessions.rebuild()
+    for row in counter.sessions.rows():
+        rebuild.take(row)
+    rebuild.become()
+
+    for one in asked[60:]:
+        counter.apply(one)
+        again.runs = counter.runs[:-1]
+        again.apply(one)
+
+        assert again.sessions.digest() == counter.sessions.digest()
 
 
 def test_a_key_that_was_used_for_something_else_is_refused_and_nothing_is_done() -> None:
