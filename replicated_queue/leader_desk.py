@@ -49,12 +49,16 @@ class _Reservation:
 class _Waiting:
     """A reserve that waits, with all that is needed to go on with it."""
 
-    __slots__ = ("reply", "request", "reservation")
+    __slots__ = ("replies", "request", "reservation")
 
     def __init__(self, request: Submit, reservation: _Reservation, reply: Reply) -> None:
         self.request = request
         self.reservation = reservation
-        self.reply = reply
+        self.replies = [reply]
+
+    def reply(self, outcomes: Outcomes) -> None:
+        for reply in self.replies:
+            reply(outcomes)
 
 
 class LeaderDesk:
@@ -206,16 +210,13 @@ class LeaderDesk:
             return
         bundle = request.bundle
         slot, sequence, _ = next(iter(bundle.each()))
-        waiter = Waiter(
-            (bundle.client_id, slot, sequence),
-            reservation.topics,
-            reservation.has,
-            self._clock() + wait_ms / 1000,
-            _Waiting(request, reservation, reply),
-        )
-        replaced = self._waiting.add(waiter)
-        if replaced is not None:  # the same request came by another way: nobody reads the old answer
-            replaced.ticket.reply(NotLeader(self._log.leader_id))
+        key = (bundle.client_id, slot, sequence)
+        if (known := self._waiting.find(key)) is not None:
+            known.ticket.replies.append(reply)  # by another way; whoever still reads an answer gets the same
+            return
+        deadline = self._clock() + wait_ms / 1000
+        waiting = _Waiting(request, reservation, reply)
+        self._waiting.add(Waiter(key, reservation.topics, reservation.has, deadline, waiting))
         self._arm()
 
     def _finds_free(self, newcomer: _Reservation, now_ms: int) -> bool:

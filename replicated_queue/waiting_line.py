@@ -42,9 +42,13 @@ class WaitingLine(Generic[Ticket]):
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def add(self, waiter: Waiter[Ticket]) -> Waiter[Ticket] | None:
-        """Let `waiter` stand at the end; return the one of the same key that it replaces."""
-        replaced = self.remove(waiter.key)
+    def find(self, key: Key) -> Waiter[Ticket] | None:
+        """Who waits under this key."""
+        return self._waiters.get(key)
+
+    def add(self, waiter: Waiter[Ticket]) -> None:
+        """Let `waiter`, whose key nobody else has, stand at the end."""
+        assert waiter.key not in self._waiters
         self._waiters[waiter.key] = waiter
         waiter.number = next(self._order)
         for topic in waiter.topics:
@@ -55,7 +59,6 @@ class WaitingLine(Generic[Ticket]):
                 entry for entry in self._deadlines if self._waiters.get(entry[2].key) is entry[2]
             ]
             heapify(self._deadlines)
-        return replaced
 
     def remove(self, key: Key) -> Waiter[Ticket] | None:
         """Take this waiter out of all lines."""

@@ -255,6 +255,44 @@ async def test_a_reserve_under_a_key_waits_for_a_job_as_others_do() -> None:
         assert [job.data for job in await waiting] == [b"late"]
 
 
+async def test_two_that_wait_under_one_key_are_both_given_the_job_and_ask_no_more_than_once() -> None:
+    async with FakeGroup() as group:
+        waiting = []
+        for node_id in (2, 3):
+            asked = group.brokers[node_id].reserve_once(
+                Reserve(("mail",)), SingleShot(b"a"), wait=60, repeated=False
+            )
+            waiting.append(asyncio.ensure_future(asked))
+            transport = group.transports[node_id]
+            await eventually(lambda transport=transport: transport.calls >= 2)  # type: ignore[misc]
+
+        await group.brokers[1].put("mail", b"the only one")
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(*waiting)
+
+        assert [[job.data for job in jobs] for jobs in found] == [[b"the only one"]] * 2
+        assert [group.transports[node_id].calls for node_id in (2, 3)] == [2, 2]
+
+
+async def test_one_that_waits_under_a_key_goes_on_when_another_one_has_left() -> None:
+    async with FakeGroup() as group:
+        waiting = []
+        for node_id in (2, 3):
+            asked = group.brokers[node_id].reserve_once(
+                Reserve(("mail",)), SingleShot(b"a"), wait=60, repeated=False
+            )
+            waiting.append(asyncio.ensure_future(asked))
+            transport = group.transports[node_id]
+            await eventually(lambda transport=transport: transport.calls >= 2)  # type: ignore[misc]
+        waiting[0].cancel()
+        await asyncio.gather(waiting[0], return_exceptions=True)
+
+        await group.brokers[1].put("mail", b"late")
+
+        async with asyncio.timeout(5):
+            assert [job.data for job in await waiting[1]] == [b"late"]
+
+
 async def test_only_the_platform_has_topics_of_the_platform() -> None:
     async with FakeGroup() as group:
         broker = group.brokers[2]
