@@ -12,11 +12,20 @@ from replicated_queue.codec import STAMP
 from replicated_queue.errors import Busy, NotLeader, Refusal
 from replicated_queue.leases import LeaseTable
 from replicated_queue.parts import snapshot_of
-from replicated_queue.queue.codec import command_values, result_of
-from replicated_queue.queue.commands import Ack, Command, Created, ExpireLease, Put, Reserve, Reserved
+from replicated_queue.queue.codec import command_of, command_values, result_of
+from replicated_queue.queue.commands import (
+    Ack,
+    Command,
+    Created,
+    ExpireLease,
+    GiveBack,
+    Put,
+    Reserve,
+    Reserved,
+)
 from replicated_queue.queue_state import QUEUE_DOMAIN, QueueStateMachine
 from replicated_queue.raft.messages import Entry
-from replicated_queue.request_codec import encode_bundle
+from replicated_queue.request_codec import decode_entry, encode_bundle
 from replicated_queue.sessions import Answer, open_answer, single
 from tests.replicated_queue.service_group import Journal
 from tests.simulation.linearizability import NEVER, Operation, is_linearizable
@@ -92,6 +101,7 @@ class QueueWorld(World):
         self.granted: dict[
             int, tuple[float, int]
         ] = {}  # job → since when its holder has it, and for how long
+        self.given_back: set[tuple[int, int]] = set()  # (job, token) of leases that nobody got to know of
         self.finished: set[int] = set()
         self.expired = 0
         self.is_over = False  # nobody asks for anything any more
@@ -205,6 +215,7 @@ class QueueWorld(World):
             return
         stamp = STAMP.unpack_from(entry.data)[1]
         before = {job.id: job.token for job in self.reference.machine.queue.jobs.values()}
+        self.note_given_back(entry)
         result = self.reference.apply(entry.data[STAMP.size :], index=entry.index, now=stamp)
         self.results.append(result)
         jobs = self.reference.machine.queue.jobs
@@ -217,11 +228,20 @@ class QueueWorld(World):
                 assert not before.get(job.id), f"job {job.id} went to a second holder while one had it"
                 self.token_of[job.id] = job.token
                 self.granted[job.id] = (self.now, job.lease_ms)
-            elif before.get(job.id):
+            elif before.get(job.id) and (job.id, before[job.id]) not in self.given_back:
                 since, lease_ms = self.granted[job.id]
                 shortest = lease_ms / 1000 / FASTEST_CLOCK - MOMENT_SECONDS
                 assert self.now - since >= shortest, f"the lease of job {job.id} ended early"
         self.finished |= before.keys() - set(jobs)
+
+    def note_given_back(self, entry: Entry) -> None:
+        """Leases that this entry ends because nobody got to know of them: nobody may have one of them."""
+        for bundle in decode_entry(entry.data[STAMP.size :]):
+            for _, _, values in bundle.each() if bundle.domain == QUEUE_DOMAIN else ():
+                command = command_of(values)
+                if isinstance(command, GiveBack):
+                    assert command.unseen
+                    self.given_back.update(command.leases)
 
     def look_at_leases(self) -> None:
         """As the leader's desk does, four times a second."""

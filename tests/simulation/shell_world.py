@@ -629,6 +629,8 @@ class ShellWorld(QueueWorld):
         gc.unfreeze()  # what nodes loaded at their start is left alone by the collector, but only while they live
 
     def check_converged(self) -> None:
+        held = {(job.id, job.token) for person in self.people for job in person.jobs}
+        assert not held & self.given_back, "a job was given back that somebody had"
         busy = [person.number for person in self.people if person.is_busy]
         assert not busy, f"customers {busy} still wait"
         assert self.is_served is True, f"after healing a customer hears {self.is_served}"
