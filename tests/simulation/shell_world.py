@@ -545,7 +545,11 @@ class ShellWorld(QueueWorld):
                 result = True
             else:
                 kind, argument = "reserve", 0
-                job = await queue.reserve("mail", wait=random.choice((0.0, 0.0, 0.7, 2.5)))
+                wait = random.choice((0.0, 0.0, 0.7, 2.5))
+                # Some lose patience. Not where the history counts: in it nobody takes a job and gives it back.
+                patience = random.choice((None, None, 0.02, 0.3)) if self.leases_end else None
+                async with asyncio.timeout(patience):
+                    job = await queue.reserve("mail", wait=wait)
                 self.waits_served += job is not None and self.now - invoked > 0.3
                 if job is None:
                     person.is_busy = False
@@ -557,7 +561,7 @@ class ShellWorld(QueueWorld):
             result, at = False, self.now
         except OutcomeUnknown:
             pass
-        except NOT_DONE:
+        except (*NOT_DONE, TimeoutError):  # who lost patience has nothing, and what was taken is given back
             person.is_busy = False
             return
         self.history.append(Operation(person.number, kind, argument, result, invoked, at))

@@ -55,6 +55,7 @@ def test_the_seeds_of_shells_reach_what_they_are_for() -> None:
         )
         > 60
     )
+    assert sum(len(world.given_back) for world in worlds) > 3
     assert sum(node.life - 1 for world in worlds for node in world.nodes.values()) > 30
 
 
