@@ -225,7 +225,8 @@ class QueueWorld(World):
                 continue
             if job.token:
                 assert job.token > self.token_of.get(job.id, 0), f"token {job.token} of job {job.id} fell"
-                assert not before.get(job.id), f"job {job.id} went to a second holder while one had it"
+                was_free = not before.get(job.id) or (job.id, before[job.id]) in self.given_back
+                assert was_free, f"job {job.id} went to a second holder while one had it"
                 self.token_of[job.id] = job.token
                 self.granted[job.id] = (self.now, job.lease_ms)
             elif before.get(job.id) and (job.id, before[job.id]) not in self.given_back:
